@@ -1,0 +1,31 @@
+"""Every label, annotation, finalizer, gate, condition type and field manager that the operator reads or writes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Upstream's.
+ADMIN_ACCESS_LABEL: Final = "resource.kubernetes.io/admin-access"
+POD_CLAIM_NAME_ANNOTATION: Final = "resource.kubernetes.io/pod-claim-name"
+EXTENDED_RESOURCE_CLAIM_ANNOTATION: Final = "resource.kubernetes.io/extended-resource-claim"
+DELETE_PROTECTION_FINALIZER: Final = "resource.kubernetes.io/delete-protection"
+
+# Ours.
+DOMAIN: Final = "dra-operator.io"
+GATE: Final = f"{DOMAIN}/allocation"
+"""Scheduling gate of pods whose devices this operator allocates."""
+ALLOCATION_LABEL: Final = f"{DOMAIN}/allocation"
+"""On a Namespace, with the value `disabled`: its pods are neither gated nor allocated."""
+ALLOCATE_ANNOTATION: Final = f"{DOMAIN}/allocate"
+"""On a DeviceClass, with the value `"false"`: another allocator hands out its devices."""
+RUN_FOR_ANNOTATION: Final = f"{DOMAIN}/run-for"
+"""On a Pod in the sandbox: seconds (or a Go duration) after which the stand-in kubelet ends it."""
+DEVICES_ALLOCATED: Final = f"{DOMAIN}/DevicesAllocated"
+"""Pod condition: what became of the pod's claims."""
+FIELD_MANAGER: Final = "dra-operator"
+"""Field manager of every write by the controller; `managedFields` names it."""
+REPORTING_CONTROLLER: Final = f"{DOMAIN}/controller"
+DEFAULT_DRIVER: Final = f"gpu.{DOMAIN}"
+EXAMPLE_DRIVER: Final = "driver.example.com"
+OPERATOR_NAMESPACE: Final = "dra-operator"
+LEASE_NAME: Final = "dra-operator"
