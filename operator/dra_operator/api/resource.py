@@ -112,7 +112,7 @@ class ResourceSliceSpec(Struct):
     skip_node_operations: tuple[str, ...] | None = None
 
 
-class ResourceSlice(Object):
+class ResourceSlice(Object, kw_only=True):
     spec: ResourceSliceSpec
 
 
@@ -300,5 +300,5 @@ class DeviceTaintRuleSpec(Struct):
     device_selector: DeviceTaintSelector | None = None
 
 
-class DeviceTaintRule(Object):
+class DeviceTaintRule(Object, kw_only=True):
     spec: DeviceTaintRuleSpec
