@@ -121,7 +121,15 @@ class ReadClaim:
 
 
 Action: TypeAlias = (
-    CreateClaim | SetFinalizers | WriteClaimStatus | DeleteClaim | PublishStatus | Ungate | DeletePod | ReadPod | ReadClaim
+    CreateClaim
+    | SetFinalizers
+    | WriteClaimStatus
+    | DeleteClaim
+    | PublishStatus
+    | Ungate
+    | DeletePod
+    | ReadPod
+    | ReadClaim
 )
 
 

@@ -1,0 +1,288 @@
+"""The loop that turns observations into writes: one serial decision at a time, I/O beside it.
+
+    observation → View → dirty refs → queue → look (reconcile) → Verdict → writes → answers → View → look again
+
+The queue hands out refs; a look is synchronous, so no two decisions overlap and each sees the devices that the ones
+before it assumed. The writes of a verdict run concurrently with other verdicts' writes, but an object that is being
+written is left alone: a ref whose verdict would touch it waits until that write is answered.
+
+The engine knows neither Kopf nor HTTP. Clock, queue, writer and leadership are passed in, so that the simulation runs
+this very loop on a virtual clock.
+
+Invariant: whatever a write's answer was, the ref is looked at again; nothing depends on an answer being seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from dra_operator.api.core import Pod
+from dra_operator.api.meta import ObjectKey, Uid
+from dra_operator.api.resource import ResourceClaim
+from dra_operator.lifecycle.actions import (
+    Action,
+    Conflict,
+    CreateClaim,
+    DeleteClaim,
+    DeletePod,
+    Done,
+    Missing,
+    Notice,
+    Outcome,
+    PublishStatus,
+    ReadClaim,
+    ReadPod,
+    Refused,
+    SetFinalizers,
+    Ungate,
+    Unknown,
+    WriteClaimStatus,
+)
+from dra_operator.lifecycle.claim import reconcile_claim
+from dra_operator.lifecycle.decide import Decider
+from dra_operator.lifecycle.keys import ClaimRef, PodRef, Ref
+from dra_operator.lifecycle.pod import reconcile_pod
+from dra_operator.lifecycle.policy import Policy
+from dra_operator.lifecycle.verdict import Verdict
+from dra_operator.lifecycle.view import Refusal, View
+
+log = structlog.get_logger()
+
+Perform = Callable[[Action], Awaitable[Outcome]]
+
+REFUSAL_RETRY = 10.0
+"""Seconds until a refused creation is tried again: a quota is freed, a role is granted."""
+LOOKS_PER_TURN = 16
+"""Looks in a row before other tasks of the event loop get their turn."""
+
+
+class Queue(Protocol):
+    """What the engine needs of `cluster.queue.WorkQueue`."""
+
+    def add(self, key: Ref, *, after: float = 0.0, priority: int = 0) -> None: ...
+    def retry(self, key: Ref) -> float: ...
+    def forget(self, key: Ref) -> None: ...
+    def done(self, key: Ref) -> None: ...
+    async def get(self) -> Ref: ...
+
+
+class Watcher(Protocol):
+    """Who is told what the engine does: metrics in production, invariants in the simulation."""
+
+    def looked(self, ref: Ref, verdict: Verdict, seconds: float) -> None: ...
+    def wrote(self, action: Action, outcome: Outcome, seconds: float) -> None: ...
+
+
+@dataclass(slots=True)
+class Engine:
+    """See the module. `now` is wall-clock seconds; `leads` answers whether this replica may write."""
+
+    view: View
+    decider: Decider
+    policy: Policy
+    queue: Queue
+    perform: Perform
+    record: Callable[[Notice], None]
+    now: Callable[[], float]
+    leads: Callable[[], bool]
+    watcher: Watcher
+    _busy: defaultdict[ObjectKey | Uid, set[Ref]] = field(default_factory=lambda: defaultdict(set))
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    # --- in --------------------------------------------------------------------------------------------------------
+
+    def mark(self, refs: Iterable[Ref]) -> None:
+        """These have to be looked at."""
+        for ref in refs:
+            self.queue.add(ref, priority=self._priority(ref))
+
+    def sweep(self) -> None:
+        """Look at everything: finds what no event told of."""
+        self.mark(list(self.view.refs()))
+
+    def _priority(self, ref: Ref) -> int:
+        if isinstance(ref, ClaimRef):
+            return _RELEASES_FIRST
+        pod = self.view.pod(ref.uid)
+        return 0 if pod is None else pod.spec.priority or 0
+
+    # --- loop ------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Look at what is dirty, for ever. Cancelled to stop; writes on their way are then waited for by `drain`."""
+        looks = 0
+        while True:
+            ref = await self.queue.get()
+            if self.leads():
+                self._look(ref)
+            else:
+                self.queue.done(ref)  # marked again by the sweep that follows the acquisition of the lease
+            looks += 1
+            if looks % LOOKS_PER_TURN == 0:
+                await asyncio.sleep(0)
+
+    async def drain(self) -> None:
+        """Wait for the writes that are on their way."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _look(self, ref: Ref) -> None:
+        started = asyncio.get_running_loop().time()
+        try:
+            verdict = self._reconcile(ref)
+        except Exception:
+            # One object that breaks a rule must not stop the others; it is tried again, ever more slowly.
+            log.exception("look failed", ref=str(ref), retry_in=self.queue.retry(ref))
+            self.queue.done(ref)
+            return
+        self.watcher.looked(ref, verdict, asyncio.get_running_loop().time() - started)
+        targets = {_target(action) for action in verdict.actions}
+        if busy := [target for target in targets if target in self._busy]:
+            self._busy[busy[0]].add(ref)
+            self.queue.done(ref)
+            return
+        self._assume(ref, verdict)
+        if not verdict.actions:
+            self.queue.forget(ref)
+            if verdict.requeue_after is not None:
+                self.queue.add(ref, after=verdict.requeue_after)
+            self.queue.done(ref)
+            return
+        for target in targets:
+            self._busy[target] = set()
+        task = asyncio.get_running_loop().create_task(self._carry_out(ref, verdict))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _reconcile(self, ref: Ref) -> Verdict:
+        match ref:
+            case PodRef(uid):
+                return reconcile_pod(self.decider, uid, self.policy, self.now())
+            case ClaimRef(key):
+                return reconcile_claim(self.view, key)
+
+    def _assume(self, ref: Ref, verdict: Verdict) -> None:
+        """From here on the decision counts for all that follow, although nothing is written yet."""
+        if isinstance(ref, PodRef):
+            if verdict.placement is not None:
+                self.view.assume_placement(ref.uid, verdict.placement)
+            if verdict.waits:
+                self.view.waiting.add(ref.uid)
+                self.view.forget_placement(ref.uid)
+            else:
+                self.view.waiting.discard(ref.uid)
+        for action in verdict.actions:
+            claim = _allocates(self.view, action)
+            if claim is not None and isinstance(action, WriteClaimStatus) and action.allocation is not None:
+                self.view.assume_allocation(claim, action.allocation)
+
+    # --- out -------------------------------------------------------------------------------------------------------
+
+    async def _carry_out(self, ref: Ref, verdict: Verdict) -> None:
+        """Perform the verdict's writes, take in the answers, have the ref looked at again."""
+        try:
+            outcomes = await asyncio.gather(*(self._timed(action) for action in verdict.actions))
+        finally:
+            parked: set[Ref] = set()
+            for action in verdict.actions:
+                parked |= self._busy.pop(_target(action), set())
+            self.mark(parked)
+            self.queue.done(ref)
+        pause = 0.0
+        for action, outcome in zip(verdict.actions, outcomes, strict=True):
+            pause = max(pause, self._settle(ref, action, outcome))
+        if pause == 0.0:
+            self.queue.forget(ref)
+            for notice in verdict.notices:
+                self.record(notice)
+            self.queue.add(ref, after=verdict.requeue_after or 0.0, priority=self._priority(ref))
+        else:
+            self.queue.add(ref, after=max(pause, self.queue.retry(ref)))
+
+    async def _timed(self, action: Action) -> Outcome:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        try:
+            outcome = await self.perform(action)
+        except Exception as error:
+            log.exception("write failed", action=type(action).__name__, target=str(_target(action)))
+            outcome = Unknown(f"{type(error).__name__}: {error}")
+        self.watcher.wrote(action, outcome, loop.time() - started)
+        return outcome
+
+    def _settle(self, ref: Ref, action: Action, outcome: Outcome) -> float:
+        """Take in one answer. Returns the seconds to wait before the next look; 0 if all went well."""
+        match outcome:
+            case Done(object_):
+                self._settle_done(action, object_)
+                return 0.0
+            case Conflict(message):
+                pause = 0.02
+            case Missing(message):
+                pause = 0.1
+                if isinstance(action, ReadClaim | SetFinalizers | WriteClaimStatus):
+                    self.view.note_claim_missing(action.key)
+            case Refused(_, message):
+                pause = 1.0
+                if isinstance(action, CreateClaim) and isinstance(ref, PodRef):
+                    self.view.refusals[ref.uid] = Refusal(message, self.now() + REFUSAL_RETRY)
+                    pause = 0.001  # the next look publishes why
+            case Unknown(message, retry_after):
+                pause = max(0.2, retry_after or 0.0)
+        claim = _allocates(self.view, action)
+        if isinstance(action, WriteClaimStatus):
+            if claim is None or self.view.ledger.is_assumed(action.uid):
+                self.mark(self.view.forget_allocation(action.uid))
+        level = log.warning if isinstance(outcome, Refused | Unknown) else log.debug
+        level(
+            "write not done",
+            action=type(action).__name__,
+            target=str(_target(action)),
+            outcome=type(outcome).__name__,
+            message=message,
+        )
+        return pause
+
+    def _settle_done(self, action: Action, object_: object) -> None:
+        match action:
+            case ReadPod() if object_ is None:
+                self.mark(self.view.note_gone(action.uid))
+            case PublishStatus():
+                self.view.message_written[action.uid] = self.now()
+            case CreateClaim():
+                owner = action.claim.metadata.controller
+                if owner is not None:
+                    self.view.refusals.pop(owner.uid, None)
+            case _:
+                pass
+        if isinstance(object_, Pod | ResourceClaim):
+            self.mark(self.view.note_written(object_))
+
+
+_RELEASES_FIRST = 2_147_483_647
+"""Claims go before pods: what is freed serves those that wait."""
+
+
+def _target(action: Action) -> ObjectKey | Uid:
+    """The object that an action writes or reads: a claim by key, a pod by UID."""
+    match action:
+        case CreateClaim():
+            return action.claim.key
+        case SetFinalizers() | WriteClaimStatus() | DeleteClaim() | ReadClaim():
+            return action.key
+        case PublishStatus() | Ungate() | DeletePod() | ReadPod():
+            return action.uid
+
+
+def _allocates(view: View, action: Action) -> ResourceClaim | None:
+    """The claim that an action gives devices it did not have; None for every other action."""
+    if not isinstance(action, WriteClaimStatus) or action.allocation is None:
+        return None
+    claim = view.claim(action.key)
+    return claim if claim is not None and claim.status.allocation is None else None

@@ -1,0 +1,58 @@
+"""Which pods are ours to allocate: the gate, and what is left alone.
+
+A pod that should wait for its devices carries the scheduling gate `dra-operator.io/allocation` from creation (put
+there by the admission policy in `manifests/base`). Ours to allocate is a pod with that gate, unless its namespace has
+opted out since, or all its claims name only classes that another allocator serves; such a pod is ungated at once.
+
+We act only when ours is the last gate left: holding devices for a pod that someone else still gates is theft.
+
+The list of excluded namespaces here and in the policy must agree; a test compares them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dra_operator.api.core import Namespace, Pod
+from dra_operator.api.names import ALLOCATE_ANNOTATION, ALLOCATION_LABEL, GATE
+from dra_operator.api.resource import DeviceClass, ResourceClaimSpec
+from dra_operator.lifecycle.policy import Policy
+
+EXCLUDED_NAMESPACES = frozenset({"kube-system"})
+EXCLUDED_NAMESPACE_PREFIX = "openshift-"
+
+
+def is_gated(pod: Pod) -> bool:
+    return pod.has_gate(GATE)
+
+
+def other_gates(pod: Pod) -> tuple[str, ...]:
+    """Gates that others have to lift before we act."""
+    return tuple(gate.name for gate in pod.spec.scheduling_gates or () if gate.name != GATE)
+
+
+def excludes_namespace(name: str, namespace: Namespace | None, policy: Policy) -> bool:
+    """Whether pods of the namespace are neither gated nor allocated."""
+    return (
+        name in EXCLUDED_NAMESPACES
+        or name.startswith(EXCLUDED_NAMESPACE_PREFIX)
+        or name == policy.operator_namespace
+        or (namespace is not None and namespace.metadata.label(ALLOCATION_LABEL) == "disabled")
+    )
+
+
+def class_names(spec: ResourceClaimSpec) -> Iterable[str]:
+    """Every DeviceClass that a claim names, alternatives included."""
+    for request in spec.devices.requests or ():
+        if request.exactly is not None:
+            yield request.exactly.device_class_name
+        for sub in request.first_available or ():
+            yield sub.device_class_name
+
+
+def leaves_to_others(specs: Iterable[ResourceClaimSpec], classes: dict[str, DeviceClass]) -> bool:
+    """Whether all classes that the claims name are annotated as another allocator's."""
+    names = {name for spec in specs for name in class_names(spec)}
+    return bool(names) and all(
+        name in classes and classes[name].metadata.annotation(ALLOCATE_ANNOTATION) == "false" for name in names
+    )

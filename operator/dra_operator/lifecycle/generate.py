@@ -1,0 +1,227 @@
+"""The claims of a pod: which exist, which have to be generated, and what stands in the way.
+
+For every `resourceClaimTemplateName` the pod gets a ResourceClaim of its own: controller ownerRef = the pod,
+annotation `resource.kubernetes.io/pod-claim-name`, labels and annotations of the template, and the delete-protection
+finalizer from the start, so that a claim in use survives its deletion.
+
+The name is `<pod>-<claim>-` cut like upstream's, but the five characters at its end are a hash of pod UID, claim name
+and attempt, not random: creating is idempotent over crashes. A name that someone else holds leads to the next
+attempt.
+
+Invariant: one pod claim of one pod has one claim. An existing claim that carries owner and annotation is adopted,
+whoever made it; of several, the one that the pod's status or an allocation names stays.
+
+Upstream: `handleClaim` of k8s.io/kubernetes/pkg/controller/resourceclaim, `resourceclaim.Name` and `IsForPod` of
+k8s.io/dynamic-resource-allocation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from dra_operator.access.admin import asks_admin_access, grants_admin_access
+from dra_operator.api.core import Pod, PodResourceClaim
+from dra_operator.api.meta import ObjectKey, ObjectMeta, OwnerReference
+from dra_operator.api.names import DELETE_PROTECTION_FINALIZER, POD_CLAIM_NAME_ANNOTATION
+from dra_operator.api.reasons import Reason
+from dra_operator.api.resource import ResourceClaim, ResourceClaimTemplate
+from dra_operator.lifecycle.policy import ClaimsMode, Policy
+from dra_operator.lifecycle.view import View
+
+BASE_MAX_LENGTH: Final = 57
+"""Leaves room for a hyphen and five characters in a name of 63."""
+_SUFFIX_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
+"""Upstream's for random names: no vowels, nothing that looks like another character."""
+_SUFFIX_LENGTH: Final = 5
+_ATTEMPTS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The claim exists and is the pod's to use."""
+
+    claim: ResourceClaim
+    duplicates: tuple[ResourceClaim, ...] = ()
+    """Further claims generated for the same pod claim, which nothing uses."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToCreate:
+    """The claim has to be generated."""
+
+    claim: ResourceClaim
+
+
+@dataclass(frozen=True, slots=True)
+class NotNeeded:
+    """The pod's status says that this pod claim needs no ResourceClaim."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """The pod cannot go on until something about this claim changes."""
+
+    reason: Reason
+    message: str
+    claim: ResourceClaim | None = None
+    """The claim that is in the way, where the pod may hold a reservation of it."""
+
+
+Resolution: TypeAlias = Found | ToCreate | NotNeeded | Blocked
+
+
+def claim_name(pod: Pod, pod_claim: str, attempt: int) -> str:
+    """The name of the generated claim; deterministic, at most 63 characters, valid as a DNS subdomain."""
+    pod_part, claim_part = pod.metadata.name, pod_claim
+    length = len(pod_part) + len(claim_part) + 2
+    if length > BASE_MAX_LENGTH:
+        pod_part = pod_part[: len(pod_part) * BASE_MAX_LENGTH // length]
+        claim_part = claim_part[: len(claim_part) * BASE_MAX_LENGTH // length]
+    pod_part, claim_part = pod_part.rstrip("-."), claim_part.rstrip("-.")
+    digest = hashlib.sha256(f"{pod.uid}/{pod_claim}/{attempt}".encode()).digest()
+    suffix = "".join(_SUFFIX_ALPHABET[byte % len(_SUFFIX_ALPHABET)] for byte in digest[:_SUFFIX_LENGTH])
+    return f"{pod_part}-{claim_part}-{suffix}"
+
+
+def generated_for(claim: ResourceClaim, pod: Pod, pod_claim: str) -> bool:
+    """Whether the claim was generated for this pod and this entry of its `spec.resourceClaims`."""
+    owner = claim.metadata.controller
+    return (
+        owner is not None
+        and owner.kind == "Pod"
+        and owner.uid == pod.uid
+        and claim.metadata.annotation(POD_CLAIM_NAME_ANNOTATION) == pod_claim
+    )
+
+
+def build_claim(pod: Pod, pod_claim: str, template: ResourceClaimTemplate, name: str) -> ResourceClaim:
+    """The claim to create."""
+    meta = template.spec.metadata
+    return ResourceClaim(
+        api_version="resource.k8s.io/v1",
+        kind="ResourceClaim",
+        metadata=ObjectMeta(
+            name=name,
+            namespace=pod.metadata.namespace,
+            labels=meta.labels,
+            annotations={**(meta.annotations or {}), POD_CLAIM_NAME_ANNOTATION: pod_claim},
+            finalizers=(DELETE_PROTECTION_FINALIZER,),
+            owner_references=(
+                OwnerReference(api_version="v1", kind="Pod", name=pod.metadata.name, uid=pod.uid, controller=True),
+            ),
+        ),
+        spec=template.spec.spec,
+    )
+
+
+def resolve(view: View, pod: Pod, policy: Policy) -> Iterator[tuple[PodResourceClaim, Resolution]]:
+    """Every entry of the pod's `spec.resourceClaims`, in order, with what has become of it."""
+    for entry in pod.spec.resource_claims or ():
+        if entry.resource_claim_name:
+            yield entry, _resolve_named(view, pod, entry.resource_claim_name)
+        elif entry.resource_claim_template_name:
+            yield entry, _resolve_template(view, pod, entry.name, entry.resource_claim_template_name, policy)
+        else:
+            yield (
+                entry,
+                Blocked(
+                    Reason.REQUEST_INVALID,
+                    f'entry "{entry.name}" of spec.resourceClaims names neither a claim nor a template',
+                ),
+            )
+
+
+def _resolve_named(view: View, pod: Pod, name: str) -> Resolution:
+    key = ObjectKey(pod.metadata.namespace, name)
+    claim = view.claim(key)
+    if claim is None:
+        return Blocked(Reason.CLAIM_NOT_FOUND, f'ResourceClaim "{key}" does not exist; create it')
+    owner = claim.metadata.controller
+    if owner is not None and owner.kind == "Pod" and owner.uid != pod.uid:
+        return Blocked(
+            Reason.CLAIM_NOT_OWNED,
+            f'ResourceClaim "{key}" was generated for pod "{owner.name}" and ends with it; '
+            "name its template, or a claim of your own",
+        )
+    return _usable(claim, pod)
+
+
+def _usable(claim: ResourceClaim, pod: Pod) -> Resolution:
+    if not _stays(claim, pod):
+        return Blocked(
+            Reason.CLAIM_DELETING,
+            f'ResourceClaim "{claim.key}" is being deleted; it can be used once it has been created anew',
+            claim,
+        )
+    return Found(claim)
+
+
+def _stays(claim: ResourceClaim, pod: Pod) -> bool:
+    """A claim that is being deleted serves the pods that run with it, and nobody else: kube-scheduler refuses it."""
+    return claim.metadata.deletion_timestamp is None or (bool(pod.spec.node_name) and claim.reserved_for(pod.uid))
+
+
+def _resolve_template(view: View, pod: Pod, entry: str, template_name: str, policy: Policy) -> Resolution:
+    key = ObjectKey(pod.metadata.namespace, template_name)
+    published = next((status for status in pod.status.resource_claim_statuses or () if status.name == entry), None)
+    if published is not None and published.resource_claim_name is None:
+        return NotNeeded()
+    ours = [claim for claim in view.claims_owned_by(pod.uid) if generated_for(claim, pod, entry)]
+    live = [claim for claim in ours if _stays(claim, pod)]
+    if live:
+        return _choose(live, published.resource_claim_name if published is not None else None)
+    if policy.claims is ClaimsMode.ADOPT:
+        return Blocked(
+            Reason.CLAIM_NOT_FOUND,
+            f'no ResourceClaim has been generated from ResourceClaimTemplate "{key}" yet; '
+            "kube-controller-manager's resourceclaim-controller does that",
+        )
+    template = view.templates.get(key)
+    if template is None:
+        return Blocked(
+            Reason.TEMPLATE_NOT_FOUND,
+            f'ResourceClaimTemplate "{key}" does not exist; create it in the namespace of the pod',
+        )
+    if asks_admin_access(template.spec.spec) and not grants_admin_access(view.namespaces.get(pod.metadata.namespace)):
+        return Blocked(Reason.ADMIN_ACCESS_DENIED, admin_access_denied(f'ResourceClaimTemplate "{key}"', pod))
+    for attempt in range(_ATTEMPTS):
+        name = claim_name(pod, entry, attempt)
+        holder = view.claim(ObjectKey(pod.metadata.namespace, name))
+        if holder is None:
+            return ToCreate(build_claim(pod, entry, template, name))
+        if generated_for(holder, pod, entry):
+            return Blocked(
+                Reason.CLAIM_DELETING,
+                f'ResourceClaim "{holder.key}" of this pod is being deleted; it is generated anew once it is gone',
+                holder,
+            )
+    return Blocked(
+        Reason.CLAIM_NOT_OWNED,
+        f'the names for the claim "{entry}" of this pod are all taken, last by ResourceClaim '
+        f'"{pod.metadata.namespace}/{name}"; delete it',
+    )
+
+
+def _choose(claims: list[ResourceClaim], published: str | None) -> Found:
+    """The claim in use stays, then the published one, then the first by name."""
+    chosen = min(
+        claims,
+        key=lambda claim: (
+            not claim.status.reserved_for,
+            claim.status.allocation is None,
+            claim.metadata.name != published,
+            claim.metadata.name,
+        ),
+    )
+    spare = tuple(claim for claim in claims if claim is not chosen and not claim.status.reserved_for)
+    return Found(chosen, spare)
+
+
+def admin_access_denied(what: str, pod: Pod) -> str:
+    return (
+        f'{what} asks for admin access, which namespace "{pod.metadata.namespace}" does not grant: it needs the label '
+        'resource.kubernetes.io/admin-access: "true"'
+    )

@@ -1,0 +1,361 @@
+"""One look at one pod: what is the next step on its way from gated to running.
+
+    generate → decide → write → (confirm) → publish → ungate + pin
+
+Each look returns the writes of one step; when they are done the pod is looked at again. So a crash between any two
+writes leaves a state from which the next look goes on, and a second look at the same state does nothing new.
+
+Invariants:
+- a pod is ungated only when every claim is allocated, reserved for it, and *confirmed*: its allocation came back
+  through the watch before any rival's (`Ledger.confirmed`);
+- a gated pod holds all its claims or, once it is told to wait, none;
+- what has been given to an ungated pod is never taken back here.
+
+Upstream: the dynamicresources plugin's Reserve/PreBind, and `syncPod` of the resourceclaim controller for pods that
+are bound already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dra_operator.allocation.nodefit import covers, fits
+from dra_operator.allocation.place import Placement
+from dra_operator.api.core import NodeSelector, Pod
+from dra_operator.api.meta import Uid
+from dra_operator.api.names import DELETE_PROTECTION_FINALIZER, DEVICES_ALLOCATED
+from dra_operator.api.reasons import Reason
+from dra_operator.api.resource import (
+    RESERVED_FOR_MAX_SIZE,
+    AllocationResult,
+    ResourceClaim,
+    ResourceClaimConsumerReference,
+)
+from dra_operator.lifecycle.actions import (
+    Action,
+    CreateClaim,
+    DeleteClaim,
+    DeletePod,
+    Notice,
+    SetFinalizers,
+    Ungate,
+    WriteClaimStatus,
+)
+from dra_operator.lifecycle.decide import Decider
+from dra_operator.lifecycle.gate import excludes_namespace, is_gated, leaves_to_others, other_gates
+from dra_operator.lifecycle.generate import Blocked, Found, NotNeeded, ToCreate, resolve
+from dra_operator.lifecycle.pin import allocated_node, pin
+from dra_operator.lifecycle.policy import OnNoCapacity, Policy, Repack
+from dra_operator.lifecycle.publish import condition, moment, publish, timestamp
+from dra_operator.lifecycle.verdict import NOTHING, Verdict
+from dra_operator.lifecycle.view import View
+
+
+def reconcile_pod(decider: Decider, uid: Uid, policy: Policy, now: float) -> Verdict:
+    """The next step for a pod. `now`: seconds since the epoch."""
+    pod = decider.view.pod(uid)
+    if pod is None or pod.done:
+        return NOTHING  # what it held is released claim by claim
+    return _Look(decider, pod, policy, now).verdict()
+
+
+@dataclass(slots=True)
+class _Look:
+    """The state of one look: the pod and its claims as far as they are there."""
+
+    decider: Decider
+    pod: Pod
+    policy: Policy
+    now: float
+
+    @property
+    def view(self) -> View:
+        return self.decider.view
+
+    def verdict(self) -> Verdict:
+        pod = self.pod
+        if not pod.spec.resource_claims:
+            return Verdict(actions=(self._ungate(None),)) if is_gated(pod) and not other_gates(pod) else NOTHING
+        creates: list[Action] = []
+        spare: list[Action] = []
+        blocked: list[Blocked] = []
+        claims: list[ResourceClaim] = []
+        names: dict[str, str] = {}
+        for entry, resolution in resolve(self.view, pod, self.policy):
+            match resolution:
+                case ToCreate(claim):
+                    creates.append(CreateClaim(claim))
+                case Found(claim, duplicates):
+                    claims.append(claim)
+                    spare += [_delete(duplicate) for duplicate in duplicates]
+                    if entry.resource_claim_template_name:
+                        names[entry.name] = claim.metadata.name
+                case Blocked():
+                    blocked.append(resolution)
+                case NotNeeded():
+                    pass
+        if creates and (refusal := self.view.refusals.get(pod.uid)) is not None and self.now < refusal.until:
+            return self._say(names, Reason.CLAIM_CREATION_REFUSED, refusal.message, retry_at=refusal.until)
+        if creates or spare:
+            return Verdict(actions=(*creates, *spare))
+        if not is_gated(pod):
+            return self._ungated(claims, names, blocked)
+        return self._gated(claims, names, blocked)
+
+    # --- gated: ours to allocate -------------------------------------------------------------------------------------
+
+    def _gated(self, claims: list[ResourceClaim], names: dict[str, str], blocked: list[Blocked]) -> Verdict:
+        pod, view = self.pod, self.view
+        if gates := other_gates(pod):
+            listed = ", ".join(f'"{gate}"' for gate in gates)
+            return self._say(names, Reason.WAITING_FOR_OTHER_GATES, f"waiting for others to lift the gates {listed}")
+        namespace = pod.metadata.namespace
+        if excludes_namespace(namespace, view.namespaces.get(namespace), self.policy) or (
+            not blocked and claims and leaves_to_others([claim.spec for claim in claims], view.classes)
+        ):
+            say = condition(pod, Reason.NOT_MANAGED, "left to kube-scheduler", self.now)
+            return self._step(
+                publish(pod, names, say if pod.condition(DEVICES_ALLOCATED) else None, message_due=False),
+                self._ungate(None),
+            )
+        if blocked:
+            held = [*claims, *(block.claim for block in blocked if block.claim is not None)]
+            return self._wait(names, blocked[0].reason, blocked[0].message, held)
+        if undo := self._undo_disputed(claims):
+            return undo
+        if denied := self.decider.admit(pod, claims):
+            return self._wait(names, denied.reason, denied.message, claims)
+        for claim in claims:
+            if not claim.reserved_for(pod.uid) and len(claim.status.reserved_for or ()) >= RESERVED_FOR_MAX_SIZE:
+                return self._wait(
+                    names,
+                    Reason.CLAIM_FULL,
+                    f'ResourceClaim "{claim.key}" has {RESERVED_FOR_MAX_SIZE} consumers, which is the limit; '
+                    "wait for one to end, or use another claim",
+                    claims,
+                )
+        if all(claim.status.allocation is not None and claim.reserved_for(pod.uid) for claim in claims):
+            return self._allocated(claims, names)
+        return self._allocate(claims, names)
+
+    def _allocate(self, claims: list[ResourceClaim], names: dict[str, str]) -> Verdict:
+        pod = self.pod
+        decision = self.decider.place(pod, claims)
+        if not isinstance(decision, Placement):
+            if self._handover_due():
+                return self._step(publish(pod, names, None, message_due=False), self._ungate(None))
+            return self._wait(names, decision.reason, decision.message, claims)
+        if unprotected := [claim for claim in claims if not _protected(claim)]:
+            # A claim without the finalizer would free its devices when its user deletes it.
+            return Verdict(actions=tuple(_protect(claim) for claim in unprotected), placement=decision.node)
+        allocations = iter(decision.allocations)
+        writes = [
+            self._reserve(claim, claim.status.allocation or _stamped(next(allocations), self.now))
+            for claim in claims
+            if claim.status.allocation is None or not claim.reserved_for(pod.uid)
+        ]
+        return Verdict(actions=tuple(writes), placement=decision.node)
+
+    def _allocated(self, claims: list[ResourceClaim], names: dict[str, str]) -> Verdict:
+        """Every claim is allocated and reserved: confirm, publish, ungate."""
+        pod, view = self.pod, self.view
+        if any(view.claim_catching_up(claim.key) or not view.ledger.confirmed(claim.uid) for claim in claims):
+            return Verdict(requeue_after=self.policy.confirm_timeout)
+        nodes = {node for claim in claims if (node := allocated_node(_allocation(claim))) is not None}
+        node = view.placed_on(pod.uid) or (nodes.pop() if len(nodes) == 1 else None)
+        if node is not None and (misfit := self._misfit(node)) is not None:
+            return self._wait(names, Reason.NODE_UNSUITABLE, misfit, claims)
+        say = condition(pod, Reason.ALLOCATED, _allocated_sentence(claims), self.now)
+        if write := publish(pod, names, say, message_due=False):
+            return Verdict(
+                actions=(write,),
+                notices=(self._notice("Normal", Reason.ALLOCATED, say.message),),
+                placement=node,
+            )
+        pinned = pin(pod, node) if node is not None and nodes_tie(claims) and covers(pod) else None
+        return Verdict(actions=(self._ungate(pinned),), placement=node, reason=Reason.ALLOCATED, message=say.message)
+
+    def _undo_disputed(self, claims: list[ResourceClaim]) -> Verdict | None:
+        """Give back what a rival's allocation came before. Always safe while the pod is gated."""
+        disputed = [claim for claim in claims if self.view.ledger.rivals(claim.uid)]
+        if not disputed:
+            return None
+        writes = tuple(self._leave(claim) for claim in disputed if self._only_ours(claim))
+        message = f'another claim was given the devices of ResourceClaim "{disputed[0].key}" first; trying again'
+        return Verdict(
+            actions=writes,
+            notices=(self._notice("Warning", Reason.CONFLICT, message),) if writes else (),
+            reason=Reason.CONFLICT,
+            message=message,
+            waits=not writes,
+            requeue_after=self.policy.conflict_retry,
+        )
+
+    def _give_back(self, claims: Sequence[ResourceClaim]) -> Verdict | None:
+        """A pod that has to wait holds nothing: neither devices that it alone uses nor a place among others."""
+        held = [claim for claim in claims if claim.reserved_for(self.pod.uid)]
+        return Verdict(actions=tuple(self._leave(claim) for claim in held)) if held else None
+
+    def _leave(self, claim: ResourceClaim) -> WriteClaimStatus:
+        others = tuple(consumer for consumer in claim.status.reserved_for or () if consumer.uid != self.pod.uid)
+        allocation = claim.status.allocation if others else None
+        return WriteClaimStatus(claim.key, claim.uid, claim.metadata.resource_version, allocation, others)
+
+    def _only_ours(self, claim: ResourceClaim) -> bool:
+        consumers = claim.status.reserved_for or ()
+        return bool(consumers) and all(consumer.uid == self.pod.uid for consumer in consumers)
+
+    def _misfit(self, node: str) -> str | None:
+        """Why the pod may not go to the node any more. Its own room on it is not held against it."""
+        known = self.view.nodes.get(node)
+        if known is None:
+            return f'node "{node}", which has the devices, is gone'
+        misfits = fits(self.pod, known, self.view.usage[node].without(self.pod))
+        return f'node "{node}", which has the devices, does not take the pod: {misfits[0].message}' if misfits else None
+
+    def _handover_at(self) -> float | None:
+        """When the pod is handed over unallocated: a while after it was told that there is nothing for it."""
+        current = self.pod.condition(DEVICES_ALLOCATED)
+        if self.policy.on_no_capacity is not OnNoCapacity.HANDOVER or current is None:
+            return None
+        return moment(current.last_transition_time, self.now) + self.policy.handover_after
+
+    def _handover_due(self) -> bool:
+        at = self._handover_at()
+        return at is not None and self.now >= at
+
+    # --- not gated: kube-scheduler's, or bound already ---------------------------------------------------------------
+
+    def _ungated(self, claims: list[ResourceClaim], names: dict[str, str], blocked: list[Blocked]) -> Verdict:
+        pod = self.pod
+        if pod.spec.node_name:
+            writes = tuple(
+                self._reserve(claim, claim.status.allocation)
+                for claim in claims
+                if claim.status.allocation is not None
+                and not claim.reserved_for(pod.uid)
+                and claim.metadata.deletion_timestamp is None
+                and len(claim.status.reserved_for or ()) < RESERVED_FOR_MAX_SIZE
+            )
+            if writes:
+                return Verdict(actions=writes)
+        if write := publish(pod, names, None, message_due=False):
+            return Verdict(actions=(write,))
+        if not pod.spec.node_name and (report := self._unschedulable(names)):
+            return report
+        if blocked:
+            return Verdict(reason=blocked[0].reason, message=blocked[0].message)
+        return NOTHING
+
+    def _unschedulable(self, names: dict[str, str]) -> Verdict | None:
+        """A pod that was given devices and still does not get scheduled: say so, or let its controller replace it."""
+        pod = self.pod
+        ours = pod.condition(DEVICES_ALLOCATED)
+        if ours is None or ours.reason not in (Reason.ALLOCATED, Reason.UNSCHEDULABLE_AFTER_PIN):
+            return None
+        waited = self.now - moment(ours.last_transition_time, self.now)
+        scheduled = pod.condition("PodScheduled")
+        if scheduled is None or scheduled.status == "True":
+            return Verdict(requeue_after=self.policy.repack_after)
+        if waited < self.policy.repack_after:
+            return Verdict(requeue_after=self.policy.repack_after - waited)
+        if self.policy.repack is Repack.EVICT and pod.metadata.controller is not None:
+            return Verdict(actions=(DeletePod(pod.key, pod.uid, pod.metadata.resource_version),))
+        message = f"has its devices, but kube-scheduler does not place it: {scheduled.message}"
+        return self._say(names, Reason.UNSCHEDULABLE_AFTER_PIN, message)
+
+    # --- what to write -----------------------------------------------------------------------------------------------
+
+    def _wait(self, names: dict[str, str], reason: Reason, message: str, claims: Sequence[ResourceClaim]) -> Verdict:
+        """The pod waits, and holds nothing meanwhile."""
+        if undo := self._give_back(claims):
+            return undo
+        return self._say(names, reason, message, waits=True)
+
+    def _say(
+        self,
+        names: dict[str, str],
+        reason: Reason,
+        message: str,
+        *,
+        waits: bool = False,
+        retry_at: float | None = None,
+    ) -> Verdict:
+        written = self.view.message_written.get(self.pod.uid)
+        due = written is None or self.now - written >= self.policy.condition_interval
+        current = self.pod.condition(DEVICES_ALLOCATED)
+        wanted = condition(self.pod, reason, message, self.now)
+        write = publish(self.pod, names, wanted, message_due=due)
+        news = current is None or current.reason != reason
+        later = write is None and current is not None and current.message != wanted.message
+        return Verdict(
+            actions=() if write is None else (write,),
+            notices=(self._notice("Warning", reason, message),) if news else (),
+            reason=reason,
+            message=message,
+            waits=waits,
+            requeue_after=self._until(
+                retry_at,
+                written + self.policy.condition_interval if later and written is not None else None,
+                self._handover_at() if waits else None,
+            ),
+        )
+
+    def _until(self, *times: float | None) -> float | None:
+        """Seconds until the first of the times that are set."""
+        return min((max(0.0, time - self.now) for time in times if time is not None), default=None)
+
+    @staticmethod
+    def _step(first: Action | None, then: Action) -> Verdict:
+        """Both writes carry the pod's resourceVersion, so the second has to wait for the next look."""
+        return Verdict(actions=(first if first is not None else then,))
+
+    def _reserve(self, claim: ResourceClaim, allocation: AllocationResult | None) -> WriteClaimStatus:
+        consumers = claim.status.reserved_for or ()
+        if not claim.reserved_for(self.pod.uid):
+            me = ResourceClaimConsumerReference(resource="pods", name=self.pod.metadata.name, uid=self.pod.uid)
+            consumers = (*consumers, me)
+        return WriteClaimStatus(claim.key, claim.uid, claim.metadata.resource_version, allocation, consumers)
+
+    def _ungate(self, required: NodeSelector | None) -> Ungate:
+        return Ungate(self.pod.key, self.pod.uid, self.pod.metadata.resource_version, required)
+
+    def _notice(self, type_: str, reason: Reason, message: str) -> Notice:
+        return Notice("Pod", self.pod.key, self.pod.uid, type_, reason.value, message)
+
+
+def nodes_tie(claims: Sequence[ResourceClaim]) -> bool:
+    """Whether some allocation leaves only one node. Devices reachable from many leave the choice to kube-scheduler."""
+    return any(allocated_node(_allocation(claim)) is not None for claim in claims)
+
+
+def _allocation(claim: ResourceClaim) -> AllocationResult:
+    if claim.status.allocation is None:
+        raise ValueError(f'ResourceClaim "{claim.key}" is not allocated')
+    return claim.status.allocation
+
+
+def _allocated_sentence(claims: Sequence[ResourceClaim]) -> str:
+    count = sum(len(_allocation(claim).devices.results or ()) for claim in claims)
+    return f"{count} device{'' if count == 1 else 's'} in {len(claims)} claim{'' if len(claims) == 1 else 's'}"
+
+
+def _stamped(allocation: AllocationResult, now: float) -> AllocationResult:
+    """Without allocationTimestamp the first pod that kube-scheduler reserves the claim for fails for ever."""
+    return AllocationResult(
+        devices=allocation.devices, node_selector=allocation.node_selector, allocation_timestamp=timestamp(now)
+    )
+
+
+def _protected(claim: ResourceClaim) -> bool:
+    return DELETE_PROTECTION_FINALIZER in (claim.metadata.finalizers or ())
+
+
+def _protect(claim: ResourceClaim) -> SetFinalizers:
+    finalizers = (*(claim.metadata.finalizers or ()), DELETE_PROTECTION_FINALIZER)
+    return SetFinalizers(claim.key, claim.uid, claim.metadata.resource_version, finalizers)
+
+
+def _delete(claim: ResourceClaim) -> DeleteClaim:
+    return DeleteClaim(claim.key, claim.uid, claim.metadata.resource_version)

@@ -1,0 +1,33 @@
+"""What a reconciler concluded about one pod or one claim.
+
+A Verdict is everything that follows from a View and nothing else: the actions to perform in order, the node a pod now
+counts on, why it waits. It has no effect until a shell performs its actions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dra_operator.api.reasons import Reason
+from dra_operator.lifecycle.actions import Action, Notice
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`actions` are performed in order and stop at the first that is not done; then the ref is looked at again."""
+
+    actions: tuple[Action, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    """Events, to be recorded once all actions are done."""
+    reason: Reason | None = None
+    """Why a pod stands where it stands; None where there is nothing to say."""
+    message: str = ""
+    waits: bool = False
+    """The pod waits for devices: look again when anything is freed, added or repaired."""
+    requeue_after: float | None = None
+    """Look again after so many seconds even if nothing happens."""
+    placement: str | None = None
+    """The node whose room the pod takes up from now on."""
+
+
+NOTHING = Verdict()

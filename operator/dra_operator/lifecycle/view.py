@@ -1,0 +1,476 @@
+"""The cluster as this process knows it: mirrors of what it watches, plus what its own writes have already changed.
+
+Every observation goes through a verb of `View`, which keeps the indexes and answers which refs have to be looked at
+again. Reconcilers read a View and never change it; the shell (or the simulation) feeds it.
+
+Three kinds of knowledge are kept apart:
+- *mirrored*: what a list or watch delivered, in the order of the watch;
+- *ahead*: objects as the API server answered our own write, until the mirror has caught up. Reading one's own writes
+  spares a second, stale decision; nothing is *confirmed* by it;
+- *assumed*: devices of an allocation that is being written (`Ledger.assume`) and room on a node (`assume_placement`).
+
+Invariant: only mirrored claims enter the ledger as observed, in watch order; so what `Ledger.confirmed` says is the
+order in which the API server accepted the allocations.
+
+Upstream: informer caches, kube-scheduler's assume cache, `inFlightAllocations` of the dynamicresources plugin.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from dra_operator.allocation.usage import NodeUsage
+from dra_operator.api.core import Namespace, Node, Pod
+from dra_operator.api.meta import Object, ObjectKey, Uid
+from dra_operator.api.resource import (
+    AllocationResult,
+    DeviceClass,
+    ResourceClaim,
+    ResourceClaimTemplate,
+    ResourceSlice,
+)
+from dra_operator.inventory.inventory import Inventory
+from dra_operator.inventory.ledger import Ledger
+from dra_operator.lifecycle.keys import ClaimRef, PodRef, Ref
+from dra_operator.lifecycle.pin import pinned_node
+
+
+def newer(candidate: Object, than: Object) -> bool:
+    """Whether `candidate` is the same object at a later (or the same) resourceVersion.
+
+    Resource versions of one resource may be compared as integers (KEP-5504).
+    """
+    if candidate.uid != than.uid:
+        return True
+    return _version(candidate) >= _version(than)
+
+
+def _version(object_: Object) -> int:
+    text = object_.metadata.resource_version
+    return int(text) if text.isdigit() else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What the API server said to a write, and the time (caller's clock) before which it is not repeated."""
+
+    message: str
+    until: float
+
+
+class _Tombstones:
+    """The UIDs seen deleted last. A UID never comes back, so one that was dropped only costs a live GET."""
+
+    _MAX = 20_000
+
+    def __init__(self) -> None:
+        self._uids: dict[Uid, None] = {}
+
+    def add(self, uid: Uid) -> None:
+        self._uids[uid] = None
+        if len(self._uids) > self._MAX:
+            del self._uids[next(iter(self._uids))]
+
+    def __contains__(self, uid: object) -> bool:
+        return uid in self._uids
+
+
+class View:
+    """See the module. Times passed in and out are the caller's clock, in seconds."""
+
+    def __init__(self, inventory: Inventory | None = None, ledger: Ledger | None = None) -> None:
+        self.inventory = inventory or Inventory()
+        self.ledger = ledger or Ledger()
+        self.pods: dict[Uid, Pod] = {}
+        self.claims: dict[ObjectKey, ResourceClaim] = {}
+        self.templates: dict[ObjectKey, ResourceClaimTemplate] = {}
+        self.namespaces: dict[str, Namespace] = {}
+        self.classes: dict[str, DeviceClass] = {}
+        self.nodes: dict[str, Node] = {}
+        self.usage: defaultdict[str, NodeUsage] = defaultdict(NodeUsage)
+        self.capacity_epoch = 0
+        """Grows whenever something happened that could let a waiting pod fit: a memory of "does not fit" holds for
+        one epoch. Devices being taken never lets anything fit, so allocations do not count."""
+        self.waiting: set[Uid] = set()
+        self.message_written: dict[Uid, float] = {}
+        """When the condition of a pod was last written by this process."""
+        self.refusals: dict[Uid, Refusal] = {}
+        """Pods for which the API server refused to create a claim, and when to try again."""
+
+        self._pod_uids: dict[ObjectKey, Uid] = {}
+        self._pods_ahead: dict[Uid, Pod] = {}
+        self._claims_ahead: dict[ObjectKey, ResourceClaim] = {}
+        self._named_by: defaultdict[ObjectKey, set[Uid]] = defaultdict(set)
+        self._template_users: defaultdict[ObjectKey, set[Uid]] = defaultdict(set)
+        self._owned_by: defaultdict[Uid, set[ObjectKey]] = defaultdict(set)
+        self._reserved_by: defaultdict[Uid, set[ObjectKey]] = defaultdict(set)
+        self._placed: dict[Uid, str] = {}
+        self._gone = _Tombstones()
+        self._gone_claims = _Tombstones()
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def pod(self, uid: Uid) -> Pod | None:
+        """The pod as last known, our own writes included."""
+        return self._pods_ahead.get(uid) or self.pods.get(uid)
+
+    def pod_named(self, key: ObjectKey) -> Pod | None:
+        uid = self._pod_uids.get(key)
+        return None if uid is None else self.pod(uid)
+
+    def claim(self, key: ObjectKey) -> ResourceClaim | None:
+        """The claim as last known, our own writes included."""
+        return self._claims_ahead.get(key) or self.claims.get(key)
+
+    def claim_catching_up(self, key: ObjectKey) -> bool:
+        """Whether a write of ours to this claim has not come back through the mirror yet."""
+        return key in self._claims_ahead
+
+    def claims_owned_by(self, uid: Uid) -> Iterator[ResourceClaim]:
+        """Claims whose controller is the pod, in order of their names."""
+        for key in sorted(self._owned_by.get(uid, ())):
+            claim = self.claim(key)
+            if claim is not None:
+                yield claim
+
+    def pods_naming(self, key: ObjectKey) -> Iterator[Pod]:
+        """Pods that name the claim in their spec."""
+        for uid in self._named_by.get(key, ()):
+            pod = self.pod(uid)
+            if pod is not None:
+                yield pod
+
+    def is_gone(self, uid: Uid) -> bool:
+        """Whether the pod is known not to exist any more: its deletion was watched, or a live GET said so."""
+        return uid in self._gone
+
+    def placed_on(self, uid: Uid) -> str | None:
+        return self._placed.get(uid)
+
+    def refs(self) -> Iterator[Ref]:
+        """Everything that a sweep looks at."""
+        for uid, pod in self.pods.items():
+            if pod.spec.resource_claims or pod.spec.scheduling_gates:
+                yield PodRef(uid)
+        for key in self.claims:
+            yield ClaimRef(key)
+
+    # --- pods --------------------------------------------------------------------------------------------------------
+
+    def observe_pod(self, pod: Pod) -> set[Ref]:
+        """The mirror shows the pod as it is now."""
+        uid = pod.uid
+        previous_uid = self._pod_uids.get(pod.key)
+        dirty: set[Ref] = set()
+        if previous_uid is not None and previous_uid != uid:
+            dirty |= self.forget_pod(previous_uid, certain=True)
+        known = self.pods.get(uid)
+        if known is not None and not newer(pod, known):
+            return dirty
+        ahead = self._pods_ahead.get(uid)
+        if ahead is not None and newer(pod, ahead):
+            del self._pods_ahead[uid]
+        self.pods[uid] = pod
+        self._pod_uids[pod.key] = uid
+        if known is None:
+            self._index_claims_of(pod)
+        if self._account(pod):
+            dirty |= self._freed()
+        dirty.add(PodRef(uid))
+        if pod.done or pod.spec.node_name:
+            dirty |= self._claims_of(uid)
+        return dirty
+
+    def forget_pod(self, uid: Uid, *, certain: bool) -> set[Ref]:
+        """The mirror has the pod no more. `certain`: its deletion was watched; otherwise only a live GET can tell."""
+        pod = self.pods.pop(uid, None)
+        self._pods_ahead.pop(uid, None)
+        self.waiting.discard(uid)
+        self.message_written.pop(uid, None)
+        self.refusals.pop(uid, None)
+        if certain:
+            self._gone.add(uid)
+        dirty = self._claims_of(uid)
+        if pod is not None:
+            if self._pod_uids.get(pod.key) == uid:
+                del self._pod_uids[pod.key]
+            for claim in pod.spec.resource_claims or ():
+                if claim.resource_claim_name:
+                    key = ObjectKey(pod.metadata.namespace, claim.resource_claim_name)
+                    self._named_by[key].discard(uid)
+                    dirty.add(ClaimRef(key))
+                elif claim.resource_claim_template_name:
+                    key = ObjectKey(pod.metadata.namespace, claim.resource_claim_template_name)
+                    self._template_users[key].discard(uid)
+        if self._unplace(uid, pod):
+            dirty |= self._freed()
+        return dirty
+
+    def note_gone(self, uid: Uid) -> set[Ref]:
+        """A live GET says that no such pod exists."""
+        self._gone.add(uid)
+        return self._claims_of(uid)
+
+    def assume_placement(self, uid: Uid, node: str) -> None:
+        """The pod takes up room on the node although nothing says so in the cluster yet."""
+        pod = self.pod(uid)
+        if pod is None or self._placed.get(uid) == node:
+            return
+        self._unplace(uid, pod)
+        self._placed[uid] = node
+        self.usage[node].add(pod)
+
+    def forget_placement(self, uid: Uid) -> None:
+        """Take an assumed placement back; what the pod itself says stays."""
+        pod = self.pod(uid)
+        if pod is not None and not pod.spec.node_name and pinned_node(pod) is None and self._unplace(uid, pod):
+            self.capacity_epoch += 1
+
+    # --- claims ------------------------------------------------------------------------------------------------------
+
+    def observe_claim(self, claim: ResourceClaim, *, live: bool) -> set[Ref]:
+        """The mirror shows the claim as it is now: `live` through a watch event, otherwise through a list."""
+        key = claim.key
+        known = self.claims.get(key)
+        dirty: set[Ref] = {ClaimRef(key)}
+        if known is not None and known.uid != claim.uid:
+            dirty |= self.forget_claim(key)
+            known = None
+        ahead = self._claims_ahead.get(key)
+        if ahead is not None and newer(claim, ahead):
+            del self._claims_ahead[key]
+        self.claims[key] = claim
+        if known is not None:
+            self._unindex_claim(known)
+        self._index_claim(claim)
+        rivals = self.ledger.rivals(claim.uid)
+        self.ledger.observe(claim, live=live)
+        if known is not None and known.status.allocation is not None and not _same_devices(known, claim):
+            dirty |= self._freed()
+        dirty |= self._pods_of(claim)
+        for rival in rivals | self.ledger.rivals(claim.uid):
+            dirty |= self._pods_of_claim_uid(rival)
+        return dirty
+
+    def forget_claim(self, key: ObjectKey) -> set[Ref]:
+        """The mirror has the claim no more."""
+        claim = self.claims.pop(key, None)
+        ahead = self._claims_ahead.pop(key, None)
+        dirty: set[Ref] = {ClaimRef(key)}
+        for gone in (claim, ahead):
+            if gone is None:
+                continue
+            self._gone_claims.add(gone.uid)
+            self._unindex_claim(gone)
+            rivals = self.ledger.rivals(gone.uid)
+            self.ledger.remove(gone.uid)
+            self.ledger.forget_assumed(gone.uid)
+            if gone.status.allocation is not None:
+                dirty |= self._freed()
+            dirty |= self._pods_of(gone)
+            for rival in rivals:
+                dirty |= self._pods_of_claim_uid(rival)
+        return dirty
+
+    def replace_claims(self, claims: Collection[ResourceClaim], resource_version: str) -> set[Ref]:
+        """The mirror was listed anew: what is not listed is gone, unless we wrote it after the list was made."""
+        listed = {claim.key for claim in claims}
+        horizon = int(resource_version) if resource_version.isdigit() else 0
+        dirty: set[Ref] = set()
+        for key in [key for key in self.claims if key not in listed]:
+            dirty |= self.forget_claim(key)
+        for key, ahead in list(self._claims_ahead.items()):
+            if key not in listed and _version(ahead) <= horizon:
+                dirty |= self.forget_claim(key)
+        for claim in claims:
+            dirty |= self.observe_claim(claim, live=False)
+        return dirty
+
+    def assume_allocation(self, claim: ResourceClaim, allocation: AllocationResult) -> None:
+        """An allocation is about to be written: its devices are taken from now on."""
+        self.ledger.assume(claim.uid, allocation)
+
+    def forget_allocation(self, uid: Uid) -> set[Ref]:
+        """The write did not take effect, as far as we know. A late effect shows in the mirror, and is judged there."""
+        self.ledger.forget_assumed(uid)
+        return self._freed()
+
+    # --- our own writes ----------------------------------------------------------------------------------------------
+
+    def note_written(self, object_: Object) -> set[Ref]:
+        """What the API server answered a write of ours, or a live GET, with."""
+        if isinstance(object_, Pod):
+            return self._note_pod(object_)
+        if isinstance(object_, ResourceClaim):
+            return self._note_claim(object_)
+        return set()
+
+    def _note_pod(self, pod: Pod) -> set[Ref]:
+        known = self.pods.get(pod.uid)
+        if pod.uid in self._gone:
+            return set()  # deleted while the answer was on its way
+        if known is None:
+            return self.observe_pod(pod)
+        if newer(known, pod):
+            return set()
+        self._pods_ahead[pod.uid] = pod
+        return {PodRef(pod.uid), *(self._claims_of(pod.uid) if pod.done else ())}
+
+    def _note_claim(self, claim: ResourceClaim) -> set[Ref]:
+        known = self.claims.get(claim.key)
+        if claim.uid in self._gone_claims or (known is not None and newer(known, claim)):
+            return set()
+        self._claims_ahead[claim.key] = claim
+        self._index_claim(claim)
+        return {ClaimRef(claim.key)} | self._pods_of(claim)
+
+    def note_claim_missing(self, key: ObjectKey) -> None:
+        """The API server says that there is no such claim: drop what only our own write told us."""
+        self._claims_ahead.pop(key, None)
+
+    # --- everything else ---------------------------------------------------------------------------------------------
+
+    def observe_slice(self, slice_: ResourceSlice) -> set[Ref]:
+        before = self.inventory.version
+        self.inventory.apply_slice(slice_)
+        return self._freed() if self.inventory.version != before else set()
+
+    def forget_slice(self, name: str) -> set[Ref]:
+        before = self.inventory.version
+        self.inventory.remove_slice(name)
+        return self._freed() if self.inventory.version != before else set()
+
+    def observe_template(self, template: ResourceClaimTemplate) -> set[Ref]:
+        self.templates[template.key] = template
+        return {PodRef(uid) for uid in self._template_users.get(template.key, ())}
+
+    def forget_template(self, key: ObjectKey) -> set[Ref]:
+        self.templates.pop(key, None)
+        return {PodRef(uid) for uid in self._template_users.get(key, ())}
+
+    def observe_namespace(self, namespace: Namespace) -> set[Ref]:
+        known = self.namespaces.get(namespace.metadata.name)
+        self.namespaces[namespace.metadata.name] = namespace
+        if known is not None and known.metadata.labels == namespace.metadata.labels:
+            return set()
+        return {
+            PodRef(uid)
+            for uid, pod in self.pods.items()
+            if pod.metadata.namespace == namespace.metadata.name and pod.spec.resource_claims
+        }
+
+    def forget_namespace(self, name: str) -> set[Ref]:
+        self.namespaces.pop(name, None)
+        return set()
+
+    def observe_class(self, class_: DeviceClass) -> set[Ref]:
+        known = self.classes.get(class_.metadata.name)
+        self.classes[class_.metadata.name] = class_
+        if (
+            known is not None
+            and known.spec == class_.spec
+            and known.metadata.annotations == class_.metadata.annotations
+        ):
+            return set()
+        return self._freed()
+
+    def forget_class(self, name: str) -> set[Ref]:
+        return self._freed() if self.classes.pop(name, None) is not None else set()
+
+    def observe_node(self, node: Node) -> set[Ref]:
+        known = self.nodes.get(node.metadata.name)
+        self.nodes[node.metadata.name] = node
+        same = (
+            known is not None
+            and known.spec == node.spec
+            and known.status.allocatable == node.status.allocatable
+            and known.metadata.labels == node.metadata.labels
+        )
+        return set() if same else self._freed()
+
+    def forget_node(self, name: str) -> set[Ref]:
+        self.nodes.pop(name, None)
+        self.capacity_epoch += 1
+        return set()
+
+    # --- indexes -----------------------------------------------------------------------------------------------------
+
+    def _freed(self) -> set[Ref]:
+        self.capacity_epoch += 1
+        return {PodRef(uid) for uid in self.waiting}
+
+    def _claims_of(self, uid: Uid) -> set[Ref]:
+        keys = self._owned_by.get(uid, set()) | self._reserved_by.get(uid, set())
+        return {ClaimRef(key) for key in keys}
+
+    def _pods_of(self, claim: ResourceClaim) -> set[Ref]:
+        refs: set[Ref] = {PodRef(uid) for uid in self._named_by.get(claim.key, ())}
+        owner = claim.metadata.controller
+        if owner is not None and owner.kind == "Pod":
+            refs.add(PodRef(owner.uid))
+        return refs
+
+    def _pods_of_claim_uid(self, uid: Uid) -> set[Ref]:
+        claim = next((claim for claim in self.claims.values() if claim.uid == uid), None)
+        return set() if claim is None else self._pods_of(claim)
+
+    def _index_claims_of(self, pod: Pod) -> None:
+        for claim in pod.spec.resource_claims or ():
+            if claim.resource_claim_name:
+                self._named_by[ObjectKey(pod.metadata.namespace, claim.resource_claim_name)].add(pod.uid)
+            elif claim.resource_claim_template_name:
+                self._template_users[ObjectKey(pod.metadata.namespace, claim.resource_claim_template_name)].add(pod.uid)
+
+    def _index_claim(self, claim: ResourceClaim) -> None:
+        owner = claim.metadata.controller
+        if owner is not None and owner.kind == "Pod":
+            self._owned_by[owner.uid].add(claim.key)
+        for consumer in claim.status.reserved_for or ():
+            self._reserved_by[consumer.uid].add(claim.key)
+
+    def _unindex_claim(self, claim: ResourceClaim) -> None:
+        owner = claim.metadata.controller
+        consumers = [consumer.uid for consumer in claim.status.reserved_for or ()]
+        if owner is not None:
+            self._drop(self._owned_by, owner.uid, claim.key)
+            consumers.append(owner.uid)
+        for uid in consumers:
+            self._drop(self._reserved_by, uid, claim.key)
+
+    @staticmethod
+    def _drop(index: defaultdict[Uid, set[ObjectKey]], uid: Uid, key: ObjectKey) -> None:
+        keys = index.get(uid)
+        if keys is not None:
+            keys.discard(key)
+            if not keys:
+                del index[uid]
+
+    def _account(self, pod: Pod) -> bool:
+        """Move the pod's room to where it says it is. Returns whether room became free."""
+        uid = pod.uid
+        if pod.terminal:
+            return self._unplace(uid, pod)
+        node = pod.spec.node_name or (None if pod.spec.scheduling_gates else pinned_node(pod))
+        if node is None or self._placed.get(uid) == node:
+            return False
+        moved = self._unplace(uid, pod)
+        self._placed[uid] = node
+        self.usage[node].add(pod)
+        return moved
+
+    def _unplace(self, uid: Uid, pod: Pod | None) -> bool:
+        node = self._placed.pop(uid, None)
+        if node is None:
+            return False
+        if pod is not None:
+            self.usage[node].remove(pod)
+        return True
+
+
+def _same_devices(one: ResourceClaim, other: ResourceClaim) -> bool:
+    mine, theirs = one.status.allocation, other.status.allocation
+    if mine is None or theirs is None:
+        return mine is theirs
+    return mine.devices.results == theirs.devices.results
