@@ -138,7 +138,9 @@ class Engine:
             verdict = self._reconcile(ref)
         except Exception:
             # One object that breaks a rule must not stop the others; it is tried again, ever more slowly.
-            log.exception("look failed", ref=str(ref), retry_in=self.queue.retry(ref))
+            pause = self.queue.retry(ref)
+            log.exception("look failed", ref=str(ref), retry_in=pause)
+            self.queue.add(ref, after=pause)
             self.queue.done(ref)
             return
         self.watcher.looked(ref, verdict, asyncio.get_running_loop().time() - started)
@@ -178,9 +180,10 @@ class Engine:
             else:
                 self.view.waiting.discard(ref.uid)
         for action in verdict.actions:
-            claim = _allocates(self.view, action)
-            if claim is not None and isinstance(action, WriteClaimStatus) and action.allocation is not None:
-                self.view.assume_allocation(claim, action.allocation)
+            if isinstance(action, WriteClaimStatus) and action.allocation is not None:
+                claim = self.view.claim(action.key)
+                if claim is not None and claim.status.allocation is None:
+                    self.view.assume_allocation(claim, action.allocation)
 
     # --- out -------------------------------------------------------------------------------------------------------
 
@@ -235,10 +238,8 @@ class Engine:
                     pause = 0.001  # the next look publishes why
             case Unknown(message, retry_after):
                 pause = max(0.2, retry_after or 0.0)
-        claim = _allocates(self.view, action)
-        if isinstance(action, WriteClaimStatus):
-            if claim is None or self.view.ledger.is_assumed(action.uid):
-                self.mark(self.view.forget_allocation(action.uid))
+        if isinstance(action, WriteClaimStatus) and action.allocation is not None:
+            self.mark(self.view.forget_allocation(action.uid))
         level = log.warning if isinstance(outcome, Refused | Unknown) else log.debug
         level(
             "write not done",
@@ -278,11 +279,3 @@ def _target(action: Action) -> ObjectKey | Uid:
             return action.key
         case PublishStatus() | Ungate() | DeletePod() | ReadPod():
             return action.uid
-
-
-def _allocates(view: View, action: Action) -> ResourceClaim | None:
-    """The claim that an action gives devices it did not have; None for every other action."""
-    if not isinstance(action, WriteClaimStatus) or action.allocation is None:
-        return None
-    claim = view.claim(action.key)
-    return claim if claim is not None and claim.status.allocation is None else None

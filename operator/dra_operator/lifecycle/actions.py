@@ -70,7 +70,7 @@ class PodCondition:
 
 @dataclass(frozen=True, slots=True)
 class PublishStatus:
-    """Server-side apply on `pods/status` (uid and resourceVersion in the body, no force): all the fields that we own."""
+    """Server-side apply on `pods/status` (uid and resourceVersion in the body, no force): all fields that we own."""
 
     key: ObjectKey
     uid: Uid

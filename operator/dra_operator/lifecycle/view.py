@@ -241,6 +241,8 @@ class View:
         ahead = self._claims_ahead.get(key)
         if ahead is not None and newer(claim, ahead):
             del self._claims_ahead[key]
+            if claim.status.allocation is None:
+                self.ledger.forget_assumed(claim.uid)  # what we wrote has been taken back since
         self.claims[key] = claim
         if known is not None:
             self._unindex_claim(known)
@@ -320,7 +322,11 @@ class View:
 
     def _note_claim(self, claim: ResourceClaim) -> set[Ref]:
         known = self.claims.get(claim.key)
-        if claim.uid in self._gone_claims or (known is not None and newer(known, claim)):
+        if claim.uid in self._gone_claims:
+            return set()
+        if known is not None and newer(known, claim):
+            if known.status.allocation is None:
+                self.ledger.forget_assumed(known.uid)
             return set()
         self._claims_ahead[claim.key] = claim
         self._index_claim(claim)
