@@ -1,0 +1,310 @@
+"""Kubernetes quantities: exact amounts such as `40Gi`, `1500m` or `1e3`.
+
+A quantity is `unscaled x 10**scale`, never a float. Parsing rounds away from zero at nano, as the API server does;
+arithmetic and comparison are exact. Equal amounts are equal and hash alike, whatever they were written as.
+
+Upstream: `k8s.io/apimachinery/pkg/api/resource`. Two of its habits are kept because users can see them: `is_integer()`
+is false for amounts that upstream holds as a decimal (`1.0`, `1Pi`), and adding to zero takes the other's notation.
+Two are not: `str()` always gives the canonical form (upstream remembers spellings like `1.500`), and amounts beyond the
+suffix E keep their digits (upstream prints 10^21 as `1`).
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import Final
+
+_PATTERN: Final = re.compile(r"([+-]?)0*([0-9]*)(\.?)([0-9]*)([eEinumkKMGTP]*[-+]?[0-9]*)")
+_COMMON: Final = re.compile(r"([1-9][0-9]{0,3})(|m|k|M|G|Ki|Mi|Gi)")
+_FORMAT_ERROR: Final = (
+    "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"  # the API's words
+)
+_NUMERIC_ERROR: Final = "unable to parse numeric part of quantity"
+_SUFFIX_ERROR: Final = "unable to parse quantity's suffix"
+
+_MAX_INT64: Final = (1 << 63) - 1
+_MIN_INT64: Final = -(1 << 63)
+_INT64_DIGITS: Final = 18
+_NANO: Final = -9
+_EXA: Final = 18
+_ABSURD_EXPONENT: Final = 400  # bounds the work that a hostile `1e2000000000` can cause
+
+
+class QuantityError(ValueError):
+    """The text is not a quantity. The message is the API server's."""
+
+
+class Notation(Enum):
+    """How an amount is written: the suffix family it was parsed with."""
+
+    BINARY = "BinarySI"
+    DECIMAL = "DecimalSI"
+    EXPONENT = "DecimalExponent"
+
+
+_DECIMAL_SUFFIXES: Final = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+_BINARY_SUFFIXES: Final = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
+_DECIMAL_BY_SCALE: Final = {scale: suffix for suffix, scale in _DECIMAL_SUFFIXES.items()}
+_BINARY_BY_STEP: Final = {bits // 10: suffix for suffix, bits in _BINARY_SUFFIXES.items()} | {0: ""}
+
+
+class Quantity:
+    """An immutable exact amount."""
+
+    __slots__ = ("_hash", "_notation", "_scale", "_unscaled", "_wide")
+
+    _unscaled: int
+    _scale: int
+    _notation: Notation
+    _wide: bool  # upstream would hold this amount as an arbitrary-precision decimal
+    _hash: int | None
+
+    def __init__(
+        self, unscaled: int = 0, scale: int = 0, notation: Notation = Notation.DECIMAL, *, wide: bool = False
+    ) -> None:
+        set_ = object.__setattr__
+        set_(self, "_unscaled", unscaled)
+        set_(self, "_scale", scale)
+        set_(self, "_notation", notation)
+        set_(self, "_wide", wide)
+        set_(self, "_hash", None)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"Quantity is immutable: cannot set {name}")
+
+    @classmethod
+    def from_json(cls, value: str | int | float) -> Quantity:
+        """The quantity that a JSON string or number means: like `parse`, but blanks around it are forgiven."""
+        return cls.parse(value.strip() if isinstance(value, str) else value)
+
+    @classmethod
+    def parse(cls, value: str | int | float) -> Quantity:
+        """The quantity that a text or a number means."""
+        if isinstance(value, str):
+            return _parse(value)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise QuantityError(_FORMAT_ERROR)
+        if isinstance(value, int) and _MIN_INT64 <= value <= _MAX_INT64:
+            return cls(value)
+        return _parse(str(value))
+
+    def value(self) -> int:
+        """The amount in whole units, rounded away from zero."""
+        return self.scaled_value(0)
+
+    def milli_value(self) -> int:
+        """The amount in thousandths, rounded away from zero."""
+        return self.scaled_value(-3)
+
+    def scaled_value(self, scale: int) -> int:
+        """The amount in units of `10**scale`, rounded away from zero. Absurd exponents saturate."""
+        shift = min(self._scale - scale, _ABSURD_EXPONENT)
+        return self._unscaled * 10**shift if shift >= 0 else _divide_away_from_zero(self._unscaled, -shift)
+
+    def is_integer(self) -> bool:
+        """Whether upstream would give this amount as an int64."""
+        return self.as_int64() is not None
+
+    def as_int64(self) -> int | None:
+        """The amount as an int64, or None where upstream does not convert it."""
+        if self._wide or self._scale < 0:
+            return None
+        if self._scale > _INT64_DIGITS and self._unscaled:
+            return None
+        amount = self._unscaled * 10**self._scale if self._unscaled else 0
+        return amount if _MIN_INT64 <= amount <= _MAX_INT64 else None
+
+    def approximate(self) -> float:
+        """The nearest double, or an infinity."""
+        return float(self._unscaled) * float(f"1e{self._scale}")
+
+    def sign(self) -> int:
+        return (self._unscaled > 0) - (self._unscaled < 0)
+
+    def is_zero(self) -> bool:
+        return self._unscaled == 0
+
+    def compare(self, other: Quantity) -> int:
+        """-1, 0 or 1, as this amount is less than, equal to or greater than `other`."""
+        mine, theirs = self._unscaled, other._unscaled
+        if self._scale != other._scale:
+            mine, theirs = _aligned(self, other)
+        return (mine > theirs) - (mine < theirs)
+
+    def add(self, other: Quantity) -> Quantity:
+        notation = other._notation if not self._unscaled else self._notation
+        return self._plus(other, other._unscaled, notation)
+
+    def sub(self, other: Quantity) -> Quantity:
+        notation = other._notation if not self._unscaled else self._notation
+        return self._plus(other, -other._unscaled, notation)
+
+    def _plus(self, other: Quantity, unscaled: int, notation: Notation) -> Quantity:
+        wide = self._wide or other._wide
+        if not unscaled:
+            return Quantity(self._unscaled, self._scale, notation, wide=wide)
+        if not self._unscaled:
+            return Quantity(unscaled, other._scale, notation, wide=wide)
+        scale = min(self._scale, other._scale)
+        if max(self._scale, other._scale) - scale > _ABSURD_EXPONENT:
+            raise QuantityError("the exponents of the quantities are too far apart to add")
+        total = self._unscaled * 10 ** (self._scale - scale) + unscaled * 10 ** (other._scale - scale)
+        return Quantity(total, scale, notation, wide=wide or not _MIN_INT64 <= total <= _MAX_INT64)
+
+    def __add__(self, other: Quantity) -> Quantity:
+        return self.add(other)
+
+    def __sub__(self, other: Quantity) -> Quantity:
+        return self.sub(other)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Quantity) and self.compare(other) == 0
+
+    def __lt__(self, other: Quantity) -> bool:
+        return self.compare(other) < 0
+
+    def __le__(self, other: Quantity) -> bool:
+        return self.compare(other) <= 0
+
+    def __gt__(self, other: Quantity) -> bool:
+        return self.compare(other) > 0
+
+    def __ge__(self, other: Quantity) -> bool:
+        return self.compare(other) >= 0
+
+    def __hash__(self) -> int:
+        known = self._hash
+        if known is None:
+            known = hash(_without_tens(self._unscaled, self._scale))
+            object.__setattr__(self, "_hash", known)
+        return known
+
+    def __bool__(self) -> bool:
+        return self._unscaled != 0
+
+    def __str__(self) -> str:
+        if not self._unscaled:
+            return "0"
+        if self._notation is Notation.BINARY and (abs(self._unscaled) >= 1024 or self._scale > 0):
+            unscaled, scale = _without_tens(self._unscaled, self._scale)
+            whole = unscaled * 10**scale if scale >= 0 else 0
+            if abs(whole) >= 1024:
+                return _binary_text(whole)
+        return _decimal_text(self._unscaled, self._scale, self._notation)
+
+    def __repr__(self) -> str:
+        return f"Quantity.parse({str(self)!r})"
+
+    def __reduce__(self) -> tuple[type[Quantity], tuple[int, int, Notation]]:
+        return (Quantity, (self._unscaled, self._scale, self._notation))
+
+
+def _parse(text: str) -> Quantity:
+    common = _COMMON.fullmatch(text)
+    if common is not None:
+        number, suffix = common.groups()
+        bits = _BINARY_SUFFIXES.get(suffix)
+        if bits is None:
+            return Quantity(int(number), _DECIMAL_SUFFIXES[suffix])
+        return Quantity(int(number) << bits, 0, Notation.BINARY)
+    match = _PATTERN.fullmatch(text) if text else None
+    if match is None or (match[4] and not match[3]):
+        raise QuantityError(_FORMAT_ERROR)
+    sign, whole, _, fraction, suffix = match.groups()
+    bits, exponent, notation = _interpret(suffix)
+    whole = whole or "0"
+    unscaled = int(whole + fraction) << bits
+    scale = exponent - len(fraction)
+    if _fits_upstreams_fast_path(whole, fraction, bits, scale, unscaled):
+        return Quantity(-unscaled if sign == "-" else unscaled, scale, notation)
+    if not any(character.isdigit() for character in match.string[: match.start(5)]):
+        raise QuantityError(_NUMERIC_ERROR)
+    if scale < _NANO:
+        unscaled, scale = _divide_away_from_zero(unscaled, _NANO - scale), _NANO
+    amount = Quantity(unscaled, scale, notation, wide=True)
+    if notation is Notation.BINARY:
+        if amount > _LARGEST_BINARY:
+            amount = Quantity(_MAX_INT64, 0, notation, wide=True)
+        elif Quantity() < amount < _ONE:
+            amount = Quantity(unscaled, scale, Notation.DECIMAL, wide=True)
+    return Quantity(-amount._unscaled, amount._scale, amount._notation, wide=True) if sign == "-" else amount
+
+
+def _interpret(suffix: str) -> tuple[int, int, Notation]:
+    """What a suffix means: bits to shift, decimal exponent, notation."""
+    if suffix in _DECIMAL_SUFFIXES:
+        return 0, _DECIMAL_SUFFIXES[suffix], Notation.DECIMAL
+    if suffix in _BINARY_SUFFIXES:
+        return _BINARY_SUFFIXES[suffix], 0, Notation.BINARY
+    if suffix[0] in "eE" and len(suffix) < 24:
+        try:
+            exponent = int(suffix[1:])
+        except ValueError:
+            raise QuantityError(_SUFFIX_ERROR) from None
+        if _MIN_INT64 <= exponent <= _MAX_INT64:
+            return 0, (exponent + (1 << 31)) % (1 << 32) - (1 << 31), Notation.EXPONENT  # Go truncates to int32
+    raise QuantityError(_SUFFIX_ERROR)
+
+
+def _fits_upstreams_fast_path(whole: str, fraction: str, bits: int, scale: int, unscaled: int) -> bool:
+    if bits:
+        room = 15 - len(whole) - bits * 3 // 10 - 1 if not fraction else -1
+    else:
+        room = _INT64_DIGITS - len(whole) - len(fraction)
+    return room >= 0 and scale >= _NANO and unscaled <= _MAX_INT64
+
+
+def _divide_away_from_zero(number: int, tens: int) -> int:
+    magnitude = abs(number)
+    # 10**tens may be astronomically large: compare digits first (3.3 bits a digit).
+    quotient = 1 if tens * 3 > magnitude.bit_length() + 3 else -(-magnitude // 10**tens)
+    if not number:
+        return 0
+    return quotient if number > 0 else -quotient
+
+
+def _aligned(a: Quantity, b: Quantity) -> tuple[int, int]:
+    """Two integers that compare like the amounts. Exponents may be huge, so magnitudes are compared by digits first."""
+    mine, theirs = a._unscaled, b._unscaled
+    if not mine or not theirs or (mine < 0) != (theirs < 0):
+        return mine, theirs
+    my_digits = len(str(abs(mine))) + a._scale
+    their_digits = len(str(abs(theirs))) + b._scale
+    if my_digits != their_digits:
+        direction = 1 if mine > 0 else -1
+        return my_digits * direction, their_digits * direction
+    scale = min(a._scale, b._scale)
+    return mine * 10 ** (a._scale - scale), theirs * 10 ** (b._scale - scale)
+
+
+def _without_tens(unscaled: int, scale: int) -> tuple[int, int]:
+    if not unscaled:
+        return 0, 0
+    while unscaled % 10 == 0:
+        unscaled //= 10
+        scale += 1
+    return unscaled, scale
+
+
+def _binary_text(whole: int) -> str:
+    step = 0
+    while step < 6 and whole % 1024 == 0:
+        whole //= 1024
+        step += 1
+    return f"{whole}{_BINARY_BY_STEP[step]}"
+
+
+def _decimal_text(unscaled: int, scale: int, notation: Notation) -> str:
+    unscaled, scale = _without_tens(unscaled, scale)
+    multiple = scale - scale % 3
+    if notation is Notation.EXPONENT:
+        suffix = f"e{multiple}" if multiple else ""
+    else:
+        multiple = min(multiple, _EXA)
+        suffix = _DECIMAL_BY_SCALE[multiple]
+    return f"{unscaled * 10 ** (scale - multiple)}{suffix}"
+
+
+_ONE: Final = Quantity(1)
+_LARGEST_BINARY: Final = Quantity(_MAX_INT64)
