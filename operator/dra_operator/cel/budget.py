@@ -1,0 +1,183 @@
+"""What an evaluation may cost, and what each step costs.
+
+The unit is cel-go's: about one a name, selection or call, a tenth a character of text that is looked at, ten a list,
+thirty a map that is built. An evaluation that spends more than its limit ends with `CELCostError`, so that a hostile
+selector over long lists cannot hold up the allocator. Only work is counted, not what an error interrupted.
+
+Upstream: `interpreter/runtimecost.go` in cel-go, `pkg/cel/library/cost.go` in k8s.io/apiserver. Not here: the static
+estimate that the API server checks at admission, which belongs in a `cost.py` beside this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from dra_operator.cel import operators as op
+from dra_operator.cel.errors import CELCostError
+from dra_operator.cel.values import Optional, Value
+
+COST_LIMIT: Final = 1_000_000
+NAME: Final = 1
+SELECTION: Final = 1
+LIST: Final = 10
+MAP: Final = 30
+
+Values = tuple[Value, ...]
+
+
+class Budget:
+    """What is left of the limit."""
+
+    __slots__ = ("limit", "spent")
+
+    def __init__(self, limit: int = COST_LIMIT) -> None:
+        self.limit = limit
+        self.spent = 0
+
+    def spend(self, cost: int) -> None:
+        self.spent += cost
+        if self.spent > self.limit:
+            raise CELCostError("operation cancelled: actual cost limit exceeded")
+
+
+def call_cost(function: str, args: Values, result: Value, *, certain: bool = True) -> int:
+    """What a call cost, by arguments and result. Some rules hold only if the overload was `certain` when checking."""
+    rule = _RULES.get(function)
+    if rule is None or not (certain or function not in _BY_OVERLOAD):
+        return 1
+    return rule(args, result)
+
+
+def size(value: Value) -> int:
+    """How much there is to traverse."""
+    if isinstance(value, str | bytes | list | tuple | dict):
+        return len(value)
+    if isinstance(value, Optional) and value.present:
+        return size(value.get())
+    return 1
+
+
+def tenth(amount: int, times: int = 1) -> int:
+    """The cost of looking at so many characters, so many times."""
+    return -(-amount * times // 10)
+
+
+def _pattern(text: Value, pattern: Value) -> int:
+    return tenth(1 + size(text)) * -(-size(pattern) // 4)
+
+
+def _shorter(args: Values, _: Value) -> int:
+    left, right = args
+    if isinstance(left, str | bytes | list | tuple | dict):
+        return tenth(min(size(left), size(right)))
+    return 1
+
+
+def _sum(args: Values, _: Value) -> int:
+    return tenth(size(args[0]) + size(args[1])) if isinstance(args[0], str | bytes) else 1
+
+
+def _first(times: int) -> Callable[[Values, Value], int]:
+    return lambda args, _: tenth(size(args[0]), times)
+
+
+def _traversal(args: Values, _: Value) -> int:
+    return _whole_size(args[0])
+
+
+def _whole_size(value: Value) -> int:
+    if isinstance(value, str | bytes):
+        return len(value) // 10
+    if isinstance(value, list | tuple):
+        return sum(map(_whole_size, value))
+    if isinstance(value, dict):
+        return sum(_whole_size(key) + _whole_size(item) for key, item in value.items())
+    return 1
+
+
+def _conversion(args: Values, _: Value) -> int:
+    return tenth(size(args[0])) if isinstance(args[0], str | bytes) else 1
+
+
+def _new_list(_: Values, result: Value) -> int:
+    return 1 + LIST + size(result)
+
+
+def _flatten(args: Values, _: Value) -> int:
+    return 1 + LIST + size(args[0]) * (args[1] if len(args) == 2 else 1)
+
+
+def _pairs(position: int) -> Callable[[Values, Value], int]:
+    def cost(args: Values, _: Value) -> int:
+        items = args[position]
+        pairs = len(items) * len(items)
+        textual = bool(items) and isinstance(items[0], str | bytes)
+        return 1 + LIST + (pairs * 21 // 10 if textual else pairs * 2)
+
+    return cost
+
+
+def _sets(times: int) -> Callable[[Values, Value], int]:
+    return lambda args, _: 1 + size(args[0]) * size(args[1]) * times
+
+
+_RULES: Final[dict[str, Callable[[Values, Value], int]]] = {
+    op.EQUALS: _shorter,
+    op.NOT_EQUALS: _shorter,
+    op.LESS: _shorter,
+    op.LESS_EQUALS: _shorter,
+    op.GREATER: _shorter,
+    op.GREATER_EQUALS: _shorter,
+    op.ADD: _sum,
+    op.IN: lambda args, _: size(args[1]) if isinstance(args[1], list | tuple) else 1,
+    "startsWith": lambda args, _: tenth(size(args[1])),
+    "endsWith": lambda args, _: tenth(size(args[1])),
+    "contains": lambda args, _: tenth(size(args[0])) * tenth(size(args[1])),
+    "matches": lambda args, _: _pattern(args[0], args[1]),
+    "find": lambda args, _: _pattern(args[0], args[1]),
+    "findAll": lambda args, _: _pattern(args[0], args[1]),
+    "validate": lambda args, _: tenth(1 + size(args[1])) * 15,
+    "bytes": _conversion,
+    "string": lambda args, _: tenth(size(args[0])) if isinstance(args[0], bytes) else 1,
+    "strings.quote": _first(1),
+    "format": _first(1),
+    "isSorted": _traversal,
+    "sum": _traversal,
+    "max": _traversal,
+    "min": _traversal,
+    "indexOf": _traversal,
+    "lastIndexOf": _traversal,
+    "includes": _traversal,
+    "url": _first(1),
+    "lowerAscii": _first(1),
+    "upperAscii": _first(1),
+    "substring": _first(1),
+    "trim": _first(1),
+    "replace": _first(2),
+    "split": _first(2),
+    "join": lambda _, result: tenth(size(result), 2),
+    "cidr": _conversion,
+    "ip": _conversion,
+    "isIP": _first(1),
+    "isCIDR": _first(1),
+    "ip.isCanonical": _first(2),
+    "quantity": _first(1),
+    "isQuantity": _first(1),
+    "semver": _first(1),
+    "isSemver": _first(1),
+    "slice": _new_list,
+    "lists.range": _new_list,
+    "reverse": _new_list,
+    "flatten": _flatten,
+    "distinct": _pairs(0),
+    "sort": _pairs(0),
+    op.SORT_BY_KEYS: _pairs(1),
+    "sets.contains": _sets(1),
+    "sets.intersects": _sets(1),
+    "sets.equivalent": _sets(2),
+}
+
+_BY_OVERLOAD: Final = frozenset(
+    (op.LESS, op.LESS_EQUALS, op.GREATER, op.GREATER_EQUALS, op.ADD, op.IN, "bytes", "string", "sort", op.SORT_BY_KEYS)
+)

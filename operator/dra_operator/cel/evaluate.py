@@ -1,0 +1,377 @@
+"""The reference evaluator: walks the checked tree.
+
+It is the definition of what a selector means here; a faster path has to agree with it. Errors are exceptions:
+`&&`, `||` and folds built on them catch `CELEvaluationError` and go on where CEL absorbs errors; `CELCostError` passes.
+
+A fold keeps an accumulator that may itself be an error (`_Failed`), which is raised when it is read: so `all` and
+`exists` survive failing elements, `map` does not. The accumulator is set when it is first read, as upstream, so
+`cel.bind` never evaluates what its body does not use.
+
+Upstream: `interpreter/interpretable.go`, `planner.go` and `attributes.go` in cel-go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeGuard
+
+from dra_operator.api.semver import Version
+from dra_operator.cel import arithmetic, budget
+from dra_operator.cel import operators as op
+from dra_operator.cel.ast import Call, Comprehension, Ident, ListLiteral, Literal, MapLiteral, Node, Select
+from dra_operator.cel.budget import Budget
+from dra_operator.cel.check import Checked
+from dra_operator.cel.errors import CELEvaluationError, CELRuntimeError
+from dra_operator.cel.functions import Overload
+from dra_operator.cel.library.formats import Format
+from dra_operator.cel.literals import Constants
+from dra_operator.cel.values import (
+    NONE,
+    MutableList,
+    MutableMap,
+    Optional,
+    Value,
+    go_type_name,
+    is_equal,
+    key_value,
+    map_key,
+    no_such_overload,
+)
+
+_UNSET: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """An accumulator that holds an error."""
+
+    error: CELEvaluationError
+
+
+class _Frame:
+    """The variables of one fold."""
+
+    __slots__ = ("accumulator", "fold", "item", "outer", "result_only", "second_item")
+
+    def __init__(self, fold: Comprehension, outer: _Frame | None) -> None:
+        self.fold = fold
+        self.outer = outer
+        self.accumulator: Any = _UNSET
+        self.item: Value = None
+        self.second_item: Value = None
+        self.result_only = False
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A checked expression with its constants, ready to be evaluated."""
+
+    checked: Checked
+    constants: Constants
+    overloads: Mapping[str, tuple[Overload, ...]]
+
+    def evaluate(self, variables: Mapping[str, Value], budget_: Budget | None = None) -> Value:
+        """The value of the expression. Raises CELRuntimeError."""
+        evaluation = _Evaluation(self, variables, budget_ or Budget())
+        try:
+            return evaluation.value(self.checked.root, None)
+        except RecursionError:
+            raise CELEvaluationError("expression is nested too deeply") from None
+
+
+class _Evaluation:
+    __slots__ = ("_budget", "_calls", "_constants", "_names", "_overloads", "_sets", "_variables")
+
+    def __init__(self, program: Program, variables: Mapping[str, Value], budget_: Budget) -> None:
+        self._variables = variables
+        self._budget = budget_
+        self._constants = program.constants.values
+        self._sets = program.constants.memberships
+        self._calls = program.checked.calls
+        self._names = program.checked.names
+        self._overloads = program.overloads
+
+    def value(self, node: Node, frame: _Frame | None) -> Value:
+        constant = self._constants.get(node.id, _UNSET)
+        if constant is not _UNSET:
+            return constant
+        return _RULES[type(node)](self, node, frame)
+
+    # -- names and members
+
+    def _ident(self, node: Ident, frame: _Frame | None) -> Value:
+        self._budget.spend(budget.NAME)
+        name = node.name
+        if name.startswith("."):
+            return self._variables[name[1:]]
+        while frame is not None:
+            fold = frame.fold
+            if name == fold.accumulator:
+                return self._accumulator(frame)
+            if not frame.result_only:
+                if name == fold.variable:
+                    return frame.item
+                if name == fold.second_variable:
+                    return frame.second_item
+            frame = frame.outer
+        return self._variables[name]
+
+    def _accumulator(self, frame: _Frame) -> Value:
+        if frame.accumulator is _UNSET:
+            frame.accumulator = self._initial(frame)
+        held = frame.accumulator
+        if type(held) is _Failed:
+            raise held.error
+        return held
+
+    def _initial(self, frame: _Frame) -> Value:
+        try:
+            value = self.value(frame.fold.init, frame.outer)
+        except CELEvaluationError as error:
+            return _Failed(error)
+        if isinstance(value, list | tuple) and not value:
+            return MutableList()
+        if isinstance(value, dict) and not value:
+            return MutableMap()
+        return value
+
+    def _select(self, node: Select, frame: _Frame | None) -> Value:
+        operand = self.value(node.operand, frame)
+        if not node.test_only:
+            self._spend_on_member(node.operand)
+        optional = isinstance(operand, Optional)
+        if optional:
+            if not operand.present:
+                return False if node.test_only else NONE
+            operand = operand.get()
+        if node.test_only:
+            return arithmetic.lookup(operand, node.field).present if isinstance(operand, dict | list | tuple) else False
+        if optional:
+            return arithmetic.lookup(operand, node.field)
+        return arithmetic.index(operand, node.field)
+
+    def _spend_on_member(self, operand: Node) -> None:
+        # A chain of members costs one a step, and one more if it starts at something that is no name.
+        goes_on = isinstance(operand, Ident | Select) or _is_member_operator(operand)
+        self._budget.spend(budget.SELECTION if goes_on else 2 * budget.SELECTION)
+
+    def _member(self, node: Call, frame: _Frame | None) -> Value:
+        operand = self.value(node.args[0], frame)
+        key = self._part(node.args[1], frame)
+        optional = node.function != op.INDEX
+        if isinstance(operand, Optional):
+            if not operand.present:
+                return NONE
+            operand, optional = operand.get(), True
+        if not optional:
+            self._spend_on_member(node.args[0])
+            return arithmetic.index(operand, key)
+        found = arithmetic.lookup(operand, key)
+        if found.present:
+            self._spend_on_member(node.args[0])
+        return found
+
+    # -- operators that do not evaluate all operands, or absorb errors
+
+    def _and(self, node: Call, frame: _Frame | None) -> Value:
+        return self._logic(node, frame, decisive=False)
+
+    def _or(self, node: Call, frame: _Frame | None) -> Value:
+        return self._logic(node, frame, decisive=True)
+
+    def _logic(self, node: Call, frame: _Frame | None, *, decisive: bool) -> bool:
+        failure: CELEvaluationError | None = None
+        for term in node.args:
+            try:
+                value = self.value(term, frame)
+            except CELEvaluationError as error:
+                failure = failure or error
+                continue
+            if not isinstance(value, bool):
+                failure = failure or no_such_overload()
+            elif value is decisive:
+                return decisive
+        if failure is not None:
+            raise failure
+        return not decisive
+
+    def _conditional(self, node: Call, frame: _Frame | None) -> Value:
+        condition, then, otherwise = node.args
+        chosen = self.value(condition, frame)
+        if chosen is True or chosen is False:
+            return self._part(then if chosen else otherwise, frame)
+        raise no_such_overload()
+
+    def _part(self, node: Node, frame: _Frame | None) -> Value:
+        """The value of a branch or a key. A variable costs nothing there, only its members do."""
+        value = self.value(node, frame)
+        if node.id not in self._constants and isinstance(_start_of_chain(node), Ident):
+            self._budget.spend(-budget.NAME)
+        return value
+
+    def _not_strictly_false(self, node: Call, frame: _Frame | None) -> bool:
+        try:
+            value = self.value(node.args[0], frame)
+        except CELEvaluationError:
+            value = True
+        self._budget.spend(1)
+        return value is not False
+
+    def _optional_or(self, node: Call, frame: _Frame | None) -> Value:
+        assert node.target is not None
+        optional = self.value(node.target, frame)
+        if not isinstance(optional, Optional):
+            raise no_such_overload()
+        if not optional.present:
+            return self.value(node.args[0], frame)
+        return optional if node.function == "or" else optional.get()
+
+    def _in(self, node: Call, frame: _Frame | None) -> bool:
+        item = self.value(node.args[0], frame)
+        container = self.value(node.args[1], frame)
+        if node.id in self._sets:
+            if isinstance(item, _UNHASHABLE_UPSTREAM):
+                name = go_type_name(item)  # upstream panics, which no operator absorbs
+                raise CELRuntimeError(f"internal error: runtime error: hash of unhashable type {name}")
+        else:
+            certain = len(self._calls[node.id].overloads) == 1
+            self._budget.spend(budget.call_cost(op.IN, (item, container), None, certain=certain))
+        if isinstance(container, dict):
+            return arithmetic.has_key(container, item)
+        if isinstance(container, list | tuple):
+            return any(is_equal(item, other) for other in container)
+        raise no_such_overload()
+
+    # -- calls
+
+    def _call(self, node: Call, frame: _Frame | None) -> Value:
+        special = _SPECIAL.get(node.function)
+        if special is not None:
+            return special(self, node, frame)
+        resolution = self._calls[node.id]
+        args = tuple([self.value(arg, frame) for arg in node.args])
+        if resolution.is_method:
+            assert node.target is not None
+            args = (self.value(node.target, frame), *args)
+        operator = arithmetic.OPERATORS.get(node.function)
+        if operator is not None:
+            result = operator(*args)
+            name = node.function
+        else:
+            overloads = resolution.overloads
+            name = overloads[0].function
+            if len(overloads) > 1:
+                overloads = self._overloads[name]
+            result = _dispatch(name, overloads, args)
+        certain = len(resolution.overloads) == 1
+        self._budget.spend(budget.call_cost(name, args, result, certain=certain))
+        return result
+
+    # -- aggregates
+
+    def _list(self, node: ListLiteral, frame: _Frame | None) -> list[Value]:
+        items: list[Value] = []
+        for position, element in enumerate(node.elements):
+            value = self.value(element, frame)
+            if position in node.optional:
+                if not isinstance(value, Optional):
+                    raise CELEvaluationError(f"cannot initialize optional list element from non-optional value {value}")
+                if not value.present:
+                    continue
+                value = value.get()
+            items.append(value)
+        self._budget.spend(budget.LIST)
+        return items
+
+    def _map(self, node: MapLiteral, frame: _Frame | None) -> dict[Value, Value]:
+        entries: dict[Value, Value] = {}
+        for entry in node.entries:
+            key = map_key(self.value(entry.key, frame))
+            value = self.value(entry.value, frame)
+            if entry.optional:
+                if not isinstance(value, Optional):
+                    raise CELEvaluationError(f"cannot initialize optional entry from non-optional value {value}")
+                if not value.present:
+                    entries.pop(key, None)
+                    continue
+                value = value.get()
+            entries[key] = value
+        self._budget.spend(budget.MAP)
+        return entries
+
+    def _comprehension(self, node: Comprehension, frame: _Frame | None) -> Value:
+        inner = _Frame(node, frame)
+        for inner.item, inner.second_item in _items(self.value(node.range, frame), node.second_variable is not None):
+            if self.value(node.condition, inner) is False:
+                break
+            try:
+                inner.accumulator = self.value(node.step, inner)
+            except CELEvaluationError as error:
+                inner.accumulator = _Failed(error)
+        inner.result_only = True
+        result = self.value(node.result, inner)
+        if type(result) is MutableList:
+            return list(result)
+        return dict(result) if type(result) is MutableMap else result
+
+
+def _items(over: Value, pairs: bool) -> Iterator[tuple[Value, Value]]:
+    if isinstance(over, dict):
+        return ((key_value(key), value) for key, value in list(over.items()))
+    if isinstance(over, list | tuple):
+        return enumerate(over) if pairs else ((item, None) for item in over)
+    if pairs:
+        raise CELEvaluationError(f"unsupported comprehension range type: {go_type_name(over)}")
+    raise CELEvaluationError(f"got '{go_type_name(over)}', expected iterable type")
+
+
+def _is_member_operator(node: Node) -> TypeGuard[Call]:
+    return isinstance(node, Call) and node.function in _MEMBER_OPERATORS
+
+
+def _start_of_chain(node: Node) -> Node:
+    """The `a` of `a.b["c"].?d`."""
+    while True:
+        if isinstance(node, Select) and not node.test_only:
+            node = node.operand
+        elif _is_member_operator(node):
+            node = node.args[0]
+        else:
+            return node
+
+
+def _dispatch(name: str, overloads: tuple[Overload, ...], args: tuple[Value, ...]) -> Value:
+    for overload in overloads:
+        if overload.call is not None and overload.accepts(args):
+            return overload.call(*args)
+    raise no_such_overload() if name in _BRIEF else no_such_overload(name, *args)
+
+
+_MEMBER_OPERATORS: Final = frozenset((op.INDEX, op.OPT_INDEX, op.OPT_SELECT))
+_BRIEF: Final = frozenset(("contains", "startsWith", "endsWith", "size", "matches"))  # their errors name no types
+_UNHASHABLE_UPSTREAM: Final = (Version, bytes, Format)
+
+_Rule = Callable[[_Evaluation, Any, _Frame | None], Value]
+
+_RULES: Final[dict[type[Node], _Rule]] = {
+    Literal: lambda _, node, __: node.value,
+    Ident: _Evaluation._ident,
+    Select: _Evaluation._select,
+    Call: _Evaluation._call,
+    ListLiteral: _Evaluation._list,
+    MapLiteral: _Evaluation._map,
+    Comprehension: _Evaluation._comprehension,
+}
+_SPECIAL: Final[dict[str, _Rule]] = {
+    op.LOGICAL_AND: _Evaluation._and,
+    op.LOGICAL_OR: _Evaluation._or,
+    op.CONDITIONAL: _Evaluation._conditional,
+    op.NOT_STRICTLY_FALSE: _Evaluation._not_strictly_false,
+    op.IN: _Evaluation._in,
+    op.INDEX: _Evaluation._member,
+    op.OPT_INDEX: _Evaluation._member,
+    op.OPT_SELECT: _Evaluation._member,
+    "or": _Evaluation._optional_or,
+    "orValue": _Evaluation._optional_or,
+}

@@ -1,0 +1,284 @@
+"""CEL values as Python objects, and the rules that hold for all of them: type names, equality, order, map keys.
+
+bool, int, float, str, bytes and None stand for themselves, lists are lists or tuples, maps are dicts. What Python lacks
+is here: unsigned integers, optionals, types as values, durations and timestamps. Lists and maps are never changed
+once an expression can see them, except the accumulator of a fold (`MutableList`).
+
+Equality is heterogeneous: numbers compare across types, other unlike things differ. A Kubernetes value on the left of
+anything else is an error instead, which is upstream's habit: `version == "1.0.0"` fails, `"1.0.0" == version` is false.
+
+Upstream: `common/types` in cel-go.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from dra_operator.api.quantity import Quantity
+from dra_operator.api.semver import Version
+from dra_operator.cel.errors import CELEvaluationError
+
+MAX_INT64: Final = (1 << 63) - 1
+MIN_INT64: Final = -(1 << 63)
+MAX_UINT64: Final = (1 << 64) - 1
+
+Value = Any  # checked by type name at run time, as in CEL itself
+
+
+class UInt(int):
+    """An unsigned 64-bit integer. Equal to the int of the same size, but not the same type."""
+
+    __slots__ = ()
+
+
+class MutableList(list[Value]):
+    """The list that a fold builds up; adding to it extends it in place. Upstream does the same."""
+
+    __slots__ = ()
+
+
+class MutableMap(dict[Value, Value]):
+    """The map that a fold builds up."""
+
+    __slots__ = ()
+
+
+class DomainMap(dict[Value, Value]):
+    """`device.attributes` and `device.capacity`: any key that is missing finds an empty map."""
+
+    __slots__ = ()
+
+
+class BoolKey(Enum):
+    """How true and false are kept as map keys: to Python, True would be the same key as 1."""
+
+    FALSE = False
+    TRUE = True
+
+
+@dataclass(frozen=True, slots=True)
+class TypeValue:
+    """A type as a value: what `type(x)` gives and what names like `string` stand for."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    nanoseconds: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Timestamp:
+    """An instant, with the UTC offset that it was written with (it only shows in `string()`)."""
+
+    nanoseconds: int  # since 1970-01-01T00:00:00Z
+    offset_minutes: int = 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Timestamp) and self.nanoseconds == other.nanoseconds
+
+    def __hash__(self) -> int:
+        return hash(self.nanoseconds)
+
+
+class Opaque:
+    """A value of a Kubernetes library type: compares only with its own kind."""
+
+    __slots__ = ()
+    type_name: str
+
+
+class Optional:
+    """A value or none."""
+
+    __slots__ = ("_value",)
+    _ABSENT: Final = object()
+
+    def __init__(self, value: Value = _ABSENT) -> None:
+        self._value = value
+
+    @property
+    def present(self) -> bool:
+        return self._value is not Optional._ABSENT
+
+    def get(self) -> Value:
+        if self._value is Optional._ABSENT:
+            raise CELEvaluationError("optional.none() dereference")
+        return self._value
+
+
+NONE: Final = Optional()
+EMPTY_MAP: Final[dict[Value, Value]] = {}
+
+_TYPE_NAMES: Final[dict[type, str]] = {
+    type(None): "null_type",
+    bool: "bool",
+    int: "int",
+    UInt: "uint",
+    float: "double",
+    str: "string",
+    bytes: "bytes",
+    list: "list",
+    tuple: "list",
+    MutableList: "list",
+    dict: "map",
+    MutableMap: "map",
+    DomainMap: "map",
+    TypeValue: "type",
+    Duration: "google.protobuf.Duration",
+    Timestamp: "google.protobuf.Timestamp",
+    Optional: "optional_type",
+    Quantity: "kubernetes.Quantity",
+    Version: "kubernetes.Semver",
+}
+_NUMBERS: Final = frozenset((int, UInt, float))
+ORDERED: Final = frozenset((bool, int, UInt, float, str, bytes, Duration, Timestamp))
+_LISTS: Final = (list, tuple)
+_SELF_COMPARING: Final = (Version, Quantity, Opaque)
+
+
+def type_name(value: Value) -> str:
+    """The CEL type of a value: `int`, `list`, `kubernetes.Semver`, …"""
+    name = _TYPE_NAMES.get(type(value))
+    return name if name is not None else str(value.type_name)
+
+
+def go_type_name(value: Value) -> str:
+    """The Go type that upstream names in some of its messages."""
+    name = type_name(value)
+    if name.startswith("kubernetes."):
+        return f"cel.{name.removeprefix('kubernetes.')}"
+    return f"types.{name.rpartition('.')[2].removesuffix('_type').capitalize()}"
+
+
+def no_such_overload(function: str | None = None, *args: Value) -> CELEvaluationError:
+    """The error for operands of the wrong type."""
+    if function is None:
+        return CELEvaluationError("no such overload")
+    return CELEvaluationError(f"no such overload: {function}({', '.join(map(type_name, args))})")
+
+
+def no_operator(operator: str, left: Value) -> CELEvaluationError:
+    """The error for an operator that the type of its left operand lacks. Of strings upstream says less."""
+    return CELEvaluationError("no such overload" if isinstance(left, str) else f"no such overload: {operator}")
+
+
+def equal(left: Value, right: Value) -> bool:
+    """`left == right`. Raises CELEvaluationError where `left` is a Kubernetes value and `right` of another type."""
+    left_type, right_type = type(left), type(right)
+    if left_type is right_type and left_type in (str, int, bool, UInt):
+        return bool(left == right)
+    if left is None or right is None:
+        return left is right
+    if left_type in _NUMBERS:
+        return right_type in _NUMBERS and bool(left == right)  # Python compares int and float exactly
+    if isinstance(left, _LISTS):
+        return isinstance(right, _LISTS) and len(left) == len(right) and all(map(_not_unequal, left, right))
+    if isinstance(left, dict):
+        return isinstance(right, dict) and _equal_maps(left, right)
+    if isinstance(left, _SELF_COMPARING):
+        if left_type is not right_type:
+            raise no_such_overload()
+        return bool(left == right)
+    if isinstance(left, Optional):
+        if not isinstance(right, Optional) or left.present != right.present:
+            return False
+        return not left.present or equal(left.get(), right.get())
+    return left_type is right_type and bool(left == right)
+
+
+def is_equal(left: Value, right: Value) -> bool:
+    """Like `equal`, but a comparison that fails means not equal: how members of lists are looked for."""
+    try:
+        return equal(left, right)
+    except CELEvaluationError:
+        return False
+
+
+def _not_unequal(left: Value, right: Value) -> bool:
+    # Upstream goes on to the next element when comparing two elements fails.
+    try:
+        return equal(left, right)
+    except CELEvaluationError:
+        return True
+
+
+def _equal_maps(left: dict[Value, Value], right: dict[Value, Value]) -> bool:
+    if len(left) != len(right):
+        return False
+    for key, value in left.items():
+        if key in right:
+            other = right[key]
+        elif type(right) is DomainMap:
+            other = EMPTY_MAP
+        else:
+            return False
+        if not _not_unequal(value, other):
+            return False
+    return True
+
+
+def compare(left: Value, right: Value) -> int:
+    """-1, 0 or 1. Raises CELEvaluationError for things that have no order."""
+    left_type, right_type = type(left), type(right)
+    if left_type in _NUMBERS:
+        if right_type not in _NUMBERS:
+            raise no_such_overload()
+        if left != left or right != right:
+            raise CELEvaluationError("NaN values cannot be ordered")
+        return _order(left, right)
+    if left_type is not right_type:
+        raise no_such_overload()
+    if left_type in (str, bytes, bool):
+        return _order(left, right)
+    if left_type is Duration or left_type is Timestamp:
+        return _order(left.nanoseconds, right.nanoseconds)
+    raise no_such_overload()
+
+
+def _order(left: Value, right: Value) -> int:
+    return int(left > right) - int(left < right)
+
+
+def map_key(value: Value) -> Value:
+    """How a key is kept in a dict."""
+    kind = type(value)
+    if kind is str or kind is int:
+        return value
+    if kind is bool:
+        return BoolKey.TRUE if value else BoolKey.FALSE
+    if kind is UInt or kind is Version or kind is Quantity:
+        return value
+    if kind is float:
+        return value if not math.isnan(value) else object()
+    raise CELEvaluationError(f"unsupported key type: {type_name(value)}")
+
+
+def key_value(key: Value) -> Value:
+    """The key that an expression sees."""
+    return key.value if type(key) is BoolKey else key
+
+
+def find_key(mapping: Mapping[Value, Value], key: Value) -> Optional:
+    """The value at `key`, or none."""
+    try:
+        kept = map_key(key)
+    except CELEvaluationError:
+        return Optional(EMPTY_MAP) if type(mapping) is DomainMap else NONE
+    if kept in mapping:
+        return Optional(mapping[kept])
+    return Optional(EMPTY_MAP) if type(mapping) is DomainMap else NONE
+
+
+def index_of(value: Value) -> int:
+    """A list position. Doubles and unsigned integers will do if they are whole."""
+    if type(value) is int or type(value) is UInt:
+        return int(value)
+    if type(value) is float and value.is_integer():
+        return int(value)
+    raise CELEvaluationError(f"unsupported index type '{type_name(value)}' in list")
