@@ -1,0 +1,109 @@
+"""The selectors of examples/ pick the GPUs that their comments promise, among the devices of all profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dra_operator.agent.profiles import load_profile, profile_names
+from dra_operator.api.resource import BasicDevice, DeviceAttribute
+from dra_operator.api.semver import Version
+from dra_operator.cel.device import AttributeValue, DeviceView
+from dra_operator.cel.errors import CELRuntimeError
+from dra_operator.cel.selector import compile_selector
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def value_of(attribute: DeviceAttribute) -> AttributeValue:
+    if attribute.version_value is not None:
+        return Version.parse(attribute.version_value)
+    value = attribute.int_value if attribute.int_value is not None else attribute.string_value
+    assert value is not None
+    return value
+
+
+def view(device: BasicDevice, driver: str) -> DeviceView:
+    attributes = {name: value_of(attribute) for name, attribute in (device.attributes or {}).items()}
+    return DeviceView(driver, attributes, {name: each.value for name, each in (device.capacity or {}).items()})
+
+
+def expressions(node: Any) -> Iterator[str]:
+    """Every CEL expression anywhere in a manifest."""
+    if isinstance(node, dict):
+        if "expression" in node:
+            yield node["expression"]
+        for child in node.values():
+            yield from expressions(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from expressions(child)
+
+
+def selectors_of(file: str) -> list[str]:
+    return [each for document in yaml.safe_load_all((EXAMPLES / file).read_text()) for each in expressions(document)]
+
+
+def profiles_matched(expression: str, profiles: list[str]) -> set[str]:
+    selector = compile_selector(expression)
+    matched = set()
+    for name in profiles:
+        profile = load_profile(name)
+        if any(selector.matches(view(device, profile.driver)) for device in profile.devices_of("node-1")):
+            matched.add(name)
+    return matched
+
+
+GPUS = [name for name in profile_names() if name != "driver-example"]
+
+
+@pytest.mark.parametrize(
+    ("file", "matched"),
+    [
+        ("12-product-name.yaml", {"a100-sxm-40gb"}),
+        ("13-memory-minimum.yaml", {"a100-sxm-40gb", "h100-sxm-80gb"}),
+        ("14-memory-range.yaml", {"l4"}),
+        ("15-compute-capability.yaml", {"l4", "h100-sxm-80gb"}),
+        ("16-power-and-thermal-profile.yaml", {"l4", "t4"}),
+        ("17-vendor-and-device-id.yaml", {"t4"}),
+        ("18-driver-version.yaml", {"l4", "a100-sxm-40gb", "h100-sxm-80gb"}),
+    ],
+)
+def test_a_gpu_selector(file: str, matched: set[str]) -> None:
+    (expression,) = selectors_of(file)
+    assert profiles_matched(expression, GPUS) == matched
+
+
+def test_the_classes_hold_for_devices_of_every_driver() -> None:
+    (example,), (gpu,) = selectors_of("01-device-class.yaml"), selectors_of("10-gpu-device-class.yaml")
+
+    assert profiles_matched(example, profile_names()) == {"driver-example"}
+    assert profiles_matched(gpu, profile_names()) == set(GPUS)
+
+
+def test_the_alternatives_of_the_template_are_the_two_partitions() -> None:
+    small, large = selectors_of("03-resource-claim-template.yaml")
+    devices = [view(each, "driver.example.com") for each in load_profile("driver-example").devices_of("node-1", 2)]
+
+    assert [compile_selector(small).matches(device) for device in devices] == [True, False]
+    assert [compile_selector(large).matches(device) for device in devices] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("attribute-that-no-device-has.yaml", "no such key: migProfile"),
+        ("quantity-in-selector.yaml", "quantities must match the regular expression"),
+    ],
+)
+def test_a_selector_that_fails_on_a_device_says_what_the_example_says(file: str, message: str) -> None:
+    (expression,) = selectors_of(f"invalid/{file}")
+    device = view(load_profile("driver-example").devices_of("node-1", 1)[0], "driver.example.com")
+
+    assert message in (EXAMPLES / "invalid" / file).read_text()
+    with pytest.raises(CELRuntimeError, match=message):
+        compile_selector(expression).matches(device)
