@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from dra_operator.agent.profiles import Profile
+from dra_operator.agent.sources import SourceError
 from dra_operator.api.codec import convert
 from dra_operator.api.meta import Struct
 from dra_operator.api.resource import BasicDevice
@@ -41,5 +42,7 @@ class FileSource:
         self._path = path
 
     def devices(self) -> list[BasicDevice]:
-        """Raises OSError, yaml.YAMLError or msgspec.ValidationError when the file cannot be used."""
-        return list(convert(yaml.safe_load(self._path.read_text("utf-8")), DeviceFile).devices)
+        try:
+            return list(convert(yaml.safe_load(self._path.read_text("utf-8")), DeviceFile).devices)
+        except (OSError, ValueError, yaml.YAMLError) as error:  # msgspec's and Quantity's errors are ValueErrors
+            raise SourceError(f"{self._path}: {error}") from error

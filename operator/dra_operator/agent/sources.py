@@ -11,9 +11,13 @@ from typing import Protocol
 from dra_operator.api.resource import BasicDevice
 
 
+class SourceError(Exception):
+    """The source cannot say what there is. What it said last stands."""
+
+
 class Source(Protocol):
     """The devices of one node."""
 
     def devices(self) -> list[BasicDevice]:
-        """All devices, in a stable order. Reads anew on each call."""
+        """All devices, in a stable order. Reads anew on each call, and may block. Raises SourceError."""
         ...
