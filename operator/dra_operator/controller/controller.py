@@ -1,0 +1,214 @@
+"""The controller as a whole: what runs, in which order it starts, and how it stops.
+
+    Kopf events ─┐                       ┌─ Writer (behind the lease's write barrier)
+    Reflectors ──┼→ View → queue → Engine┤
+    Census ──────┘                       └─ EventRecorder
+
+Start: mirrors first, decisions only when all of them are synced, writes only while the Lease is held. Stop: no new
+decision, writes on their way are answered, the Lease is released, connections are closed.
+
+One instance a process; it outlives a restart of Kopf.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+import structlog
+
+from dra_operator.allocation.features import Features
+from dra_operator.api.kinds import CLAIMS, SLICES, Kind
+from dra_operator.cluster.census import Census
+from dra_operator.cluster.events import EventRecorder
+from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
+from dra_operator.cluster.kubeconfig import connect
+from dra_operator.cluster.lease import LeaderElection
+from dra_operator.cluster.queue import WorkQueue
+from dra_operator.cluster.reflector import Reflector
+from dra_operator.cluster.writer import Writer
+from dra_operator.controller.engine import Engine
+from dra_operator.controller.health import HealthServer
+from dra_operator.controller.metrics import Metrics
+from dra_operator.controller.mirrors import KOPF_KINDS, ClaimMirror, KopfMirror, SliceMirror
+from dra_operator.controller.settings import Gate, Settings
+from dra_operator.lifecycle.decide import Decider
+from dra_operator.lifecycle.keys import Ref
+from dra_operator.lifecycle.view import View
+
+log = structlog.get_logger()
+
+GATE_POLICY = "dra-operator-gate"
+_SYNC_POLL = 0.1
+
+
+class Controller:
+    """See the module."""
+
+    def __init__(self, settings: Settings, *, identity: str, rng: random.Random | None = None) -> None:
+        """`identity` names this replica in the Lease."""
+        self.settings = settings
+        self._rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
+        self._client: ApiClient = connect(settings.kubeconfig or None, settings.context or None)
+        self.view = View()
+        self.metrics = Metrics(self.view)
+        self._queue: WorkQueue[Ref] = WorkQueue(self._rng)
+        self._lease = LeaderElection(
+            self._client, namespace=settings.namespace, name=settings.lease_name, identity=identity
+        )
+        self._recorder = EventRecorder(self._client)
+        self.engine = Engine(
+            view=self.view,
+            decider=Decider(self.view, Features()),
+            policy=settings.policy(),
+            queue=self._queue,
+            perform=Writer(self._client, allow=self._may_write).perform,
+            record=self._recorder.record,
+            now=time.time,
+            leads=self._may_write,
+            watcher=self.metrics,
+        )
+        self.kopf = KopfMirror(self.view, self.engine.mark, self._on_relisted)
+        self._reflectors = (
+            Reflector(self._client, CLAIMS, ClaimMirror(self.view, self.engine.mark), rng=self._rng),
+            Reflector(self._client, SLICES, SliceMirror(self.view, self.engine.mark), rng=self._rng),
+        )
+        self._censuses = {
+            kind.plural: Census(
+                self._client,
+                kind,
+                lambda kind=kind: self.kopf.known(kind),
+                lambda key, uid, kind=kind: self.kopf.vanished(kind, key, uid),
+            )
+            for kind in KOPF_KINDS
+        }
+        self._tasks: list[asyncio.Task[None]] = []
+        self._health: HealthServer | None = None
+        self.synced = asyncio.Event()
+        self.remarks: list[str] = []
+
+    # --- life ------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start everything but Kopf, whose events come in through `observe`."""
+        if self.settings.metrics_address:
+            self._health = HealthServer(
+                self.settings.metrics_address, self.metrics.registry, self._dead, self._unready, lambda: self.remarks
+            )
+            await self._health.start()
+            log.info("serving metrics and health", port=self._health.port)
+        for reflector in self._reflectors:
+            self._spawn(reflector.run())
+        self._spawn(self._recorder.run())
+        self._spawn(self._decide())
+        await self._check_gate()
+
+    async def stop(self) -> None:
+        """Stop deciding, let writes end, give the Lease back."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        await self.engine.drain()
+        if self.settings.leader_elect:
+            await self._lease.release()
+        if self._health is not None:
+            await self._health.stop()
+        await self._client.close()
+
+    def observe(self, kind: Kind[Any], type_: str | None, body: Mapping[str, Any]) -> None:
+        """One event from Kopf."""
+        self.kopf.take(kind, type_, body)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
+    # --- from synced to deciding -----------------------------------------------------------------------------------
+
+    async def _decide(self) -> None:
+        started = time.monotonic()
+        await self._sync()
+        log.info(
+            "synced",
+            pods=len(self.view.pods),
+            claims=len(self.view.claims),
+            nodes=len(self.view.nodes),
+            seconds=round(time.monotonic() - started, 3),
+        )
+        self.synced.set()
+        for census in self._censuses.values():
+            self._spawn(census.run())
+        if self.settings.leader_elect:
+            self._spawn(self._lease.run(on_acquired=self._on_acquired, on_lost=self._on_lost))
+        else:
+            self._on_acquired()
+        self._spawn(self._sweep())
+        await self.engine.run()
+
+    async def _sync(self) -> None:
+        """Wait until the reflectors have listed, and Kopf has shown all that a list of metadata shows."""
+        for reflector in self._reflectors:
+            await reflector.synced.wait()
+        for kind in KOPF_KINDS:
+            while True:
+                try:
+                    listed, _ = await self._client.list_metadata(kind)
+                except (ApiError, NoAnswer) as error:
+                    log.warning("cannot list", resource=kind.plural, error=str(error))
+                    await asyncio.sleep(1.0)
+                    continue
+                known = self.kopf.known(kind)
+                if all(known.get(meta.key) == meta.uid for meta in listed):
+                    break
+                await asyncio.sleep(_SYNC_POLL)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.sweep_interval * self._rng.uniform(0.9, 1.1))
+            self.engine.sweep()
+
+    def _on_acquired(self) -> None:
+        log.info("leading")
+        self.engine.sweep()
+
+    def _on_lost(self) -> None:
+        log.warning("the lease is lost; following")
+
+    def _on_relisted(self, kind: Kind[Any]) -> None:
+        self._censuses[kind.plural].request()
+
+    def _may_write(self) -> bool:
+        return self.synced.is_set() and (not self.settings.leader_elect or self._lease.holds())
+
+    # --- health ----------------------------------------------------------------------------------------------------
+
+    async def _check_gate(self) -> None:
+        """A loud warning where nothing will gate pods. The policy is an admin's to apply, never ours."""
+        if self.settings.gate is Gate.OFF:
+            return
+        root = "/apis/admissionregistration.k8s.io/v1"
+        missing = []
+        for resource in ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings"):
+            with contextlib.suppress(NoAnswer):
+                try:
+                    await self._client.request("GET", f"{root}/{resource}/{GATE_POLICY}")
+                except ApiError as error:
+                    missing.append(f"{resource}/{GATE_POLICY}: {error}")
+        if missing:
+            remark = (
+                "pods are not gated, so kube-scheduler allocates their devices: apply the policy of manifests/base "
+                f"({'; '.join(missing)})"
+            )
+            self.remarks.append(remark)
+            log.warning("no gate", why=remark)
+
+    def _dead(self) -> str | None:
+        ended = [task for task in self._tasks if task.done() and not task.cancelled() and task.exception() is not None]
+        return f"a task has ended: {ended[0].exception()}" if ended else None
+
+    def _unready(self) -> str | None:
+        return None if self.synced.is_set() else "mirrors are not synced yet"

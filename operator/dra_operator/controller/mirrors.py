@@ -1,0 +1,167 @@
+"""Where observations enter: Kopf's events and the reflectors' lists and watches, turned into verbs of the View.
+
+Each of them marks what has to be looked at. ResourceClaims and ResourceSlices come through reflectors, because their
+exact order matters; everything else comes from Kopf, event by event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import structlog
+
+from dra_operator.api.codec import convert
+from dra_operator.api.core import Namespace, Node, Pod
+from dra_operator.api.kinds import CLASSES, NAMESPACES, NODES, PODS, TEMPLATES, Kind
+from dra_operator.api.meta import Object, ObjectKey, Uid
+from dra_operator.api.quantity import QuantityError
+from dra_operator.api.resource import DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice
+from dra_operator.lifecycle.keys import Ref
+from dra_operator.lifecycle.view import View
+
+log = structlog.get_logger()
+
+Mark = Callable[[Iterable[Ref]], None]
+
+KOPF_KINDS: tuple[Kind[Any], ...] = (PODS, TEMPLATES, NAMESPACES, CLASSES, NODES)
+
+
+class ClaimMirror:
+    """Sink of the reflector of ResourceClaims."""
+
+    def __init__(self, view: View, mark: Mark) -> None:
+        self._view = view
+        self._mark = mark
+
+    def replace(self, objects: Sequence[ResourceClaim], resource_version: str) -> None:
+        self._mark(self._view.replace_claims(objects, resource_version))
+
+    def apply(self, type_: str, object_: ResourceClaim) -> None:
+        if type_ == "DELETED":
+            self._mark(self._view.forget_claim(object_.key))
+        else:
+            self._mark(self._view.observe_claim(object_, live=True))
+
+
+class SliceMirror:
+    """Sink of the reflector of ResourceSlices."""
+
+    def __init__(self, view: View, mark: Mark) -> None:
+        self._view = view
+        self._mark = mark
+
+    def replace(self, objects: Sequence[ResourceSlice], resource_version: str) -> None:
+        listed = {slice_.metadata.name for slice_ in objects}
+        for slice_ in list(self._view.inventory.slices()):
+            if slice_.metadata.name not in listed:
+                self._mark(self._view.forget_slice(slice_.metadata.name))
+        for slice_ in objects:
+            self._mark(self._view.observe_slice(slice_))
+
+    def apply(self, type_: str, object_: ResourceSlice) -> None:
+        if type_ == "DELETED":
+            self._mark(self._view.forget_slice(object_.metadata.name))
+        else:
+            self._mark(self._view.observe_slice(object_))
+
+
+class KopfMirror:
+    """Takes what Kopf's handlers get. Knows nothing of Kopf but its event types: None is "listed"."""
+
+    def __init__(self, view: View, mark: Mark, relisted: Callable[[Kind[Any]], None]) -> None:
+        """`relisted` is called when Kopf lists a kind anew: it swallows deletions then."""
+        self._view = view
+        self._mark = mark
+        self._relisted = relisted
+
+    def known(self, kind: Kind[Any]) -> Mapping[ObjectKey, Uid]:
+        """What the View holds of a kind, by UID."""
+        view = self._view
+        if kind is PODS:
+            return {pod.key: uid for uid, pod in view.pods.items()}
+        if kind is TEMPLATES:
+            return {key: template.uid for key, template in view.templates.items()}
+        by_name: Mapping[str, Object] = {
+            NAMESPACES.plural: view.namespaces,
+            CLASSES.plural: view.classes,
+            NODES.plural: view.nodes,
+        }[kind.plural]
+        return {ObjectKey("", name): object_.uid for name, object_ in by_name.items()}
+
+    def take(self, kind: Kind[Any], type_: str | None, body: Mapping[str, Any]) -> None:
+        """One event. An object that does not fit the API's types is named in the log and left out."""
+        try:
+            object_ = convert(body, kind.type)
+        except (msgspec.ValidationError, QuantityError) as error:
+            meta = body.get("metadata", {})
+            name = f"{meta.get('namespace', '')}/{meta.get('name', '')}".strip("/")
+            log.error("object left out, it does not fit the API", kind=kind.kind, name=name, error=str(error))
+            return
+        if type_ == "DELETED":
+            self._forget(object_, certain=True)
+            return
+        if type_ is None and self._knows(object_):
+            self._relisted(kind)
+        self._observe(object_)
+
+    def vanished(self, kind: Kind[Any], key: ObjectKey, uid: Uid) -> None:
+        """A census did not find the object any more."""
+        if self.known_uid(kind, key) != uid:
+            return
+        log.info("deletion found by census", kind=kind.kind, name=str(key))
+        object_ = self._get(kind, key)
+        if object_ is not None:
+            self._forget(object_, certain=False)
+
+    def known_uid(self, kind: Kind[Any], key: ObjectKey) -> Uid | None:
+        object_ = self._get(kind, key)
+        return None if object_ is None else object_.uid
+
+    def _get(self, kind: Kind[Any], key: ObjectKey) -> Object | None:
+        view = self._view
+        if kind is PODS:
+            return view.pod_named(key)
+        if kind is TEMPLATES:
+            return view.templates.get(key)
+        if kind is NAMESPACES:
+            return view.namespaces.get(key.name)
+        return view.classes.get(key.name) if kind is CLASSES else view.nodes.get(key.name)
+
+    def _knows(self, object_: Object) -> bool:
+        if isinstance(object_, Pod):
+            return object_.uid in self._view.pods
+        return isinstance(object_, Node) and object_.metadata.name in self._view.nodes
+
+    def _observe(self, object_: Object) -> None:
+        view = self._view
+        match object_:
+            case Pod():
+                self._mark(view.observe_pod(object_))
+            case ResourceClaimTemplate():
+                self._mark(view.observe_template(object_))
+            case Namespace():
+                self._mark(view.observe_namespace(object_))
+            case DeviceClass():
+                self._mark(view.observe_class(object_))
+            case Node():
+                self._mark(view.observe_node(object_))
+            case _:
+                raise TypeError(f"{object_.kind} is not watched through Kopf")
+
+    def _forget(self, object_: Object, *, certain: bool) -> None:
+        view = self._view
+        match object_:
+            case Pod():
+                self._mark(view.forget_pod(object_.uid, certain=certain))
+            case ResourceClaimTemplate():
+                self._mark(view.forget_template(object_.key))
+            case Namespace():
+                self._mark(view.forget_namespace(object_.metadata.name))
+            case DeviceClass():
+                self._mark(view.forget_class(object_.metadata.name))
+            case Node():
+                self._mark(view.forget_node(object_.metadata.name))
+            case _:
+                raise TypeError(f"{object_.kind} is not watched through Kopf")

@@ -1,0 +1,83 @@
+"""The Kopf registrations: `kopf run -m dra_operator.handlers --all-namespaces` is the whole operator.
+
+A handler passes its event on and returns; it never writes, so Kopf adds no annotation and no finalizer to anything.
+`dra-operator run` puts a started Controller into the memo, which then survives restarts of Kopf; `kopf run` does not,
+and the startup handler makes one from the environment (`DRA_OPERATOR_…`).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from typing import Any
+
+import kopf
+
+from dra_operator.api.kinds import CLASSES, NAMESPACES, NODES, PODS, TEMPLATES
+from dra_operator.controller.controller import Controller
+from dra_operator.controller.settings import Settings
+
+
+class _NoDiffBase(kopf.DiffBaseStorage):
+    """Nothing is remembered in the objects."""
+
+    def fetch(self, *, body: kopf.Body) -> None:
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: Any) -> None:
+        """Keep nothing."""
+
+
+def identity() -> str:
+    """Who this replica is in the Lease: unique even where two run on one host."""
+    return f"{socket.gethostname()}_{os.getpid()}_{uuid.uuid4().hex[:8]}"
+
+
+@kopf.on.startup()
+async def startup(settings: kopf.OperatorSettings, memo: Any, **_: Any) -> None:
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    settings.scanning.disabled = True
+    settings.queueing.idle_timeout = 0.05
+    settings.queueing.worker_limit = None
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 310
+    settings.watching.inactivity_timeout = 70
+    settings.persistence.diffbase_storage = _NoDiffBase()
+    if memo.get("controller") is None:
+        controller = Controller(Settings.from_environment(), identity=identity())
+        await controller.start()
+        memo["controller"] = controller
+        memo["ours"] = True
+
+
+@kopf.on.cleanup()
+async def cleanup(memo: Any, **_: Any) -> None:
+    if memo.get("ours"):
+        await memo["controller"].stop()
+
+
+@kopf.on.event(PODS.plural)
+async def on_pod(event: Any, memo: Any, **_: Any) -> None:
+    memo["controller"].observe(PODS, event["type"], event["object"])
+
+
+@kopf.on.event(TEMPLATES.group, TEMPLATES.version, TEMPLATES.plural)
+async def on_template(event: Any, memo: Any, **_: Any) -> None:
+    memo["controller"].observe(TEMPLATES, event["type"], event["object"])
+
+
+@kopf.on.event(NAMESPACES.plural)
+async def on_namespace(event: Any, memo: Any, **_: Any) -> None:
+    memo["controller"].observe(NAMESPACES, event["type"], event["object"])
+
+
+@kopf.on.event(CLASSES.group, CLASSES.version, CLASSES.plural)
+async def on_class(event: Any, memo: Any, **_: Any) -> None:
+    memo["controller"].observe(CLASSES, event["type"], event["object"])
+
+
+@kopf.on.event(NODES.plural)
+async def on_node(event: Any, memo: Any, **_: Any) -> None:
+    memo["controller"].observe(NODES, event["type"], event["object"])
