@@ -14,8 +14,12 @@ from tests.conformance.cel_vectors import Verdict, run
 
 DATA = Path(__file__).parent / "data"
 
-# Outcomes agree everywhere. These many texts of errors are ours, because upstream's lists its parser's token names.
+# Outcomes agree everywhere. So many texts of errors are ours, because upstream lists its parser's token names.
 MESSAGES_THAT_DIFFER = 1
+
+# `includes` costs something else since v0.37. In three evaluations `matches` with a constant pattern meets an error, for
+# which upstream does not charge.
+COSTS_THAT_DIFFER = 4
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +44,9 @@ def test_errors_say_what_upstream_says_and_where(selectors: list[Verdict]) -> No
 
 
 def test_an_evaluation_costs_what_it_costs_upstream(selectors: list[Verdict]) -> None:
-    """But for calls on operands that failed, which cost nothing here, and one that upstream changed."""
-    off = [v for v in selectors if v.wanted_cost is not None and v.cost is not None and v.cost != v.wanted_cost]
+    off = [v.id for v in selectors if v.wanted_cost is not None and v.cost is not None and v.cost != v.wanted_cost]
 
-    assert len(off) <= 73
-    assert all(v.cost is not None and v.wanted_cost is not None and v.cost < v.wanted_cost for v in off)
+    assert len(off) <= COSTS_THAT_DIFFER, off
 
 
 def test_every_case_of_upstreams_table_agrees() -> None:

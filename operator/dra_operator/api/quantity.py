@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 
 _PATTERN: Final = re.compile(r"([+-]?)0*([0-9]*)(\.?)([0-9]*)([eEinumkKMGTP]*[-+]?[0-9]*)")
@@ -200,6 +201,7 @@ class Quantity:
         return (Quantity, (self._unscaled, self._scale, self._notation))
 
 
+@lru_cache(maxsize=4096)  # few distinct amounts fill a cluster; the values are immutable
 def _parse(text: str) -> Quantity:
     common = _COMMON.fullmatch(text)
     if common is not None:

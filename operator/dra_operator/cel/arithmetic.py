@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-from dra_operator.api.semver import Version
 from dra_operator.cel import operators as op
 from dra_operator.cel.errors import CELEvaluationError
 from dra_operator.cel.values import (
@@ -26,6 +25,7 @@ from dra_operator.cel.values import (
     Timestamp,
     UInt,
     Value,
+    check_size,
     compare,
     equal,
     find_key,
@@ -71,6 +71,7 @@ def add(left: Value, right: Value) -> Value:
         if isinstance(left, MutableList):
             left.extend(right)
             return left
+        check_size(len(left) + len(right))
         return [*left, *right]
     if kind is Duration and type(right) is Timestamp:
         return checked_timestamp(left.nanoseconds + right.nanoseconds, right.offset_minutes)
@@ -191,7 +192,7 @@ def index(container: Value, key: Value) -> Value:
 
 def has_key(container: dict[Value, Value], key: Value) -> bool:
     """`key in container`. Unlike a lookup it does not find the domains that a device lacks."""
-    return isinstance(key, str | int | float | Version) and map_key(key) in container
+    return map_key(key) in container
 
 
 def _ordered(operator: str, left: Value, right: Value) -> int:

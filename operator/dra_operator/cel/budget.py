@@ -2,7 +2,8 @@
 
 The unit is cel-go's: about one a name, selection or call, a tenth a character of text that is looked at, ten a list,
 thirty a map that is built. An evaluation that spends more than its limit ends with `CELCostError`, so that a hostile
-selector over long lists cannot hold up the allocator. Only work is counted, not what an error interrupted.
+selector over long lists cannot hold up the allocator. A call is paid for before it is made. What upstream sells too
+cheaply, growing a list or a text by leaps, is bounded by size instead (`values.check_size`).
 
 Upstream: `interpreter/runtimecost.go` in cel-go, `pkg/cel/library/cost.go` in k8s.io/apiserver. Not here: the static
 estimate that the API server checks at admission, which belongs in a `cost.py` beside this.
@@ -41,12 +42,19 @@ class Budget:
             raise CELCostError("operation cancelled: actual cost limit exceeded")
 
 
-def call_cost(function: str, args: Values, result: Value, *, certain: bool = True) -> int:
-    """What a call cost, by arguments and result. Some rules hold only if the overload was `certain` when checking."""
+def call_cost(function: str, args: Values, *, certain: bool = True) -> int:
+    """What a call costs, by its arguments. Some rules hold only if the overload was `certain` when checking."""
     rule = _RULES.get(function)
     if rule is None or not (certain or function not in _BY_OVERLOAD):
         return 1
-    return rule(args, result)
+    return rule(args)
+
+
+def result_cost(function: str, result: Value) -> int:
+    """What a call costs on top, by its result."""
+    if function in _BUILDS_LIST:
+        return size(result)
+    return tenth(size(result), 2) if function == "join" else 0
 
 
 def size(value: Value) -> int:
@@ -67,22 +75,22 @@ def _pattern(text: Value, pattern: Value) -> int:
     return tenth(1 + size(text)) * -(-size(pattern) // 4)
 
 
-def _shorter(args: Values, _: Value) -> int:
+def _shorter(args: Values) -> int:
     left, right = args
     if isinstance(left, str | bytes | list | tuple | dict):
         return tenth(min(size(left), size(right)))
     return 1
 
 
-def _sum(args: Values, _: Value) -> int:
+def _sum(args: Values) -> int:
     return tenth(size(args[0]) + size(args[1])) if isinstance(args[0], str | bytes) else 1
 
 
-def _first(times: int) -> Callable[[Values, Value], int]:
-    return lambda args, _: tenth(size(args[0]), times)
+def _first(times: int) -> Callable[[Values], int]:
+    return lambda args: tenth(size(args[0]), times)
 
 
-def _traversal(args: Values, _: Value) -> int:
+def _traversal(args: Values) -> int:
     return _whole_size(args[0])
 
 
@@ -96,20 +104,35 @@ def _whole_size(value: Value) -> int:
     return 1
 
 
-def _conversion(args: Values, _: Value) -> int:
+def _conversion(args: Values) -> int:
     return tenth(size(args[0])) if isinstance(args[0], str | bytes) else 1
 
 
-def _new_list(_: Values, result: Value) -> int:
-    return 1 + LIST + size(result)
+def _contains_ip(args: Values) -> int:
+    cidr, other = args
+    return tenth(2 * _octets(cidr)) + (tenth(size(other)) if isinstance(other, str) else 0)
 
 
-def _flatten(args: Values, _: Value) -> int:
-    return 1 + LIST + size(args[0]) * (args[1] if len(args) == 2 else 1)
+def _contains_cidr(args: Values) -> int:
+    cidr, other = args
+    octets = _octets(cidr)
+    return tenth(2 * octets) + tenth(octets) + 1 + (tenth(size(other)) if isinstance(other, str) else 0)
 
 
-def _pairs(position: int) -> Callable[[Values, Value], int]:
-    def cost(args: Values, _: Value) -> int:
+def _octets(cidr: Value) -> int:
+    return -(-int(cidr.length) // 8)
+
+
+def _new_list(_: Values) -> int:
+    return 1 + LIST
+
+
+def _flatten(args: Values) -> int:
+    return 1 + LIST + size(args[0]) * (max(args[1], 0) if len(args) == 2 else 1)
+
+
+def _pairs(position: int) -> Callable[[Values], int]:
+    def cost(args: Values) -> int:
         items = args[position]
         pairs = len(items) * len(items)
         textual = bool(items) and isinstance(items[0], str | bytes)
@@ -118,11 +141,11 @@ def _pairs(position: int) -> Callable[[Values, Value], int]:
     return cost
 
 
-def _sets(times: int) -> Callable[[Values, Value], int]:
-    return lambda args, _: 1 + size(args[0]) * size(args[1]) * times
+def _sets(times: int) -> Callable[[Values], int]:
+    return lambda args: 1 + size(args[0]) * size(args[1]) * times
 
 
-_RULES: Final[dict[str, Callable[[Values, Value], int]]] = {
+_RULES: Final[dict[str, Callable[[Values], int]]] = {
     op.EQUALS: _shorter,
     op.NOT_EQUALS: _shorter,
     op.LESS: _shorter,
@@ -130,16 +153,16 @@ _RULES: Final[dict[str, Callable[[Values, Value], int]]] = {
     op.GREATER: _shorter,
     op.GREATER_EQUALS: _shorter,
     op.ADD: _sum,
-    op.IN: lambda args, _: size(args[1]) if isinstance(args[1], list | tuple) else 1,
-    "startsWith": lambda args, _: tenth(size(args[1])),
-    "endsWith": lambda args, _: tenth(size(args[1])),
-    "contains": lambda args, _: tenth(size(args[0])) * tenth(size(args[1])),
-    "matches": lambda args, _: _pattern(args[0], args[1]),
-    "find": lambda args, _: _pattern(args[0], args[1]),
-    "findAll": lambda args, _: _pattern(args[0], args[1]),
-    "validate": lambda args, _: tenth(1 + size(args[1])) * 15,
+    op.IN: lambda args: size(args[1]) if isinstance(args[1], list | tuple) else 1,
+    "startsWith": lambda args: tenth(size(args[1])),
+    "endsWith": lambda args: tenth(size(args[1])),
+    "contains": lambda args: tenth(size(args[0])) * tenth(size(args[1])),
+    "matches": lambda args: _pattern(args[0], args[1]),
+    "find": lambda args: _pattern(args[0], args[1]),
+    "findAll": lambda args: _pattern(args[0], args[1]),
+    "validate": lambda args: tenth(1 + size(args[1])) * -(-args[0].pattern_size // 4),
     "bytes": _conversion,
-    "string": lambda args, _: tenth(size(args[0])) if isinstance(args[0], bytes) else 1,
+    "string": lambda args: tenth(size(args[0])) if isinstance(args[0], bytes) else 1,
     "strings.quote": _first(1),
     "format": _first(1),
     "isSorted": _traversal,
@@ -156,8 +179,10 @@ _RULES: Final[dict[str, Callable[[Values, Value], int]]] = {
     "trim": _first(1),
     "replace": _first(2),
     "split": _first(2),
-    "join": lambda _, result: tenth(size(result), 2),
+    "join": lambda _: 0,
     "cidr": _conversion,
+    "containsIP": _contains_ip,
+    "containsCIDR": _contains_cidr,
     "ip": _conversion,
     "isIP": _first(1),
     "isCIDR": _first(1),
@@ -181,3 +206,4 @@ _RULES: Final[dict[str, Callable[[Values, Value], int]]] = {
 _BY_OVERLOAD: Final = frozenset(
     (op.LESS, op.LESS_EQUALS, op.GREATER, op.GREATER_EQUALS, op.ADD, op.IN, "bytes", "string", "sort", op.SORT_BY_KEYS)
 )
+_BUILDS_LIST: Final = frozenset(("slice", "lists.range", "reverse"))

@@ -241,18 +241,18 @@ class _Checker:
             found = self.check(part)
             if position in node.optional:
                 found = self._unwrapped(part, found)
-            element = self._join(part, element, found)
+            element = self._join(element, found)
         return t.list_of(element or self._fresh_parameter())
 
     def _map(self, node: MapLiteral) -> Type:
         key: Type | None = None
         value: Type | None = None
         for entry in node.entries:
-            key = self._join(entry.key, key, self.check(entry.key))
+            key = self._join(key, self.check(entry.key))
             found = self.check(entry.value)
             if entry.optional:
                 found = self._unwrapped(entry.value, found)
-            value = self._join(entry.value, value, found)
+            value = self._join(value, found)
         return t.map_of(key or self._fresh_parameter(), value or self._fresh_parameter())
 
     def _unwrapped(self, node: Node, found: Type) -> Type:
@@ -261,12 +261,12 @@ class _Checker:
             self._mismatch(node, t.optional_of(inner), inner)
         return inner
 
-    def _join(self, node: Node, before: Type | None, found: Type) -> Type:
+    def _join(self, before: Type | None, found: Type) -> Type:
         if before is None:
             return found
         if self.substitution.assign((before,), (found,)):
             return t.most_general(before, found)
-        return self._mismatch(node, before, found)  # literals must be of one type
+        return t.DYN  # a mixed literal is for `literals.py` to judge
 
     # -- comprehensions
 

@@ -23,9 +23,10 @@ from dra_operator.cel.ast import Call, Comprehension, Ident, ListLiteral, Litera
 from dra_operator.cel.budget import Budget
 from dra_operator.cel.check import Checked
 from dra_operator.cel.errors import CELEvaluationError, CELRuntimeError
-from dra_operator.cel.functions import Overload
+from dra_operator.cel.functions import Implementation, Overload
 from dra_operator.cel.library.formats import Format
 from dra_operator.cel.literals import Constants
+from dra_operator.cel.nesting import room_to_recurse
 from dra_operator.cel.values import (
     NONE,
     MutableList,
@@ -70,14 +71,15 @@ class Program:
     checked: Checked
     constants: Constants
     overloads: Mapping[str, tuple[Overload, ...]]
+    is_deep: bool = False
 
     def evaluate(self, variables: Mapping[str, Value], budget_: Budget | None = None) -> Value:
         """The value of the expression. Raises CELRuntimeError."""
         evaluation = _Evaluation(self, variables, budget_ or Budget())
-        try:
-            return evaluation.value(self.checked.root, None)
-        except RecursionError:
-            raise CELEvaluationError("expression is nested too deeply") from None
+        if self.is_deep:
+            with room_to_recurse():
+                return evaluation.value(self.checked.root, None)
+        return evaluation.value(self.checked.root, None)
 
 
 class _Evaluation:
@@ -137,40 +139,41 @@ class _Evaluation:
         return value
 
     def _select(self, node: Select, frame: _Frame | None) -> Value:
-        operand = self.value(node.operand, frame)
-        if not node.test_only:
-            self._spend_on_member(node.operand)
+        operand = self._chained(node.operand, frame)
         optional = isinstance(operand, Optional)
         if optional:
             if not operand.present:
                 return False if node.test_only else NONE
             operand = operand.get()
         if node.test_only:
-            return arithmetic.lookup(operand, node.field).present if isinstance(operand, dict | list | tuple) else False
-        if optional:
-            return arithmetic.lookup(operand, node.field)
-        return arithmetic.index(operand, node.field)
+            return arithmetic.lookup(operand, node.field).present
+        return self._member_of(operand, node.field, optional=optional)
 
-    def _spend_on_member(self, operand: Node) -> None:
-        # A chain of members costs one a step, and one more if it starts at something that is no name.
-        goes_on = isinstance(operand, Ident | Select) or _is_member_operator(operand)
-        self._budget.spend(budget.SELECTION if goes_on else 2 * budget.SELECTION)
+    def _chained(self, operand: Node, frame: _Frame | None) -> Value:
+        """What a member is taken of. A chain of members that starts at something else than a name costs one."""
+        value = self.value(operand, frame)
+        if not isinstance(operand, Ident | Select) and not _is_member_operator(operand):
+            self._budget.spend(budget.NAME)
+        return value
+
+    def _member_of(self, container: Value, key: Value, *, optional: bool) -> Value:
+        if not optional:
+            self._budget.spend(budget.SELECTION)
+            return arithmetic.index(container, key)
+        found = arithmetic.lookup(container, key)
+        if found.present:
+            self._budget.spend(budget.SELECTION)
+        return found
 
     def _member(self, node: Call, frame: _Frame | None) -> Value:
-        operand = self.value(node.args[0], frame)
+        operand = self._chained(node.args[0], frame)
         key = self._part(node.args[1], frame)
         optional = node.function != op.INDEX
         if isinstance(operand, Optional):
             if not operand.present:
                 return NONE
             operand, optional = operand.get(), True
-        if not optional:
-            self._spend_on_member(node.args[0])
-            return arithmetic.index(operand, key)
-        found = arithmetic.lookup(operand, key)
-        if found.present:
-            self._spend_on_member(node.args[0])
-        return found
+        return self._member_of(operand, key, optional=optional)
 
     # -- operators that do not evaluate all operands, or absorb errors
 
@@ -236,7 +239,7 @@ class _Evaluation:
                 raise CELRuntimeError(f"internal error: runtime error: hash of unhashable type {name}")
         else:
             certain = len(self._calls[node.id].overloads) == 1
-            self._budget.spend(budget.call_cost(op.IN, (item, container), None, certain=certain))
+            self._budget.spend(budget.call_cost(op.IN, (item, container), certain=certain))
         if isinstance(container, dict):
             return arithmetic.has_key(container, item)
         if isinstance(container, list | tuple):
@@ -250,23 +253,35 @@ class _Evaluation:
         if special is not None:
             return special(self, node, frame)
         resolution = self._calls[node.id]
-        args = tuple([self.value(arg, frame) for arg in node.args])
-        if resolution.is_method:
-            assert node.target is not None
-            args = (self.value(node.target, frame), *args)
+        nodes = (node.target, *node.args) if resolution.is_method and node.target is not None else node.args
+        args = self._arguments(nodes, frame)
         operator = arithmetic.OPERATORS.get(node.function)
-        if operator is not None:
-            result = operator(*args)
-            name = node.function
-        else:
-            overloads = resolution.overloads
-            name = overloads[0].function
-            if len(overloads) > 1:
-                overloads = self._overloads[name]
-            result = _dispatch(name, overloads, args)
         certain = len(resolution.overloads) == 1
-        self._budget.spend(budget.call_cost(name, args, result, certain=certain))
+        name = resolution.overloads[0].function
+        if operator is not None:
+            self._budget.spend(budget.call_cost(name, args, certain=certain))
+            return operator(*args)
+        call = _implementation(name, resolution.overloads if certain else self._overloads[name], args)
+        self._budget.spend(budget.call_cost(name, args, certain=certain))
+        result = call(*args)
+        self._budget.spend(budget.result_cost(name, result))
         return result
+
+    def _arguments(self, nodes: tuple[Node, ...], frame: _Frame | None) -> tuple[Value, ...]:
+        """The values of a call's arguments. Of two, upstream evaluates the second even if the first fails."""
+        if len(nodes) > 2:
+            return tuple([self.value(node, frame) for node in nodes])
+        values: list[Value] = []
+        failure: CELEvaluationError | None = None
+        for node in nodes:
+            try:
+                values.append(self.value(node, frame))
+            except CELEvaluationError as error:
+                failure = failure or error
+        if failure is not None:
+            self._budget.spend(1)
+            raise failure
+        return tuple(values)
 
     # -- aggregates
 
@@ -341,10 +356,10 @@ def _start_of_chain(node: Node) -> Node:
             return node
 
 
-def _dispatch(name: str, overloads: tuple[Overload, ...], args: tuple[Value, ...]) -> Value:
+def _implementation(name: str, overloads: tuple[Overload, ...], args: tuple[Value, ...]) -> Implementation:
     for overload in overloads:
         if overload.call is not None and overload.accepts(args):
-            return overload.call(*args)
+            return overload.call
     raise no_such_overload() if name in _BRIEF else no_such_overload(name, *args)
 
 

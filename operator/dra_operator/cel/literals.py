@@ -21,7 +21,7 @@ from dra_operator.cel import types as t
 from dra_operator.cel.ast import Call, Ident, ListLiteral, Literal, MapLiteral, Node, Select, children
 from dra_operator.cel.check import Checked
 from dra_operator.cel.environment import Environment
-from dra_operator.cel.errors import CELCompileError, CELEvaluationError, Issue
+from dra_operator.cel.errors import CELCompileError, CELEvaluationError, CELRuntimeError, Issue
 from dra_operator.cel.library.conversions import CONVERSIONS
 from dra_operator.cel.library.formatting import ACCEPTED, Clause, clauses
 from dra_operator.cel.library.regex import compile_pattern
@@ -42,13 +42,13 @@ class Constants:
 def validate(source: str, checked: Checked) -> None:
     """Raises CELCompileError if a literal is not what its use asks for."""
     issues: list[Issue] = []
-    for node in _walk(checked.root):
+    for node, may_mix in _walk(checked.root, may_mix=False):
         match node:
             case Call():
                 issues.extend(_call_issues(checked, node))
-            case ListLiteral():
+            case ListLiteral() if not may_mix:
                 issues.extend(_list_issues(checked, node))
-            case MapLiteral():
+            case MapLiteral() if not may_mix:
                 issues.extend(_map_issues(checked, node))
     if issues:
         raise CELCompileError(source, tuple(sorted(issues, key=lambda issue: issue.offset)))
@@ -59,10 +59,12 @@ def fold(source: str, checked: Checked, environment: Environment) -> Constants:
     return _Folder(source, checked, environment).constants()
 
 
-def _walk(node: Node) -> Iterator[Node]:
-    yield node
+def _walk(node: Node, *, may_mix: bool) -> Iterator[tuple[Node, bool]]:
+    """All nodes, and whether a literal there may mix types: below `format`."""
+    yield node, may_mix
+    may_mix = may_mix or (isinstance(node, Call) and node.function == "format")
     for child in children(node):
-        yield from _walk(child)
+        yield from _walk(child, may_mix=may_mix)
 
 
 def _call_issues(checked: Checked, node: Call) -> Iterator[Issue]:
@@ -160,7 +162,7 @@ class _Folder:
     def _map(self, node: MapLiteral) -> None:
         try:
             entries = {map_key(self._values[e.key.id]): self._values[e.value.id] for e in node.entries}
-        except CELEvaluationError as error:
+        except CELRuntimeError as error:
             self._fail(error)
         self._values[node.id] = entries
 
@@ -198,6 +200,6 @@ class _Folder:
         elif all(isinstance(item, bool | int | float | str) for item in items):
             self._memberships.add(node.id)
 
-    def _fail(self, error: CELEvaluationError) -> NoReturn:
+    def _fail(self, error: CELRuntimeError) -> NoReturn:
         issue = Issue(-1, str(error))
         raise CELCompileError(self._source, (issue,), prefix="program instantiation failed: ") from None

@@ -4,8 +4,7 @@ Precedence climbing over the grammar of cel-go, with optional syntax (`.?`, `[?`
 hand because messages need upstream's positions and because the operator parses at start-up: importing cel-python's
 parser alone takes 0.4 s, this module takes none and is several times as fast.
 
-Nesting is limited per grammar rule to 250 as upstream. A level costs two Python frames, so the limit is met before
-Python's own.
+Nesting is limited per grammar rule to 250 as upstream.
 
 Upstream: `parser/gen/CEL.g4` and `parser/parser.go` in cel-go. Only the first syntax error is reported.
 """
@@ -32,6 +31,7 @@ from dra_operator.cel.ast import (
 )
 from dra_operator.cel.errors import CELCompileError, Issue
 from dra_operator.cel.lexer import Kind, Token, tokenize, unquote_bytes, unquote_text
+from dra_operator.cel.nesting import room_to_recurse
 from dra_operator.cel.values import MAX_INT64, MAX_UINT64, MIN_INT64, UInt
 
 MAX_DEPTH: Final = 250
@@ -69,7 +69,8 @@ _FUNCTION: Final = op.RELATIONS | op.SUMS | op.PRODUCTS
 
 def parse(source: str) -> Node:
     """The tree of `source`. Raises CELCompileError."""
-    return _Parser(source).parse()
+    with room_to_recurse():
+        return _Parser(source).parse()
 
 
 class _Parser:
@@ -196,17 +197,16 @@ class _Parser:
     def _after_dot(self, dot: Token, operand: Node) -> Node:
         optional = self._accept("?")
         name = self._token
-        if name.kind is Kind.ESCAPED_NAME:
-            self._fail("unsupported syntax: '`'")
-        if name.kind is not Kind.NAME or name.text in _CONSTANTS:
+        escaped = name.kind is Kind.ESCAPED_NAME
+        if not escaped and (name.kind is not Kind.NAME or name.text in _CONSTANTS):
             self._fail(f"Syntax error: mismatched input '{name.text}' expecting IDENTIFIER")
         self._advance()
+        field = name.text.strip("`")
         if optional:
-            field = Literal(self._next_id(), name.offset, name.text)
-            return self._call(dot.offset, op.OPT_SELECT, operand, field)
-        if parenthesis := self._accept("("):
-            return self._method(parenthesis.offset, name.text, operand, self._arguments())
-        return Select(self._next_id(), dot.offset, operand, name.text)
+            return self._call(dot.offset, op.OPT_SELECT, operand, Literal(self._next_id(), name.offset, field))
+        if not escaped and (parenthesis := self._accept("(")):
+            return self._method(parenthesis.offset, field, operand, self._arguments())
+        return Select(self._next_id(), dot.offset, operand, field)
 
     def _primary(self) -> Node:
         token = self._token

@@ -24,6 +24,7 @@ from dra_operator.cel.environment import STORED, Features, environment
 from dra_operator.cel.errors import CELCompileError, CELEvaluationError, Issue
 from dra_operator.cel.evaluate import Program
 from dra_operator.cel.literals import fold, validate
+from dra_operator.cel.nesting import is_deep, room_to_recurse
 from dra_operator.cel.parser import parse
 from dra_operator.cel.values import type_name
 
@@ -93,10 +94,9 @@ def _compile(expression: str, features: Features) -> Selector:
         issue = Issue(-1, f"expression is longer than {MAX_LENGTH} bytes")
         raise CELCompileError(expression[:MAX_LENGTH], (issue,))
     scope = environment(features)
-    try:
-        checked = check(expression, parse(expression), scope)
+    tree = parse(expression)
+    with room_to_recurse():
+        checked = check(expression, tree, scope)
         validate(expression, checked)
         constants = fold(expression, checked, scope)
-    except RecursionError:
-        raise CELCompileError(expression, (Issue(-1, "expression is nested too deeply"),)) from None
-    return Selector(expression, features, Program(checked, constants, scope.functions))
+    return Selector(expression, features, Program(checked, constants, scope.functions, is_deep(tree)))

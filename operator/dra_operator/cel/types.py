@@ -135,6 +135,7 @@ class Substitution:
 
     def __init__(self) -> None:
         self._bound: dict[str, Type] = {}
+        self._undo: list[tuple[str, Type | None]] = []
 
     def apply(self, to: Type, *, free_to_dyn: bool = False) -> Type:
         """`to` with parameters replaced by what they stand for."""
@@ -151,12 +152,23 @@ class Substitution:
         """Whether each source fits its target. If all do, what that says about parameters is kept; else nothing is."""
         if len(targets) != len(sources):
             return False
-        before = self._bound
-        self._bound = dict(before)
-        if all(self._fits(target, source) for target, source in zip(targets, sources, strict=True)):
-            return True
-        self._bound = before
-        return False
+        self._undo.clear()
+        for target, source in zip(targets, sources, strict=True):
+            if not self._fits(target, source):
+                self._roll_back()
+                return False
+        return True
+
+    def _roll_back(self) -> None:
+        for name, before in reversed(self._undo):
+            if before is None:
+                del self._bound[name]
+            else:
+                self._bound[name] = before
+
+    def _set(self, name: str, to: Type) -> None:
+        self._undo.append((name, self._bound.get(name)))
+        self._bound[name] = to
 
     def _fits(self, one: Type, other: Type) -> bool:
         if other.kind is K.PARAMETER:
@@ -188,12 +200,12 @@ class Substitution:
             if self._fits(to, bound):
                 general = most_general(to, bound)
                 if not self._mentions(general, param):
-                    self._bound[param.name] = general
+                    self._set(param.name, general)
                 return True, True
             return False, True
         if self._mentions(to, param):
             return False, False
-        self._bound[param.name] = to
+        self._set(param.name, to)
         return True, False
 
     def _mentions(self, within: Type, param: Type) -> bool:

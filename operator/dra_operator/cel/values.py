@@ -20,8 +20,9 @@ from typing import Any, Final
 
 from dra_operator.api.quantity import Quantity
 from dra_operator.api.semver import Version
-from dra_operator.cel.errors import CELEvaluationError
+from dra_operator.cel.errors import CELCostError, CELEvaluationError, CELRuntimeError
 
+_MAX_ELEMENTS: Final = 2_000_000
 MAX_INT64: Final = (1 << 63) - 1
 MIN_INT64: Final = -(1 << 63)
 MAX_UINT64: Final = (1 << 64) - 1
@@ -58,6 +59,13 @@ class BoolKey(Enum):
 
     FALSE = False
     TRUE = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IdentityKey:
+    """A map key that is found only by itself, like a list."""
+
+    value: Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +146,7 @@ _TYPE_NAMES: Final[dict[type, str]] = {
 }
 _NUMBERS: Final = frozenset((int, UInt, float))
 ORDERED: Final = frozenset((bool, int, UInt, float, str, bytes, Duration, Timestamp))
+_PLAIN_KEYS: Final = frozenset((UInt, type(None), TypeValue, Duration, Timestamp))
 _LISTS: Final = (list, tuple)
 _SELF_COMPARING: Final = (Version, Quantity, Opaque)
 
@@ -176,7 +185,7 @@ def equal(left: Value, right: Value) -> bool:
     if left is None or right is None:
         return left is right
     if left_type in _NUMBERS:
-        return right_type in _NUMBERS and bool(left == right)  # Python compares int and float exactly
+        return right_type in _NUMBERS and _same_number(left, right)
     if isinstance(left, _LISTS):
         return isinstance(right, _LISTS) and len(left) == len(right) and all(map(_not_unequal, left, right))
     if isinstance(left, dict):
@@ -190,6 +199,12 @@ def equal(left: Value, right: Value) -> bool:
             return False
         return not left.present or equal(left.get(), right.get())
     return left_type is right_type and bool(left == right)
+
+
+def _same_number(left: Value, right: Value) -> bool:
+    if type(left) is float or type(right) is float:
+        return float(left) == float(right)  # Python would compare exactly, Go converts to double
+    return int(left) == int(right)
 
 
 def is_equal(left: Value, right: Value) -> bool:
@@ -231,6 +246,8 @@ def compare(left: Value, right: Value) -> int:
             raise no_such_overload()
         if left != left or right != right:
             raise CELEvaluationError("NaN values cannot be ordered")
+        if left_type is float or right_type is float:
+            return _order(float(left), float(right))
         return _order(left, right)
     if left_type is not right_type:
         raise no_such_overload()
@@ -252,27 +269,31 @@ def map_key(value: Value) -> Value:
         return value
     if kind is bool:
         return BoolKey.TRUE if value else BoolKey.FALSE
-    if kind is UInt or kind is Version or kind is Quantity:
+    if kind is bytes or kind is Version:
+        name = go_type_name(value)  # upstream panics, which no operator absorbs
+        raise CELRuntimeError(f"internal error: runtime error: hash of unhashable type {name}")
+    if kind in _PLAIN_KEYS:
         return value
-    if kind is float:
-        return value if not math.isnan(value) else object()
-    raise CELEvaluationError(f"unsupported key type: {type_name(value)}")
+    return value if kind is float and not math.isnan(value) else IdentityKey(value)
 
 
 def key_value(key: Value) -> Value:
     """The key that an expression sees."""
-    return key.value if type(key) is BoolKey else key
+    return key.value if isinstance(key, BoolKey | IdentityKey) else key
 
 
 def find_key(mapping: Mapping[Value, Value], key: Value) -> Optional:
     """The value at `key`, or none."""
-    try:
-        kept = map_key(key)
-    except CELEvaluationError:
-        return Optional(EMPTY_MAP) if type(mapping) is DomainMap else NONE
+    kept = map_key(key)
     if kept in mapping:
         return Optional(mapping[kept])
     return Optional(EMPTY_MAP) if type(mapping) is DomainMap else NONE
+
+
+def check_size(elements: int) -> None:
+    """Refuses to build what is absurdly large. Raises CELCostError."""
+    if elements > _MAX_ELEMENTS:
+        raise CELCostError("operation cancelled: actual cost limit exceeded")
 
 
 def index_of(value: Value) -> int:

@@ -26,6 +26,7 @@ _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
 _UNSIGNED: Final = re.compile(r"[0-9]+")
 _DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _HEXADECIMAL: Final = re.compile(r"[+-]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)[pP][+-]?[0-9]+")
+_SEPARATOR: Final = re.compile(r"(?<=[0-9a-fA-FxX])_(?=[0-9a-fA-F])")  # Go lets underscores separate digits
 _NAMED: Final = re.compile(r"[+-]?inf(?:inity)?|nan", re.IGNORECASE)
 _BOOLS: Final = dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True) | dict.fromkeys(
     ("0", "f", "F", "FALSE", "false", "False"), False
@@ -85,6 +86,7 @@ def widen(number: int) -> float:
 def parse_double(text: str) -> float:
     if _NAMED.fullmatch(text):
         return float(text)
+    text = _SEPARATOR.sub("", text)
     try:
         if _DECIMAL.fullmatch(text):
             number = float(text)

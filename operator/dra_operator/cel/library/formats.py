@@ -30,12 +30,13 @@ _DATE_PATTERN: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class Format(Opaque):
-    __slots__ = ("name", "validate")
+    __slots__ = ("name", "pattern_size", "validate")
     type_name = "kubernetes.NamedFormat"
 
-    def __init__(self, name: str, validate: Validator) -> None:
+    def __init__(self, name: str, validate: Validator, pattern_size: int) -> None:
         self.name = name
         self.validate = validate
+        self.pattern_size = pattern_size  # only for what a validation costs; the sizes are upstream's
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Format) and self.name == other.name
@@ -97,21 +98,23 @@ _SUBDOMAIN: Final = _pattern(_SUBDOMAIN_PATTERN, 253, "a DNS subdomain")
 _NAME: Final = _pattern(_NAME_PATTERN, 63, "a name")
 
 FORMATS: Final[dict[str, Format]] = {
-    "dns1123Label": Format("DNS1123Label", _pattern(_LABEL_PATTERN, 63, "a DNS label")),
-    "dns1123Subdomain": Format("DNS1123Subdomain", _SUBDOMAIN),
-    "dns1035Label": Format("DNS1035Label", _pattern(_DNS1035_PATTERN, 63, "a DNS-1035 label")),
-    "qualifiedName": Format("QualifiedName", _qualified_name),
-    "dns1123LabelPrefix": Format("DNS1123LabelPrefix", _pattern(_LABEL_PATTERN, 63, "a DNS label", prefix=True)),
+    "dns1123Label": Format("DNS1123Label", _pattern(_LABEL_PATTERN, 63, "a DNS label"), 30),
+    "dns1123Subdomain": Format("DNS1123Subdomain", _SUBDOMAIN, 60),
+    "dns1035Label": Format("DNS1035Label", _pattern(_DNS1035_PATTERN, 63, "a DNS-1035 label"), 30),
+    "qualifiedName": Format("QualifiedName", _qualified_name, 60),
+    "dns1123LabelPrefix": Format("DNS1123LabelPrefix", _pattern(_LABEL_PATTERN, 63, "a DNS label", prefix=True), 30),
     "dns1123SubdomainPrefix": Format(
-        "DNS1123SubdomainPrefix", _pattern(_SUBDOMAIN_PATTERN, 253, "a DNS subdomain", prefix=True)
+        "DNS1123SubdomainPrefix", _pattern(_SUBDOMAIN_PATTERN, 253, "a DNS subdomain", prefix=True), 60
     ),
-    "dns1035LabelPrefix": Format("DNS1035LabelPrefix", _pattern(_DNS1035_PATTERN, 63, "a DNS-1035 label", prefix=True)),
-    "labelValue": Format("LabelValue", _label_value),
-    "uri": Format("URI", _unless(url.is_url, "not a URI")),
-    "uuid": Format("uuid", _unless(_UUID_PATTERN.fullmatch, "does not match the UUID format")),
-    "byte": Format("byte", _unless(_is_byte, "invalid base64")),
-    "date": Format("date", _unless(_is_date, "invalid date")),
-    "datetime": Format("datetime", _unless(_is_datetime, "invalid datetime")),
+    "dns1035LabelPrefix": Format(
+        "DNS1035LabelPrefix", _pattern(_DNS1035_PATTERN, 63, "a DNS-1035 label", prefix=True), 30
+    ),
+    "labelValue": Format("LabelValue", _label_value, 40),
+    "uri": Format("URI", _unless(url.is_url, "not a URI"), 1103),
+    "uuid": Format("uuid", _unless(_UUID_PATTERN.fullmatch, "does not match the UUID format"), 70),
+    "byte": Format("byte", _unless(_is_byte, "invalid base64"), 84),
+    "date": Format("date", _unless(_is_date, "invalid date"), 71),
+    "datetime": Format("datetime", _unless(_is_datetime, "invalid datetime"), 71),
 }
 
 

@@ -156,7 +156,11 @@ def _text(value: Any) -> str:
         return conversions.decode(value)
     if isinstance(value, float):
         return conversions.double_text(value)
-    return _nested(value)
+    if isinstance(value, Duration):
+        return time.format_duration(value)
+    if isinstance(value, Timestamp):
+        return time.format_timestamp(value)
+    return value.name if isinstance(value, TypeValue) else _nested(value)
 
 
 def _nested(value: Any) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from dra_operator.cel import arithmetic
 from dra_operator.cel.errors import CELEvaluationError
 from dra_operator.cel.functions import Library
-from dra_operator.cel.values import Duration, UInt, compare, is_equal, type_name
+from dra_operator.cel.values import Duration, UInt, check_size, compare, is_equal, type_name
 
 LIBRARY: Final = Library()
 
@@ -102,6 +102,7 @@ def flatten(items: Sequence[Any], depth: int = 1) -> list[Any]:
     for item in items:
         if depth and isinstance(item, list | tuple):
             flat.extend(flatten(item, depth - 1))
+            check_size(len(flat))
         else:
             flat.append(item)
     return flat

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from dra_operator.cel.errors import CELEvaluationError
 from dra_operator.cel.functions import Library
+from dra_operator.cel.values import check_size
 
 LIBRARY: Final = Library()
 
@@ -81,6 +82,7 @@ def upper_ascii(text: str) -> str:
 
 @LIBRARY.function("string.replace(string, string) -> string", "string.replace(string, string, int) -> string")
 def replace(text: str, old: str, new: str, limit: int = -1) -> str:
+    check_size(len(text) + (text.count(old) * (len(new) - len(old)) if new else 0))
     return text.replace(old, new, limit if limit >= 0 else -1)
 
 
@@ -127,4 +129,5 @@ def join(parts: Sequence[Any], separator: str = "") -> str:
     for part in parts:
         if not isinstance(part, str):
             raise CELEvaluationError(f"join: invalid input: {part}")
+    check_size(sum(map(len, parts)) + len(separator) * len(parts))
     return separator.join(parts)

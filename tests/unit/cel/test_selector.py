@@ -1,0 +1,146 @@
+"""Selectors decide about devices: the binding of a device, results, errors, limits, the cache."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from tests.unit.cel.builders import DRIVER, decide, gpu
+
+from dra_operator.cel import CELCompileError, CELRuntimeError, DeviceView, Features, compile_selector
+from dra_operator.cel.errors import CELCostError
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        f'device.driver == "{DRIVER}"',
+        f'device.attributes["{DRIVER}"].model == "A100"',
+        'device.attributes["other.example.com"].zone == "z1"',
+        f'device.capacity["{DRIVER}"].memory.compareTo(quantity("40Gi")) >= 0',
+        f'device.attributes["{DRIVER}"].driverVersion.isGreaterThan(semver("535.0.9"))',
+        f'"a" in device.attributes["{DRIVER}"].links',
+        "device.allowMultipleAllocations",
+        f'cel.bind(d, device.attributes["{DRIVER}"], d.healthy && d.index == 3)',
+    ],
+)
+def test_a_device_that_fits_matches(expression: str) -> None:
+    assert decide(expression)
+
+
+def test_a_missing_domain_is_an_empty_map() -> None:
+    assert decide('device.attributes["nope.example.com"].size() == 0')
+    assert decide('!has(device.attributes["nope.example.com"].x)')
+    assert not decide('"nope.example.com" in device.attributes')
+
+
+def test_a_missing_name_is_an_error_and_no_answer() -> None:
+    with pytest.raises(CELRuntimeError, match="no such key: nope"):
+        decide(f'device.attributes["{DRIVER}"].nope == 1')
+
+
+def test_a_name_without_domain_belongs_to_the_driver() -> None:
+    both = DeviceView("d.example.com", {"a": 1, "d.example.com/b": 2})
+
+    assert decide('device.attributes["d.example.com"].a + device.attributes["d.example.com"].b == 3', both)
+
+
+def test_a_result_that_is_no_bool_is_an_error() -> None:
+    with pytest.raises(CELRuntimeError, match="CEL result of type string could not be converted to bool"):
+        decide(f'device.attributes["{DRIVER}"].model')
+
+
+def test_errors_are_absorbed_where_the_other_side_decides() -> None:
+    assert decide("1 / 0 == 1 || true")
+    assert not decide("1 / 0 == 1 && false")
+    with pytest.raises(CELRuntimeError, match="division by zero"):
+        decide("1 / 0 == 1 || false")
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("1", "must evaluate to bool or the unknown type, not int"),
+        ("foo.bar == 1", "<input>:1:1: undeclared reference to 'foo'"),
+        ('device.capacity["x"].mem > 1', "<input>:1:26: found no matching overload for '_>_'"),
+        ("device.nope == 1", "<input>:1:7: undefined field 'nope'"),
+        ('[1, "a"].size() == 2', "<input>:1:5: expected type 'int' but found 'string'"),
+        ('int("x") == 1', "program instantiation failed: type conversion error"),
+        ('"a".matches("(")', "<input>:1:13: invalid matches argument"),
+        ('duration("x") == duration("1s")', "<input>:1:10: invalid duration argument"),
+        ("x" * 10_241, "longer than 10240"),
+    ],
+)
+def test_what_cannot_be_meant_does_not_compile(expression: str, message: str) -> None:
+    with pytest.raises(CELCompileError) as caught:
+        compile_selector(expression)
+
+    assert message in str(caught.value)
+
+
+def test_all_type_errors_are_reported_in_the_order_of_the_text() -> None:
+    with pytest.raises(CELCompileError) as caught:
+        compile_selector("nope(\n  1 == 1.0) || b")
+
+    assert [issue.message.split("'")[1] for issue in caught.value.issues] == ["nope", "_==_", "b"]
+    assert " |   1 == 1.0) || b\n | ....^" in str(caught.value)
+
+
+def test_gates_change_what_new_selectors_may_say() -> None:
+    plain = Features(list_type_attributes=False, consumable_capacity=False)
+
+    with pytest.raises(CELCompileError, match="undefined field 'allowMultipleAllocations'"):
+        compile_selector("device.allowMultipleAllocations", plain)
+    with pytest.raises(CELCompileError, match="undeclared reference to 'includes'"):
+        compile_selector('device.attributes["a"].b.includes("x")', plain)
+
+
+def test_the_same_expression_is_compiled_once() -> None:
+    assert compile_selector("true || false") is compile_selector("true || false")
+    for _ in range(2):
+        with pytest.raises(CELCompileError):
+            compile_selector("1 +")
+
+
+HOSTILE = "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]"
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "".join(f"{HOSTILE}.all({name}, " for name in "abcdef") + "true" + ")" * 6,
+        "lists.range(1000000).all(x, x >= 0)",
+        "cel.bind(a, lists.range(1000), a.map(x, a).flatten().distinct().size() == 1000)",
+        "lists.range(2000).all(x, lists.range(1000).size() == 1000)",
+        'cel.bind(a, "aaaaaaaaaa", ' + 'cel.bind(a, a.replace("", a), ' * 8 + 'a == ""' + ")" * 9,
+        "cel.bind(a, lists.range(1000), " + "cel.bind(a, a + a, " * 30 + "a.size() == 1" + ")" * 31,
+    ],
+)
+def test_hostile_expressions_end(expression: str) -> None:
+    with pytest.raises(CELCostError, match="actual cost limit exceeded"):
+        decide(expression)
+
+
+def test_a_spent_budget_is_absorbed_by_nothing() -> None:
+    with pytest.raises(CELCostError):
+        decide("lists.range(1000000).all(x, x >= 0) || true")
+
+
+def test_the_limit_can_be_lowered() -> None:
+    selector = compile_selector(f'device.driver == "{DRIVER}"')
+
+    assert selector.matches(gpu(), cost_limit=4)
+    with pytest.raises(CELCostError):
+        selector.matches(gpu(), cost_limit=3)
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("(", ")"), ("[", "][0]"), ("-(-", ")"), ("dyn(", ")")])
+def test_deep_expressions_work_from_any_stack(opening: str, closing: str) -> None:
+    deep = opening * 120 + "1" + closing * 120 + " == 1"
+
+    def from_depth(levels: int) -> bool:
+        return decide(deep) if levels == 0 else from_depth(levels - 1)
+
+    limit = sys.getrecursionlimit()
+    assert from_depth(500)
+    assert sys.getrecursionlimit() == limit
