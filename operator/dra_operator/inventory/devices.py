@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from dra_operator.api.quantity import Quantity
 from dra_operator.api.resource import BasicDevice, DeviceAttribute, DeviceTaint, ResourceSlice
 from dra_operator.api.semver import Version
-
-Scalar: TypeAlias = bool | int | str | Version
-AttributeValue: TypeAlias = Scalar | tuple[Scalar, ...]
+from dra_operator.cel.device import AttributeValue, DeviceView
 
 
 class PoolKey(NamedTuple):
@@ -44,8 +42,8 @@ class Device:
         self.driver = slice_.spec.driver
         self.slice = slice_
         self.basic = basic
-        self.matches: dict[str, bool] = {}
-        """Results of selectors, by expression; a selector depends on nothing but the device."""
+        self.matches: dict[str, bool | str] = {}
+        """Results of selectors by expression, or the text of the error; nothing but the device decides them."""
 
     def __repr__(self) -> str:
         return f"Device({self.id})"
@@ -54,6 +52,16 @@ class Device:
     def allow_multiple_allocations(self) -> bool:
         return self.basic.allow_multiple_allocations is True
 
+    @cached_property
+    def view(self) -> DeviceView:
+        """What selectors see."""
+        return DeviceView(
+            self.driver,
+            self.attributes,
+            self.capacity,
+            allow_multiple_allocations=self.allow_multiple_allocations,
+        )
+
     @property
     def taints(self) -> tuple[DeviceTaint, ...]:
         return self.basic.taints or ()
@@ -61,10 +69,7 @@ class Device:
     @cached_property
     def attributes(self) -> Mapping[str, AttributeValue]:
         """By qualified name."""
-        return {
-            self._qualified(name): _value(attribute)
-            for name, attribute in (self.basic.attributes or {}).items()
-        }
+        return {self._qualified(name): _value(attribute) for name, attribute in (self.basic.attributes or {}).items()}
 
     @cached_property
     def capacity(self) -> Mapping[str, Quantity]:

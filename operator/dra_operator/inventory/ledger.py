@@ -7,8 +7,8 @@ Confirmation decides who wins when two allocations name one device, without aski
 to one resource whose watch is totally ordered, so every replica sees them in the same order.
 - First seen live, and nobody else held any of its devices in the mirror at that moment: confirmed, for good.
 - First seen live while others held one of them: disputed; those others are its rivals.
-- First seen through a LIST, which has no order: disputed with everyone else on its devices who is not confirmed, and
-  behind everyone who is; confirmed if it is alone.
+- First seen through a LIST, which has no order: those of one LIST on one device dispute it with each other, and come
+  behind what was seen before the LIST; confirmed if it is alone.
 A dispute ends when the last rival is gone.
 
 What counts as held: results without admin access and without a share ID. Shares are kept beside.
@@ -38,6 +38,8 @@ class _Hold:
     devices: frozenset[DeviceId]
     """Held exclusively."""
     observed: bool
+    listing: int = 0
+    """The number of the LIST that it was first seen through; 0 if it was seen live."""
     confirmed: bool = False
     rivals: set[Uid] = field(default_factory=set)
 
@@ -50,8 +52,13 @@ class Ledger:
         self._holds: dict[Uid, _Hold] = {}
         self._holders: defaultdict[DeviceId, set[Uid]] = defaultdict(set)
         self._in_dispute_with: defaultdict[Uid, set[Uid]] = defaultdict(set)
+        self._listing = 1
 
     # --- verbs -------------------------------------------------------------------------------------------------------
+
+    def begin_listing(self) -> None:
+        """What is observed with `live=False` from now on comes from a new LIST."""
+        self._listing += 1
 
     def observe(self, claim: ResourceClaim, *, live: bool) -> None:
         """The mirror shows the claim: `live` by a watch event, otherwise through a LIST."""
@@ -66,7 +73,9 @@ class Ledger:
             return
         if known is not None:
             self._drop(uid)
-        self._judge(uid, self._take(uid, results, observed=True), live=live)
+        hold = self._take(uid, results, observed=True)
+        hold.listing = 0 if live else self._listing
+        self._judge(uid, hold)
 
     def remove(self, uid: Uid) -> None:
         """The mirror has the claim no more."""
@@ -117,9 +126,7 @@ class Ledger:
 
     # --- mechanics ---------------------------------------------------------------------------------------------------
 
-    def _take(
-        self, uid: Uid, results: Iterable[DeviceRequestAllocationResult], *, observed: bool
-    ) -> _Hold:
+    def _take(self, uid: Uid, results: Iterable[DeviceRequestAllocationResult], *, observed: bool) -> _Hold:
         results = tuple(results)
         devices = frozenset(
             DeviceId(result.driver, result.pool, result.device)
@@ -133,7 +140,7 @@ class Ledger:
         self.version += 1
         return hold
 
-    def _judge(self, uid: Uid, hold: _Hold, *, live: bool) -> None:
+    def _judge(self, uid: Uid, hold: _Hold) -> None:
         others = {
             other
             for device in hold.devices
@@ -142,8 +149,9 @@ class Ledger:
         }
         for other in others:
             self._oppose(uid, other)
-            if not live and not self._holds[other].confirmed:
+            if hold.listing and self._holds[other].listing == hold.listing:
                 self._oppose(other, uid)
+                self._holds[other].confirmed = False
         hold.confirmed = not others
 
     def _oppose(self, uid: Uid, rival: Uid) -> None:

@@ -12,7 +12,7 @@ Upstream: `GatherPools` of k8s.io/dynamic-resource-allocation/structured/interna
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dra_operator.api.core import Node, NodeSelector
@@ -32,11 +32,11 @@ class Pool:
     invalid: str = ""
     """What is wrong with the pool; empty if it is sound."""
     counter_sets: tuple[CounterSet, ...] = ()
+    elsewhere: tuple[Device, ...] = ()
+    """The pool's devices in slices that are not for this node; they draw on the same counters."""
 
 
-def serves_node(
-    node: Node, node_name: str | None, all_nodes: bool | None, selector: NodeSelector | None
-) -> bool:
+def serves_node(node: Node, node_name: str | None, all_nodes: bool | None, selector: NodeSelector | None) -> bool:
     """Whether a slice (or a device that selects nodes itself) is there for the node. `NodeMatches` upstream."""
     if node_name:
         return node.metadata.name == node_name
@@ -80,10 +80,18 @@ def _gather(
     counters = [counter for slice_ in (*here, *others) for counter in slice_.spec.shared_counters or ()]
     if wrong := _wrong(here, others, counters):
         return Pool(key, invalid=wrong)
-    usable = tuple(
-        devices[slice_.metadata.name][basic.name] for slice_ in here for basic in slice_.spec.devices or ()
+    return Pool(
+        key,
+        tuple(_built(here, devices)),
+        counter_sets=tuple(counters),
+        elsewhere=tuple(_built(others, devices)),
     )
-    return Pool(key, usable, counter_sets=tuple(counters))
+
+
+def _built(slices: Sequence[ResourceSlice], devices: Mapping[str, Mapping[str, Device]]) -> Iterator[Device]:
+    for slice_ in slices:
+        for basic in slice_.spec.devices or ():
+            yield devices[slice_.metadata.name][basic.name]
 
 
 def _newest(slices: Sequence[ResourceSlice]) -> list[ResourceSlice]:
@@ -105,9 +113,7 @@ def device_serves(device: BasicDevice, node: Node) -> bool:
     return serves_node(node, device.node_name, device.all_nodes, device.node_selector)
 
 
-def _wrong(
-    here: Sequence[ResourceSlice], others: Sequence[ResourceSlice], counters: Sequence[CounterSet]
-) -> str:
+def _wrong(here: Sequence[ResourceSlice], others: Sequence[ResourceSlice], counters: Sequence[CounterSet]) -> str:
     """What contradicts itself in the pool, or nothing."""
     names: set[str] = set()
     for slice_ in here:

@@ -211,7 +211,7 @@ class _Look:
         known = self.view.nodes.get(node)
         if known is None:
             return f'node "{node}", which has the devices, is gone'
-        misfits = fits(self.pod, known, self.view.usage[node].without(self.pod))
+        misfits = fits(self.pod, known, self.view.usage[node])
         return f'node "{node}", which has the devices, does not take the pod: {misfits[0].message}' if misfits else None
 
     def _handover_at(self) -> float | None:

@@ -204,7 +204,7 @@ class View:
                 elif claim.resource_claim_template_name:
                     key = ObjectKey(pod.metadata.namespace, claim.resource_claim_template_name)
                     self._template_users[key].discard(uid)
-        if self._unplace(uid, pod):
+        if self._unplace(uid):
             dirty |= self._freed()
         return dirty
 
@@ -218,14 +218,14 @@ class View:
         pod = self.pod(uid)
         if pod is None or self._placed.get(uid) == node:
             return
-        self._unplace(uid, pod)
+        self._unplace(uid)
         self._placed[uid] = node
         self.usage[node].add(pod)
 
     def forget_placement(self, uid: Uid) -> None:
         """Take an assumed placement back; what the pod itself says stays."""
         pod = self.pod(uid)
-        if pod is not None and not pod.spec.node_name and pinned_node(pod) is None and self._unplace(uid, pod):
+        if pod is not None and not pod.spec.node_name and pinned_node(pod) is None and self._unplace(uid):
             self.capacity_epoch += 1
 
     # --- claims ------------------------------------------------------------------------------------------------------
@@ -278,6 +278,7 @@ class View:
 
     def replace_claims(self, claims: Collection[ResourceClaim], resource_version: str) -> set[Ref]:
         """The mirror was listed anew: what is not listed is gone, unless we wrote it after the list was made."""
+        self.ledger.begin_listing()
         listed = {claim.key for claim in claims}
         horizon = int(resource_version) if resource_version.isdigit() else 0
         dirty: set[Ref] = set()
@@ -457,21 +458,20 @@ class View:
         """Move the pod's room to where it says it is. Returns whether room became free."""
         uid = pod.uid
         if pod.terminal:
-            return self._unplace(uid, pod)
+            return self._unplace(uid)
         node = pod.spec.node_name or (None if pod.spec.scheduling_gates else pinned_node(pod))
         if node is None or self._placed.get(uid) == node:
             return False
-        moved = self._unplace(uid, pod)
+        moved = self._unplace(uid)
         self._placed[uid] = node
         self.usage[node].add(pod)
         return moved
 
-    def _unplace(self, uid: Uid, pod: Pod | None) -> bool:
+    def _unplace(self, uid: Uid) -> bool:
         node = self._placed.pop(uid, None)
         if node is None:
             return False
-        if pod is not None:
-            self.usage[node].remove(pod)
+        self.usage[node].remove(uid)
         return True
 
 

@@ -89,7 +89,9 @@ class Store:
             raise KeyError(f"{object_.key} already exists")
         self._uids += 1
         meta = msgspec.structs.replace(
-            object_.metadata, uid=Uid(f"uid-{self._uids:06d}"), creation_timestamp=object_.metadata.creation_timestamp or EPOCH
+            object_.metadata,
+            uid=Uid(f"uid-{self._uids:06d}"),
+            creation_timestamp=object_.metadata.creation_timestamp or EPOCH,
         )
         return self._put("ADDED", msgspec.structs.replace(object_, metadata=meta))
 
