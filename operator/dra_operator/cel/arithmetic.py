@@ -192,7 +192,7 @@ def index(container: Value, key: Value) -> Value:
 
 def has_key(container: dict[Value, Value], key: Value) -> bool:
     """`key in container`. Unlike a lookup it does not find the domains that a device lacks."""
-    return map_key(key) in container
+    return bool(container) and map_key(key) in container
 
 
 def _ordered(operator: str, left: Value, right: Value) -> int:

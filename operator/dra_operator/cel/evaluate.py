@@ -33,6 +33,7 @@ from dra_operator.cel.values import (
     MutableMap,
     Optional,
     Value,
+    check_index,
     go_type_name,
     is_equal,
     key_value,
@@ -168,6 +169,7 @@ class _Evaluation:
     def _member(self, node: Call, frame: _Frame | None) -> Value:
         operand = self._chained(node.args[0], frame)
         key = self._part(node.args[1], frame)
+        check_index(key)
         optional = node.function != op.INDEX
         if isinstance(operand, Optional):
             if not operand.present:
@@ -261,7 +263,10 @@ class _Evaluation:
         if operator is not None:
             self._budget.spend(budget.call_cost(name, args, certain=certain))
             return operator(*args)
-        call = _implementation(name, resolution.overloads if certain else self._overloads[name], args)
+        call = _implementation(resolution.overloads if certain else self._overloads[name], args)
+        if call is None:
+            self._budget.spend(1)
+            raise no_such_overload() if name in _BRIEF else no_such_overload(name, *args)
         self._budget.spend(budget.call_cost(name, args, certain=certain))
         result = call(*args)
         self._budget.spend(budget.result_cost(name, result))
@@ -356,11 +361,11 @@ def _start_of_chain(node: Node) -> Node:
             return node
 
 
-def _implementation(name: str, overloads: tuple[Overload, ...], args: tuple[Value, ...]) -> Implementation:
+def _implementation(overloads: tuple[Overload, ...], args: tuple[Value, ...]) -> Implementation | None:
     for overload in overloads:
         if overload.call is not None and overload.accepts(args):
             return overload.call
-    raise no_such_overload() if name in _BRIEF else no_such_overload(name, *args)
+    return None
 
 
 _MEMBER_OPERATORS: Final = frozenset((op.INDEX, op.OPT_INDEX, op.OPT_SELECT))

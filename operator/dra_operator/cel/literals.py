@@ -26,7 +26,7 @@ from dra_operator.cel.library.conversions import CONVERSIONS
 from dra_operator.cel.library.formatting import ACCEPTED, Clause, clauses
 from dra_operator.cel.library.regex import compile_pattern
 from dra_operator.cel.types import K, Type
-from dra_operator.cel.values import Value, map_key
+from dra_operator.cel.values import Value, check_index, map_key
 
 _PATTERN_METHODS: Final = ("matches", "find", "findAll")
 
@@ -108,7 +108,9 @@ def _list_issues(checked: Checked, node: ListLiteral) -> Iterator[Issue]:
     for position, element in enumerate(node.elements):
         found = checked.types[element.id]
         if position in node.optional:
-            found, _ = t.unwrap_optional(found)
+            found, was_optional = t.unwrap_optional(found)
+            if not was_optional:
+                yield _not_optional(element)
         if first is None:
             first = found
         elif first != found:
@@ -121,13 +123,20 @@ def _map_issues(checked: Checked, node: MapLiteral) -> Iterator[Issue]:
     for entry in node.entries:
         key, value = checked.types[entry.key.id], checked.types[entry.value.id]
         if entry.optional:
-            value, _ = t.unwrap_optional(value)
+            value, was_optional = t.unwrap_optional(value)
+            if not was_optional:
+                yield _not_optional(entry.value)
         if first is None:
             first = key, value
             continue
         for expected, found, part in ((first[0], key, entry.key), (first[1], value, entry.value)):
             if expected != found:
                 yield Issue(part.offset, f"expected type '{expected}' but found '{found}'")
+
+
+def _not_optional(node: Node) -> Issue:
+    # Upstream panics on a `dyn` here. It could not be initialized at run time either, unless it holds an optional.
+    return Issue(node.offset, "cannot initialize optional entry from a value of unknown type")
 
 
 class _Folder:
@@ -149,15 +158,19 @@ class _Folder:
             case Literal():
                 self._values[node.id] = node.value
             case Ident() | Select() if node.id in self._checked.names and self._checked.types[node.id].kind is K.TYPE:
-                name = self._checked.names[node.id].removeprefix(".")
-                if name in self._environment.constants:
-                    self._values[node.id] = self._environment.constants[name]
+                self._type(node)
             case ListLiteral() if all(element.id in self._values for element in node.elements):
                 self._values[node.id] = [self._values[element.id] for element in node.elements]
             case MapLiteral() if all(e.key.id in self._values and e.value.id in self._values for e in node.entries):
                 self._map(node)
             case Call():
                 self._call(node)
+
+    def _type(self, node: Node) -> None:
+        name = self._checked.names[node.id].removeprefix(".")
+        if name not in self._environment.constants:  # a variable that holds a type
+            self._fail(CELEvaluationError(f"reference to undefined type: {name}"))
+        self._values[node.id] = self._environment.constants[name]
 
     def _map(self, node: MapLiteral) -> None:
         try:
@@ -173,6 +186,11 @@ class _Folder:
             self._convert(node, self._values[node.args[0].id])
         elif node.function in _PATTERN_METHODS:
             self._pattern(node)
+        elif node.function in (op.INDEX, op.OPT_INDEX) and node.args[1].id in self._values:
+            try:
+                check_index(self._values[node.args[1].id])
+            except CELEvaluationError as error:
+                self._fail(error)
 
     def _convert(self, node: Call, value: Value) -> None:
         for overload in self._checked.calls[node.id].overloads:

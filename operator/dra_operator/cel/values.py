@@ -290,6 +290,12 @@ def find_key(mapping: Mapping[Value, Value], key: Value) -> Optional:
     return Optional(EMPTY_MAP) if type(mapping) is DomainMap else NONE
 
 
+def check_index(key: Value) -> None:
+    """Raises CELEvaluationError if nothing can be indexed with `key`, whatever it is."""
+    if not isinstance(key, bool | int | float | str):
+        raise CELEvaluationError(f"invalid qualifier type: {go_type_name(key)}")
+
+
 def check_size(elements: int) -> None:
     """Refuses to build what is absurdly large. Raises CELCostError."""
     if elements > _MAX_ELEMENTS:
