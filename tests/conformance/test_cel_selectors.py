@@ -1,8 +1,8 @@
 """Selectors decide as upstream's do: every golden vector, no exceptions.
 
-The floor is what is reached; a vector that stops agreeing names itself here. `cel_library.jsonl` is ours, in the format of
-`cel_selectors.jsonl`: a walk through the whole library and the odd corners, with what k8s.io/dynamic-resource-allocation
-v0.37.2 answered.
+The floor is what is reached; a vector that stops agreeing names itself here. `cel_library.jsonl` is ours, in the format
+of `cel_selectors.jsonl`: a walk through the whole library and the odd corners, with the answers of
+k8s.io/dynamic-resource-allocation v0.37.2.
 """
 
 from __future__ import annotations
