@@ -139,7 +139,7 @@ def _devices(summary: _Summary) -> tuple[Reason, str]:
             Reason.DEVICES_IN_USE: f"{len(funnel.in_use)} matching, all in use",
             Reason.DEVICES_TAINTED: f"{len(funnel.tainted)} free and matching, but tainted",
             Reason.COUNTERS_EXHAUSTED: f"{len(funnel.no_counters)} matching, but the counters they share are used up",
-            Reason.CONSTRAINT_UNSATISFIED: f"{len(funnel.constrained)} matching, but not together under the constraints",
+            Reason.CONSTRAINT_UNSATISFIED: f"{len(funnel.constrained)} matching, but the constraints part them",
         }[reason]
         return reason, f'too few free devices for request "{name}" ({counts})'
     if any(refusal.reason is Reason.POOL_INCOMPLETE for refusal in summary.refused):

@@ -100,7 +100,7 @@ def _node_selector(devices: Sequence[Device], node: str) -> NodeSelector | None:
         if len(terms) > 1:
             raise Abort(
                 Reason.POOL_INVALID,
-                f'a ResourceSlice of driver "{device.driver}" has a node selector of {len(terms)} terms; one is allowed',
+                f'a ResourceSlice of driver "{device.driver}" has a node selector of {len(terms)} terms, not one',
             )
         for term in terms:
             _add_new(fields, term.match_fields)

@@ -67,26 +67,26 @@ class Response:
     body: bytes
 
 
-class _Status(Struct):
+class _Status(Struct, frozen=True):
     message: str = ""
     reason: str = ""
 
 
-class _ListMeta(Struct):
+class _ListMeta(Struct, frozen=True):
     resource_version: str = ""
     continue_: str = msgspec.field(default="", name="continue")
 
 
-class _List(Struct):
+class _List(Struct, frozen=True):
     metadata: _ListMeta = _ListMeta()
     items: tuple[msgspec.Raw, ...] | None = None
 
 
-class _PartialObject(Struct):
+class _PartialObject(Struct, frozen=True):
     metadata: ObjectMeta = ObjectMeta()
 
 
-class _PartialList(Struct):
+class _PartialList(Struct, frozen=True):
     metadata: _ListMeta = _ListMeta()
     items: tuple[_PartialObject, ...] | None = None
 
@@ -192,7 +192,7 @@ class ApiClient:
     async def get(self, kind: Kind[O], key: ObjectKey) -> O:
         return decode((await self.request("GET", kind.path(key))).body, kind.type)
 
-    async def list(
+    async def list_objects(
         self,
         kind: Kind[O],
         *,
@@ -214,7 +214,7 @@ class ApiClient:
         label_selector: str = "",
         field_selector: str = "",
     ) -> tuple[list[msgspec.Raw], str]:
-        """Like `list`, with each object still in JSON: one that cannot be decoded does not take the others along."""
+        """Like `list_objects`, with each object still in JSON: one that cannot be decoded does not take the others along."""
         items: list[msgspec.Raw] = []
         params = _params(labelSelector=label_selector, fieldSelector=field_selector, limit=str(LIST_CHUNK))
         while True:

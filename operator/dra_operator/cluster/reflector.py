@@ -56,12 +56,12 @@ class Sink(Protocol[O_contra]):
         """A watch event, live: `ADDED`, `MODIFIED` or `DELETED`."""
 
 
-class _Event(Struct):
+class _Event(Struct, frozen=True):
     type: str
     object: msgspec.Raw
 
 
-class _Head(Struct):
+class _Head(Struct, frozen=True):
     metadata: ObjectMeta = ObjectMeta()
     code: int = 0
     message: str = ""

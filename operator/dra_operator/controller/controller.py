@@ -60,7 +60,7 @@ class Controller:
         self._lease = LeaderElection(
             self._client, namespace=settings.namespace, name=settings.lease_name, identity=identity
         )
-        self._recorder = EventRecorder(self._client)
+        self._recorder = EventRecorder(self._client, instance=identity, rng=self._rng)
         self.engine = Engine(
             view=self.view,
             decider=Decider(self.view, Features()),
@@ -77,19 +77,20 @@ class Controller:
             Reflector(self._client, CLAIMS, ClaimMirror(self.view, self.engine.mark), rng=self._rng),
             Reflector(self._client, SLICES, SliceMirror(self.view, self.engine.mark), rng=self._rng),
         )
-        self._censuses = {
-            kind.plural: Census(
-                self._client,
-                kind,
-                lambda kind=kind: self.kopf.known(kind),
-                lambda key, uid, kind=kind: self.kopf.vanished(kind, key, uid),
-            )
-            for kind in KOPF_KINDS
-        }
+        self._censuses = {kind.plural: self._census(kind) for kind in KOPF_KINDS}
         self._tasks: list[asyncio.Task[None]] = []
         self._health: HealthServer | None = None
         self.synced = asyncio.Event()
         self.remarks: list[str] = []
+
+    def _census(self, kind: Kind[Any]) -> Census:
+        return Census(
+            self._client,
+            kind,
+            lambda: self.kopf.known(kind),
+            lambda key, uid: self.kopf.vanished(kind, key, uid),
+            rng=self._rng,
+        )
 
     # --- life ------------------------------------------------------------------------------------------------------
 

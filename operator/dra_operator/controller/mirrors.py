@@ -83,11 +83,12 @@ class KopfMirror:
             return {pod.key: uid for uid, pod in view.pods.items()}
         if kind is TEMPLATES:
             return {key: template.uid for key, template in view.templates.items()}
-        by_name: Mapping[str, Object] = {
+        every: dict[str, Mapping[str, Object]] = {
             NAMESPACES.plural: view.namespaces,
             CLASSES.plural: view.classes,
             NODES.plural: view.nodes,
-        }[kind.plural]
+        }
+        by_name = every[kind.plural]
         return {ObjectKey("", name): object_.uid for name, object_ in by_name.items()}
 
     def take(self, kind: Kind[Any], type_: str | None, body: Mapping[str, Any]) -> None:

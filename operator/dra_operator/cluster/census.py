@@ -1,0 +1,82 @@
+"""Finds what vanished while Kopf was not looking.
+
+Kopf emits no DELETED for objects that are deleted during a 410 and the list that follows. A census lists a kind's
+metadata only, and reports what we know and the API server does not: at once when asked (Kopf relisted), and every ten
+minutes anyway.
+
+An object created after the list began is not in it and has not vanished: only what was known before the list started
+is compared, and only if it is still known with that UID afterwards.
+
+Upstream: none; a client-go reflector hands out the same by replacing its store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import structlog
+
+from dra_operator.api.kinds import Kind
+from dra_operator.api.meta import ObjectKey, Uid
+from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
+
+log = structlog.get_logger()
+
+INTERVAL: Final = 600.0
+_COALESCE: Final = 0.5
+_RETRY: Final = 5.0
+
+
+class Census:
+    """One kind's census. `vanished` decides itself whether it still knows the object with that UID."""
+
+    def __init__(
+        self,
+        client: ApiClient,
+        kind: Kind[Any],
+        known: Callable[[], Mapping[ObjectKey, Uid]],
+        vanished: Callable[[ObjectKey, Uid], None],
+        *,
+        rng: random.Random,
+        interval: float = INTERVAL,
+    ) -> None:
+        self._client = client
+        self._kind = kind
+        self._known = known
+        self._vanished = vanished
+        self._rng = rng
+        self._interval = interval
+        self._asked = asyncio.Event()
+
+    def request(self) -> None:
+        """Take a census within a second; several requests make one."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self._interval * self._rng.uniform(0.9, 1.1)):
+                    await self._asked.wait()
+                await asyncio.sleep(_COALESCE)
+            except TimeoutError:
+                log.debug("regular census", resource=self._kind.plural)
+            self._asked.clear()
+            try:
+                await self.take()
+            except (ApiError, NoAnswer) as error:
+                log.warning("census failed", resource=self._kind.plural, error=str(error))
+                await asyncio.sleep(_RETRY)
+                self._asked.set()
+
+    async def take(self) -> int:
+        """One census. Returns how many had vanished."""
+        before = dict(self._known())
+        listed = {meta.key: meta.uid for meta in (await self._client.list_metadata(self._kind))[0]}
+        after = self._known()
+        gone = [(key, uid) for key, uid in before.items() if listed.get(key) != uid and after.get(key) == uid]
+        for key, uid in gone:
+            self._vanished(key, uid)
+        return len(gone)
