@@ -118,7 +118,7 @@ class Publisher:
         assert self._wanted is not None
         writes = 0
         for attempt in range(_ROUNDS):
-            existing, _ = await self._client.list(SLICES, field_selector=self._selector)
+            existing, _ = await self._client.list_objects(SLICES, field_selector=self._selector)
             desired = [self._storable.get(index, content) for index, content in enumerate(self._wanted)]
             try:
                 for write in plan_writes(self._pool, existing, desired):

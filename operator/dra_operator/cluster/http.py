@@ -214,7 +214,7 @@ class ApiClient:
         label_selector: str = "",
         field_selector: str = "",
     ) -> tuple[list[msgspec.Raw], str]:
-        """Like `list_objects`, with each object still in JSON: one that cannot be decoded does not take the others along."""
+        """Like `list_objects`, each still in JSON: one that cannot be decoded does not take the others along."""
         items: list[msgspec.Raw] = []
         params = _params(labelSelector=label_selector, fieldSelector=field_selector, limit=str(LIST_CHUNK))
         while True:

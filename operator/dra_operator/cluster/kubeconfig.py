@@ -1,7 +1,8 @@
 """Where the API server is and who we are: a kubeconfig, or the pod's own service account.
 
 Tokens, token files, client certificates and CAs; users with `exec` or `auth-provider` are refused by name. Files
-named by $KUBECONFIG are merged as kubectl does: the first that has a name wins, and paths are relative to the file they stand in.
+named by $KUBECONFIG are merged as kubectl does: the first that has a name wins, and paths are relative to the file
+they stand in.
 
 Upstream: client-go's tools/clientcmd and rest.InClusterConfig.
 """

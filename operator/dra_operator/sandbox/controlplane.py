@@ -1,0 +1,316 @@
+"""A real Kubernetes control plane on loopback: etcd, API server, controller manager, scheduler.
+
+Everything is this cluster's own: free ports, random tokens, a certificate authority, a data folder. (Two clusters
+that share a port and a token mix silently.) RBAC is on; each program and the operator have an identity of their own,
+and a kubeconfig for it.
+
+By default the controller manager runs without `resourceclaim-controller`: that is the operator's job.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import socket
+import ssl
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from dra_operator.api.names import OPERATOR_NAMESPACE
+from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
+from dra_operator.cluster.kubeconfig import connect
+from dra_operator.sandbox.processes import Process, ProcessDiedError, start, wait_until
+
+_READY_SECONDS: Final = 90.0
+_PORT_TRIES: Final = 3
+
+
+def _service_account(name: str) -> tuple[str, tuple[str, ...]]:
+    groups = ("system:serviceaccounts", f"system:serviceaccounts:{OPERATOR_NAMESPACE}", "system:authenticated")
+    return f"system:serviceaccount:{OPERATOR_NAMESPACE}:{name}", groups
+
+
+IDENTITIES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "admin": ("admin", ("system:masters",)),
+    "kube-controller-manager": ("system:kube-controller-manager", ()),
+    "kube-scheduler": ("system:kube-scheduler", ()),
+    "operator": _service_account("dra-operator"),
+    "agent": _service_account("dra-operator-agent"),
+}
+"""User and groups of every kubeconfig that a control plane writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a cluster is made of."""
+
+    resourceclaim_controller: bool = False
+    """Leave upstream's generator of claims in the controller manager."""
+    scheduler: bool = True
+    client_qps: int = 0
+    """Raise the client limits of controller manager and scheduler; 0 leaves their defaults."""
+    service_account_admission: bool = False
+    api_server_flags: tuple[str, ...] = ()
+    controller_manager_flags: tuple[str, ...] = ()
+    scheduler_flags: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class ControlPlane:
+    """See the module. `folder` is created, and removed by `stop` unless it was given."""
+
+    binaries: Path
+    options: Options = field(default_factory=Options)
+    folder: Path | None = None
+    processes: dict[str, Process] = field(default_factory=dict)
+    port: int = 0
+    _etcd_port: int = 0
+    _own_folder: bool = False
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop(keep=error is not None)
+
+    # --- what others need ----------------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> Path:
+        if self.folder is None:
+            raise RuntimeError("the control plane has not been started")
+        return self.folder
+
+    @property
+    def server(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def logs(self) -> Path:
+        return self.data / "log"
+
+    def kubeconfig(self, identity: str = "admin") -> Path:
+        return self.data / f"{identity}.kubeconfig"
+
+    def client(self, identity: str = "admin") -> ApiClient:
+        return connect(self.kubeconfig(identity))
+
+    def kubectl_command(self, *arguments: str, identity: str = "admin") -> list[str]:
+        return [str(self.binaries / "kubectl"), f"--kubeconfig={self.kubeconfig(identity)}", *arguments]
+
+    def kubectl(self, *arguments: str, check: bool = True, identity: str = "admin") -> subprocess.CompletedProcess[str]:
+        """Run the real kubectl. Raises `CalledProcessError` when it fails, unless `check` is off."""
+        command = self.kubectl_command(*arguments, identity=identity)
+        return subprocess.run(command, check=check, capture_output=True, text=True)  # noqa: S603
+
+    # --- life ------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start everything and wait until it serves. On failure all is stopped, and the logs stay."""
+        if self.folder is None:
+            self.folder = Path(tempfile.mkdtemp(prefix="dra-"))
+            self._own_folder = True
+        self.logs.mkdir(parents=True, exist_ok=True)
+        for attempt in range(1, _PORT_TRIES + 1):
+            self.port, self._etcd_port, peer = _free_ports(3)
+            self._write_credentials()
+            try:
+                self._start_etcd(peer)
+                self._start_api_server()
+                await wait_until("the API server", self._is_ready, _READY_SECONDS, list(self.processes.values()))
+                break
+            except ProcessDiedError:
+                await self._stop_processes()
+                if attempt == _PORT_TRIES:
+                    raise
+                shutil.rmtree(self.data / "etcd", ignore_errors=True)
+            except BaseException:
+                await self._stop_processes()
+                raise
+        self._start_controller_manager()
+        if self.options.scheduler:
+            self._start_scheduler()
+
+    async def stop(self, *, keep: bool = False) -> None:
+        """Stop everything; the data folder goes too, unless it was given or `keep` is set."""
+        await self._stop_processes()
+        if self._own_folder and not keep and self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    async def restart(self, name: str) -> None:
+        """Stop one program and start it again on the same port."""
+        await self.processes.pop(name).stop()
+        await self.start_again(name)
+
+    async def start_again(self, name: str) -> None:
+        """Start a program that has been killed; for the API server, wait until it serves."""
+        self.processes.pop(name, None)
+        if name == "kube-apiserver":
+            self._start_api_server()
+            await wait_until("the API server", self._is_ready, _READY_SECONDS, [self.processes[name]])
+        elif name == "kube-controller-manager":
+            self._start_controller_manager()
+        elif name == "kube-scheduler":
+            self._start_scheduler()
+        else:
+            raise ValueError(f"{name} cannot be started again by itself")
+
+    async def _stop_processes(self) -> None:
+        for name in ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
+            process = self.processes.pop(name, None)
+            if process is not None:
+                await process.stop()
+
+    async def _is_ready(self) -> bool:
+        async with self.client() as client:
+            try:
+                return (await client.request("GET", "/readyz", timeout=5.0)).status == 200
+            except (ApiError, NoAnswer):
+                return False
+
+    # --- programs ----------------------------------------------------------------------------------------------------
+
+    def _run(self, name: str, *flags: str) -> None:
+        command = [str(self.binaries / name), *flags]
+        self.processes[name] = start(name, command, self.logs / f"{name}.log")
+
+    def _start_etcd(self, peer_port: int) -> None:
+        client, peer = f"http://127.0.0.1:{self._etcd_port}", f"http://127.0.0.1:{peer_port}"
+        self._run(
+            "etcd",
+            f"--data-dir={self.data / 'etcd'}",
+            "--unsafe-no-fsync",
+            "--log-level=warn",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=default={peer}",
+        )
+
+    def _start_api_server(self) -> None:
+        disabled = () if self.options.service_account_admission else ("--disable-admission-plugins=ServiceAccount",)
+        self._run(
+            "kube-apiserver",
+            f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            f"--secure-port={self.port}",
+            f"--tls-cert-file={self.data / 'server.crt'}",
+            f"--tls-private-key-file={self.data / 'server.key'}",
+            f"--cert-dir={self.data / 'apiserver'}",
+            f"--token-auth-file={self.data / 'tokens.csv'}",
+            "--authorization-mode=Node,RBAC",
+            "--service-cluster-ip-range=10.223.0.0/24",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-key-file={self.data / 'server.key'}",
+            f"--service-account-signing-key-file={self.data / 'server.key'}",
+            "--endpoint-reconciler-type=none",
+            *disabled,
+            *self.options.api_server_flags,
+        )
+
+    def _start_controller_manager(self) -> None:
+        controllers = "*" if self.options.resourceclaim_controller else "*,-resourceclaim-controller"
+        self._run(
+            "kube-controller-manager",
+            f"--kubeconfig={self.kubeconfig('kube-controller-manager')}",
+            f"--controllers={controllers}",
+            "--leader-elect=false",
+            "--bind-address=127.0.0.1",
+            "--secure-port=0",
+            "--use-service-account-credentials",
+            f"--service-account-private-key-file={self.data / 'server.key'}",
+            *self._limits(),
+            *self.options.controller_manager_flags,
+        )
+
+    def _start_scheduler(self) -> None:
+        self._run(
+            "kube-scheduler",
+            f"--kubeconfig={self.kubeconfig('kube-scheduler')}",
+            "--leader-elect=false",
+            "--bind-address=127.0.0.1",
+            "--secure-port=0",
+            *self._limits(),
+            *self.options.scheduler_flags,
+        )
+
+    def _limits(self) -> tuple[str, ...]:
+        qps = self.options.client_qps
+        return (f"--kube-api-qps={qps}", f"--kube-api-burst={qps * 2}") if qps else ()
+
+    # --- credentials -------------------------------------------------------------------------------------------------
+
+    def _write_credentials(self) -> None:
+        """A certificate for loopback that is its own authority, a token for each identity, a kubeconfig for each."""
+        if not (self.data / "server.crt").exists():
+            _make_certificate(self.data)
+        authority = str(self.data / "server.crt")
+        lines = []
+        for name, (user, groups) in IDENTITIES.items():
+            token = secrets.token_hex(24)
+            lines.append(",".join((token, user, user, f'"{",".join(groups)}"')))
+            cluster = {"server": self.server, "certificate-authority": authority}
+            config = {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [
+                    {"name": "sandbox", "cluster": {"server": self.server, "certificate-authority": authority}}
+                ],
+                "users": [{"name": name, "user": {"token": token}}],
+                "contexts": [{"name": "sandbox", "context": {"cluster": "sandbox", "user": name}}],
+                "current-context": "sandbox",
+            }
+            _write_secret(self.kubeconfig(name), json.dumps(config, indent=1))
+        _write_secret(self.data / "tokens.csv", "\n".join(lines) + "\n")
+
+
+def _make_certificate(folder: Path) -> None:
+    command = [
+        *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-subj", "/CN=dra-sandbox"),
+        *("-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"),
+        *("-addext", "basicConstraints=critical,CA:TRUE"),
+        *("-keyout", str(folder / "server.key"), "-out", str(folder / "server.crt")),
+    ]
+    subprocess.run(command, check=True, capture_output=True)  # noqa: S603
+    ssl.create_default_context(cafile=str(folder / "server.crt"))
+
+
+def _write_secret(file: Path, text: str) -> None:
+    file.touch(mode=0o600)
+    file.write_text(text)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that are free now; a program that finds one taken after all dies, and all is tried again."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+async def wait_for_service_accounts(client: ApiClient) -> None:
+    """Wait until the controller manager works: it makes the default namespace's account."""
+
+    async def made() -> bool:
+        try:
+            await client.request("GET", "/api/v1/namespaces/default/serviceaccounts/default")
+        except (ApiError, NoAnswer):
+            return False
+        return True
+
+    await wait_until("kube-controller-manager", made, _READY_SECONDS)

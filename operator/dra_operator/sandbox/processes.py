@@ -1,0 +1,106 @@
+"""Child processes of the sandbox: started with a log, watched, ended by their own PID.
+
+Each gets a process group of its own, so that Ctrl-C reaches only the sandbox, which then ends them in order; and the
+kernel ends it when the sandbox dies without a word (PR_SET_PDEATHSIG).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+_TAIL: Final = 12
+_TERM_SECONDS: Final = 15.0
+_POLL: Final = 0.05
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class ProcessDiedError(Exception):
+    """A program ended that should run; the message has the end of its log."""
+
+
+class Process:
+    """One running program."""
+
+    def __init__(self, name: str, popen: subprocess.Popen[bytes], log: Path) -> None:
+        self.name = name
+        self.pid = popen.pid
+        self.log = log
+        self._popen = popen
+
+    @property
+    def alive(self) -> bool:
+        return self._popen.poll() is None
+
+    def check(self) -> None:
+        """Raises `ProcessDiedError` if it has ended."""
+        if not self.alive:
+            raise ProcessDiedError(
+                f"{self.name} ended with {self._popen.returncode}; log {self.log}:\n{tail_of(self.log)}"
+            )
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        self._popen.kill()
+        self._popen.wait()
+
+    async def stop(self) -> None:
+        """Ask it to end, and end it if it does not."""
+        if self.alive:
+            self._popen.terminate()
+            deadline = asyncio.get_running_loop().time() + _TERM_SECONDS
+            while self.alive and asyncio.get_running_loop().time() < deadline:
+                await asyncio.sleep(_POLL)
+            if self.alive:
+                self._popen.kill()
+        self._popen.wait()
+
+
+def start(name: str, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> Process:
+    """Run a program with its output appended to `log`. `environment` comes on top of ours."""
+    parent = os.getpid()
+
+    def in_child() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # the parent died before the call
+            os._exit(1)
+
+    with log.open("ab") as output:
+        popen = subprocess.Popen(  # noqa: S603
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+            preexec_fn=in_child,
+        )
+    return Process(name, popen, log)
+
+
+async def wait_until(
+    what: str, condition: Callable[[], Awaitable[bool]], seconds: float, processes: Sequence[Process] = ()
+) -> None:
+    """Wait for a condition while all the processes live. Raises `TimeoutError` or `ProcessDiedError`."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not await condition():
+        for process in processes:
+            process.check()
+        if asyncio.get_running_loop().time() > deadline:
+            raise TimeoutError(f"waited {seconds:g} s for {what}")
+        await asyncio.sleep(_POLL)
+
+
+def tail_of(log: Path) -> str:
+    try:
+        return "\n".join(log.read_text(errors="replace").splitlines()[-_TAIL:])
+    except OSError:
+        return "(no log)"
