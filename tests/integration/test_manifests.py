@@ -1,0 +1,212 @@
+"""manifests/base on a real API server: who is gated and who is not, and that the roles are enough and not more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dra_operator.api.kinds import NAMESPACES, PODS
+from dra_operator.api.meta import ObjectKey
+from dra_operator.cluster.http import ApiClient
+from dra_operator.sandbox.controlplane import ControlPlane
+
+pytestmark = pytest.mark.cluster
+
+BASE = Path(__file__).parents[2] / "manifests" / "base"
+OURS = "dra-operator.io/allocation"
+OPERATOR = "system:serviceaccount:dra-operator:dra-operator"
+AGENT = "system:serviceaccount:dra-operator:dra-operator-agent"
+
+
+@pytest.fixture(scope="module")
+def base(control_plane: ControlPlane) -> ControlPlane:
+    """A cluster to which an admin applied the base."""
+    control_plane.kubectl("apply", "-k", str(BASE))
+    return control_plane
+
+
+@pytest.fixture
+async def api(control_plane: ControlPlane) -> AsyncIterator[ApiClient]:
+    async with control_plane.client() as client:
+        yield client
+
+
+@pytest.fixture
+async def policed(base: ControlPlane, api: ApiClient) -> ApiClient:
+    """A client of an API server that has noticed the policy: that takes it a moment."""
+    async with asyncio.timeout(10):
+        while await gates(api, "default") != [OURS]:
+            await asyncio.sleep(0.05)
+    return api
+
+
+@pytest.fixture
+async def namespace(policed: ApiClient) -> AsyncIterator[str]:
+    name = f"gate-{uuid.uuid4().hex[:8]}"
+    await policed.create(NAMESPACES, {"metadata": {"name": name}})
+    yield name
+    await policed.delete(NAMESPACES, ObjectKey("", name))
+
+
+async def gates(api: ApiClient, namespace: str, **spec: Any) -> list[str]:
+    """The gates of a pod with these fields, as the API server would store it."""
+    container = {"name": "main", "image": "busybox"}
+    claims = [{"name": "gpu", "resourceClaimName": "gpu"}]
+    pod = {"metadata": {"generateName": "pod-"}, "spec": {"containers": [container], "resourceClaims": claims, **spec}}
+    stored = await api.create(PODS, pod, namespace=namespace, dry_run=True)
+    return [gate.name for gate in stored.spec.scheduling_gates or ()]
+
+
+async def may(api: ApiClient, who: str, verb: str, resource: str, *, name: str = "", namespace: str = "") -> bool:
+    """What RBAC says to a request for `plural[.group][/subresource]`."""
+    resource, _, subresource = resource.partition("/")
+    plural, _, group = resource.partition(".")
+    attributes = {"verb": verb, "group": group, "resource": plural, "subresource": subresource}
+    spec = {"user": who, "resourceAttributes": {**attributes, "name": name, "namespace": namespace}}
+    path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+    answer = await api.request("POST", path, body=json.dumps({"spec": spec}).encode())
+    return bool(json.loads(answer.body)["status"]["allowed"])
+
+
+def test_applying_twice_changes_nothing(base: ControlPlane) -> None:
+    lines = base.kubectl("apply", "-k", str(BASE)).stdout.splitlines()
+    assert lines
+    assert all(line.endswith("unchanged") for line in lines)
+
+
+# --- the gate --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_pod_with_claims_is_gated(policed: ApiClient, namespace: str) -> None:
+    assert await gates(policed, namespace) == [OURS]
+
+
+async def test_a_pod_without_claims_is_not(policed: ApiClient, namespace: str) -> None:
+    assert await gates(policed, namespace, resourceClaims=[]) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([], [OURS]),
+        (["kueue.x-k8s.io/admission"], ["kueue.x-k8s.io/admission", OURS]),
+        ([OURS], [OURS]),
+        (["example.com/first", OURS, "example.com/last"], ["example.com/first", OURS, "example.com/last"]),
+    ],
+)
+async def test_gates_of_others_stay_and_ours_comes_once(
+    policed: ApiClient, namespace: str, before: list[str], after: list[str]
+) -> None:
+    assert await gates(policed, namespace, schedulingGates=[{"name": gate} for gate in before]) == after
+
+
+async def test_a_pod_that_names_its_node_is_not_gated(policed: ApiClient, namespace: str) -> None:
+    assert await gates(policed, namespace, nodeName="node-1") == []
+
+
+async def test_a_pod_of_a_scheduling_group_is_not_gated(policed: ApiClient, namespace: str) -> None:
+    assert await gates(policed, namespace, schedulingGroup={"podGroupName": "together"}) == []
+
+
+@pytest.mark.parametrize("name", ["kube-system", "dra-operator"])
+async def test_the_systems_own_namespaces_are_left_alone(policed: ApiClient, name: str) -> None:
+    assert await gates(policed, name) == []
+
+
+async def test_namespaces_of_openshift_are_left_alone(policed: ApiClient) -> None:
+    name = f"openshift-{uuid.uuid4().hex[:8]}"
+    await policed.create(NAMESPACES, {"metadata": {"name": name}})
+    assert await gates(policed, name) == []
+    await policed.delete(NAMESPACES, ObjectKey("", name))
+
+
+async def test_a_namespace_that_is_labelled_so_is_left_alone(policed: ApiClient, namespace: str) -> None:
+    labels = {"metadata": {"labels": {OURS: "disabled"}}}
+    await policed.patch(NAMESPACES, ObjectKey("", namespace), labels, patch_type="merge")
+    assert await gates(policed, namespace) == []
+
+
+# --- the roles -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource"),
+    [
+        ("watch", "pods"),
+        ("watch", "nodes"),
+        ("watch", "namespaces"),
+        ("watch", "resourceslices.resource.k8s.io"),
+        ("watch", "deviceclasses.resource.k8s.io"),
+        ("watch", "resourceclaims.resource.k8s.io"),
+        ("watch", "resourceclaimtemplates.resource.k8s.io"),
+        ("watch", "devicetaintrules.resource.k8s.io"),
+        ("patch", "pods"),
+        ("patch", "pods/status"),
+        ("create", "resourceclaims.resource.k8s.io"),
+        ("patch", "resourceclaims.resource.k8s.io"),
+        ("delete", "resourceclaims.resource.k8s.io"),
+        ("patch", "resourceclaims.resource.k8s.io/status"),
+        ("update", "resourceclaims.resource.k8s.io/status"),
+        ("patch", "resourceclaims.resource.k8s.io/binding"),
+        ("update", "resourceclaims.resource.k8s.io/binding"),
+        ("create", "events.events.k8s.io"),
+        ("patch", "events.events.k8s.io"),
+    ],
+)
+async def test_the_operator_may(base: ControlPlane, api: ApiClient, verb: str, resource: str) -> None:
+    assert await may(api, OPERATOR, verb, resource)
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource"),
+    [
+        ("create", "pods"),
+        ("delete", "pods"),
+        ("update", "pods"),
+        ("patch", "nodes"),
+        ("patch", "namespaces"),
+        ("get", "secrets"),
+        ("create", "resourceslices.resource.k8s.io"),
+        ("create", "deviceclasses.resource.k8s.io"),
+        ("create", "leases.coordination.k8s.io"),
+        ("create", "mutatingadmissionpolicies.admissionregistration.k8s.io"),
+        ("escalate", "clusterroles.rbac.authorization.k8s.io"),
+    ],
+)
+async def test_the_operator_may_not(base: ControlPlane, api: ApiClient, verb: str, resource: str) -> None:
+    assert not await may(api, OPERATOR, verb, resource)
+
+
+async def test_the_lease_is_in_the_operators_own_namespace(base: ControlPlane, api: ApiClient) -> None:
+    leases = "leases.coordination.k8s.io"
+    assert await may(api, OPERATOR, "create", leases, namespace="dra-operator")
+    assert await may(api, OPERATOR, "update", leases, namespace="dra-operator", name="dra-operator")
+    assert not await may(api, OPERATOR, "update", leases, namespace="dra-operator", name="another")
+    assert not await may(api, OPERATOR, "create", leases, namespace="default")
+
+
+async def test_the_operator_may_look_for_its_policy_and_for_no_other(base: ControlPlane, api: ApiClient) -> None:
+    for resource in ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings"):
+        policies = f"{resource}.admissionregistration.k8s.io"
+        assert await may(api, OPERATOR, "get", policies, name="dra-operator-gate")
+        assert not await may(api, OPERATOR, "get", policies, name="another")
+
+
+@pytest.mark.parametrize("verb", ["list", "watch", "create", "patch", "delete"])
+async def test_the_agent_may_keep_slices(base: ControlPlane, api: ApiClient, verb: str) -> None:
+    assert await may(api, AGENT, verb, "resourceslices.resource.k8s.io")
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource"),
+    [("list", "nodes"), ("patch", "nodes"), ("list", "pods"), ("patch", "resourceclaims.resource.k8s.io/status")],
+)
+async def test_the_agent_may_nothing_else(base: ControlPlane, api: ApiClient, verb: str, resource: str) -> None:
+    assert await may(api, AGENT, "get", "nodes", name="node-1")
+    assert not await may(api, AGENT, verb, resource)

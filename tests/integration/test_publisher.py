@@ -1,0 +1,175 @@
+"""The publisher against a real API server: what it writes, what it leaves alone, how it repairs."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import pytest
+
+from dra_operator.agent.profiles import load_profile
+from dra_operator.agent.publisher import Publisher
+from dra_operator.api.kinds import NODES, SLICES
+from dra_operator.api.meta import ObjectKey
+from dra_operator.api.resource import BasicDevice, ResourceSlice
+from dra_operator.cluster.http import ApiClient
+from dra_operator.sandbox.controlplane import ControlPlane
+
+pytestmark = pytest.mark.cluster
+
+DRIVER = "gpu.dra-operator.io"
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A Node of the test's own, and the publisher of its devices."""
+
+    client: ApiClient
+    node: str
+    publisher: Publisher
+
+    async def slices(self) -> list[ResourceSlice]:
+        found, _ = await self.client.list_objects(
+            SLICES, field_selector=f"spec.driver={DRIVER},spec.nodeName={self.node}"
+        )
+        return sorted(found, key=lambda slice_: slice_.metadata.name)
+
+    def gpus(self, count: int, profile: str = "l4") -> list[BasicDevice]:
+        return load_profile(profile).devices_of(self.node, count)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The publisher repairs while the block runs."""
+        task = asyncio.create_task(self.publisher.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+@pytest.fixture
+async def api(control_plane: ControlPlane) -> AsyncIterator[ApiClient]:
+    async with control_plane.client() as client:
+        yield client
+
+
+@pytest.fixture
+async def ground(api: ApiClient) -> AsyncIterator[Ground]:
+    name = f"publisher-{uuid.uuid4().hex[:8]}"
+    node = await api.create(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
+    ground = Ground(api, name, Publisher(api, node_name=name, node_uid=node.uid, driver=DRIVER))
+    yield ground
+    for slice_ in await ground.slices():
+        await api.delete(SLICES, slice_.key)
+    await api.delete(NODES, node.key)
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]], within: float) -> None:
+    async with asyncio.timeout(within):
+        while not await holds():
+            await asyncio.sleep(0.02)
+
+
+async def test_published_devices_are_read_back_as_they_were_given(ground: Ground) -> None:
+    gpus = ground.gpus(8)
+    await ground.publisher.publish(gpus)
+
+    (slice_,) = await ground.slices()
+    assert list(slice_.spec.devices or ()) == gpus
+    assert slice_.spec.node_name == slice_.spec.pool.name == ground.node
+    owner = slice_.metadata.controller
+    node = await ground.client.get(NODES, ObjectKey("", ground.node))
+    assert owner is not None
+    assert (owner.kind, owner.uid) == ("Node", node.uid)
+
+
+@pytest.mark.parametrize("profile", ["a100-sxm-40gb", "h100-sxm-80gb", "l4", "t4", "driver-example"])
+async def test_the_api_server_accepts_the_devices_of_each_profile(ground: Ground, profile: str) -> None:
+    assert await ground.publisher.publish(ground.gpus(16, profile)) == 1
+
+
+async def test_the_same_devices_again_are_no_write_also_after_a_restart(ground: Ground) -> None:
+    await ground.publisher.publish(ground.gpus(100))
+    before = await ground.slices()
+    node = await ground.client.get(NODES, ObjectKey("", ground.node))
+    restarted = Publisher(ground.client, node_name=ground.node, node_uid=node.uid, driver=DRIVER)
+
+    assert await ground.publisher.publish(ground.gpus(100)) == 0
+    assert await restarted.publish(ground.gpus(100)) == 0
+    assert await ground.slices() == before
+
+
+async def test_growing_and_shrinking_moves_the_pool_to_new_generations(ground: Ground) -> None:
+    for gpus, generation, sizes in ((64, 1, [64]), (130, 2, [64, 64, 2]), (129, 2, [64, 64, 1]), (10, 2, [10])):
+        await ground.publisher.publish(ground.gpus(gpus))
+        slices = await ground.slices()
+        assert [len(slice_.spec.devices or ()) for slice_ in slices] == sizes
+        assert {slice_.spec.pool.resource_slice_count for slice_ in slices} == {len(sizes)}
+        assert {slice_.spec.pool.generation for slice_ in slices} == {generation}
+
+
+async def test_a_node_without_devices_has_an_empty_slice(ground: Ground) -> None:
+    await ground.publisher.publish(ground.gpus(1))
+    await ground.publisher.publish([])
+
+    (slice_,) = await ground.slices()
+    assert slice_.spec.devices is None
+
+
+async def test_deleted_slices_are_back_within_a_second(ground: Ground) -> None:
+    await ground.publisher.publish(ground.gpus(100))
+    async with ground.running():
+        for slice_ in await ground.slices():
+            await ground.client.delete(SLICES, slice_.key)
+
+        async def back() -> bool:
+            slices = await ground.slices()
+            return [len(slice_.spec.devices or ()) for slice_ in slices] == [64, 36]
+
+        await eventually(back, within=1.0)
+
+
+async def test_a_slice_that_someone_changed_is_put_right(ground: Ground) -> None:
+    await ground.publisher.publish(ground.gpus(2))
+    async with ground.running():
+        (slice_,) = await ground.slices()
+        await ground.client.patch(SLICES, slice_.key, {"spec": {"devices": [{"name": "foreign"}]}}, patch_type="merge")
+
+        async def right() -> bool:
+            (slice_,) = await ground.slices()
+            return list(slice_.spec.devices or ()) == ground.gpus(2)
+
+        await eventually(right, within=2.0)
+
+
+async def test_the_slices_of_a_node_that_was_created_anew_belong_to_the_new_one(ground: Ground) -> None:
+    await ground.publisher.publish(ground.gpus(1))
+    key = ObjectKey("", ground.node)
+    await ground.client.delete(NODES, key)
+    await ground.client.create(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": ground.node}})
+    reborn = await ground.client.get(NODES, key)
+
+    async with ground.running():
+
+        async def owned_by_the_new_one() -> bool:
+            return [s.metadata.controller.uid for s in await ground.slices() if s.metadata.controller] == [reborn.uid]
+
+        await eventually(owned_by_the_new_one, within=2.0)
+
+
+async def test_two_publishers_at_once_leave_one_set_of_slices(ground: Ground) -> None:
+    """A rolling update of the DaemonSet can run two agents on one node for a moment."""
+    node = await ground.client.get(NODES, ObjectKey("", ground.node))
+    twin = Publisher(ground.client, node_name=ground.node, node_uid=node.uid, driver=DRIVER)
+    async with ground.running():
+        await asyncio.gather(ground.publisher.publish(ground.gpus(100)), twin.publish(ground.gpus(100)))
+
+        async def one_set() -> bool:
+            return [len(s.spec.devices or ()) for s in await ground.slices()] == [64, 36]
+
+        await eventually(one_set, within=5.0)
