@@ -7,6 +7,7 @@ and the startup handler makes one from the environment (`DRA_OPERATOR_…`).
 
 from __future__ import annotations
 
+import base64
 import os
 import socket
 import uuid
@@ -15,6 +16,7 @@ from typing import Any
 import kopf
 
 from dra_operator.api.kinds import CLASSES, NAMESPACES, NODES, PODS, TEMPLATES
+from dra_operator.cluster.kubeconfig import find_credentials
 from dra_operator.controller.controller import Controller
 from dra_operator.controller.settings import Settings
 
@@ -32,6 +34,21 @@ class _NoDiffBase(kopf.DiffBaseStorage):
 def identity() -> str:
     """Who this replica is in the Lease: unique even where two run on one host."""
     return f"{socket.gethostname()}_{os.getpid()}_{uuid.uuid4().hex[:8]}"
+
+
+@kopf.on.login()
+async def login(memo: Any, **_: Any) -> kopf.ConnectionInfo:
+    """Kopf goes where the controller goes, as whom the controller goes."""
+    settings = memo["controller"].settings if "controller" in memo else Settings.from_environment()
+    found = find_credentials(settings.kubeconfig or None, settings.context or None)
+    return kopf.ConnectionInfo(
+        server=found.server,
+        ca_data=base64.b64encode(found.authority).decode() if found.authority is not None else None,
+        insecure=found.insecure,
+        token=found.token if found.token_file is None else found.token_file.read_text().strip(),
+        certificate_data=base64.b64encode(found.certificate).decode() if found.certificate is not None else None,
+        private_key_data=base64.b64encode(found.key).decode() if found.key is not None else None,
+    )
 
 
 @kopf.on.startup()

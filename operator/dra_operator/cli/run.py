@@ -7,7 +7,6 @@ other than 410 ends the whole of Kopf), started again in place. Mirrors, Lease a
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from typing import Annotated
@@ -55,8 +54,6 @@ def run(
         typer.echo(f"dra-operator run: {error}", err=True)
         raise typer.Exit(2) from error
     configure_logging(settings.log_format.value, settings.log_level)
-    if settings.kubeconfig:
-        os.environ["KUBECONFIG"] = settings.kubeconfig  # where Kopf's login looks
     sys.exit(asyncio.run(_run(settings)))
 
 

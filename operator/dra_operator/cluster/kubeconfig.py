@@ -36,8 +36,49 @@ class _Entry:
     body: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Where an API server is, how to trust it, and who we are to it. Certificates are PEM."""
+
+    server: str
+    token: str | None = None
+    token_file: Path | None = None
+    authority: bytes | None = None
+    insecure: bool = False
+    certificate: bytes | None = None
+    key: bytes | None = None
+
+    def client(self) -> ApiClient:
+        return ApiClient(
+            self.server,
+            token=self.token,
+            token_file=self.token_file,
+            ssl_context=self._tls() if self.server.startswith("https") else False,
+        )
+
+    def _tls(self) -> ssl.SSLContext:
+        tls = ssl.create_default_context(cadata=self.authority.decode() if self.authority is not None else None)
+        if self.insecure:
+            tls.check_hostname = False
+            tls.verify_mode = ssl.CERT_NONE
+        if self.certificate is not None and self.key is not None:
+            with tempfile.NamedTemporaryFile() as pair:  # ssl loads certificates from files only
+                pair.write(self.certificate + b"\n" + self.key)
+                pair.flush()
+                tls.load_cert_chain(pair.name)
+        return tls
+
+
 def connect(kubeconfig: str | Path | None = None, context: str | None = None) -> ApiClient:
-    """A client: for the named kubeconfig, else $KUBECONFIG, the pod's account, ~/.kube/config."""
+    """A client with what `find_credentials` finds."""
+    return find_credentials(kubeconfig, context).client()
+
+
+def find_credentials(kubeconfig: str | Path | None = None, context: str | None = None) -> Credentials:
+    """Those of the named kubeconfig, else of $KUBECONFIG, the pod's account, ~/.kube/config.
+
+    Raises `KubeconfigError`.
+    """
     files = _files(kubeconfig)
     if not files:
         if os.environ.get("KUBERNETES_SERVICE_HOST") and (_ACCOUNT / "token").exists():
@@ -52,17 +93,15 @@ def _files(given: str | Path | None) -> list[Path]:
     return [Path(name) for name in os.environ.get("KUBECONFIG", "").split(os.pathsep) if name]
 
 
-def _in_cluster() -> ApiClient:
+def _in_cluster() -> Credentials:
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
     host = f"[{host}]" if ":" in host else host
-    return ApiClient(
-        f"https://{host}:{port}",
-        token_file=_ACCOUNT / "token",
-        ssl_context=ssl.create_default_context(cafile=str(_ACCOUNT / "ca.crt")),
+    return Credentials(
+        f"https://{host}:{port}", token_file=_ACCOUNT / "token", authority=(_ACCOUNT / "ca.crt").read_bytes()
     )
 
 
-def _from_files(files: list[Path], context: str | None) -> ApiClient:
+def _from_files(files: list[Path], context: str | None) -> Credentials:
     clusters: dict[str, _Entry] = {}
     users: dict[str, _Entry] = {}
     contexts: dict[str, _Entry] = {}
@@ -88,7 +127,7 @@ def _from_files(files: list[Path], context: str | None) -> ApiClient:
             f"{user.file}: user {user_name!r} signs in with a plugin (exec or auth-provider), which is not supported; "
             "use a token or a client certificate"
         )
-    return _client(cluster, user)
+    return _credentials(cluster, user)
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -107,36 +146,25 @@ def _pick(entries: dict[str, _Entry], name: str, kind: str, file: Path) -> _Entr
     return entries[name]
 
 
-def _client(cluster: _Entry, user: _Entry) -> ApiClient:
+def _credentials(cluster: _Entry, user: _Entry) -> Credentials:
     server = cluster.body.get("server")
     if not server:
         raise KubeconfigError(f"{cluster.file}: the cluster has no server")
     if cluster.body.get("proxy-url"):
         raise KubeconfigError(f"{cluster.file}: proxy-url is not supported")
+    certificate, key = _data(user, "client-certificate"), _data(user, "client-key")
+    if (certificate is None) != (key is None):
+        raise KubeconfigError(f"{user.file}: client-certificate and client-key go together")
     token_file = user.body.get("tokenFile")
-    return ApiClient(
+    return Credentials(
         server,
         token=user.body.get("token"),
         token_file=user.file.parent / token_file if token_file else None,
-        ssl_context=_tls(cluster, user) if server.startswith("https") else False,
+        authority=_data(cluster, "certificate-authority"),
+        insecure=bool(cluster.body.get("insecure-skip-tls-verify")),
+        certificate=certificate,
+        key=key,
     )
-
-
-def _tls(cluster: _Entry, user: _Entry) -> ssl.SSLContext:
-    ca = _data(cluster, "certificate-authority")
-    tls = ssl.create_default_context(cadata=ca.decode() if ca is not None else None)
-    if cluster.body.get("insecure-skip-tls-verify"):
-        tls.check_hostname = False
-        tls.verify_mode = ssl.CERT_NONE
-    certificate, key = _data(user, "client-certificate"), _data(user, "client-key")
-    if certificate is not None and key is not None:
-        with tempfile.NamedTemporaryFile() as pair:  # ssl loads certificates from files only
-            pair.write(certificate + b"\n" + key)
-            pair.flush()
-            tls.load_cert_chain(pair.name)
-    elif certificate is not None or key is not None:
-        raise KubeconfigError(f"{user.file}: client-certificate and client-key go together")
-    return tls
 
 
 def _data(entry: _Entry, field: str) -> bytes | None:

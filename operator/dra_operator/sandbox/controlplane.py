@@ -264,9 +264,7 @@ class ControlPlane:
             config = {
                 "apiVersion": "v1",
                 "kind": "Config",
-                "clusters": [
-                    {"name": "sandbox", "cluster": {"server": self.server, "certificate-authority": authority}}
-                ],
+                "clusters": [{"name": "sandbox", "cluster": cluster}],
                 "users": [{"name": name, "user": {"token": token}}],
                 "contexts": [{"name": "sandbox", "context": {"cluster": "sandbox", "user": name}}],
                 "current-context": "sandbox",

@@ -1,0 +1,59 @@
+"""`dra-operator`: the one program. Subcommands are imported only when called, so that the agent starts without Kopf."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Final
+
+import typer
+from typer._click.core import Command, Context
+from typer.core import TyperGroup
+
+COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
+    "run": ("dra_operator.cli.run", "run", "Run the controller: generate claims, give out devices, take them back."),
+    "agent": ("dra_operator.cli.agent", "agent", "Publish the devices of one node as ResourceSlices."),
+    "sandbox": ("dra_operator.cli.sandbox", "app", "A real control plane on loopback, with simulated GPU nodes."),
+}
+"""Module, attribute (a function, or a Typer app), one line of help."""
+
+
+class _Lazy(TyperGroup):
+    """Knows the names of the subcommands, and imports the one that is called."""
+
+    def list_commands(self, ctx: Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, help_ = COMMANDS[cmd_name]
+        if ctx.resilient_parsing or "--help" in ctx.args:
+            return Command(cmd_name, help=help_)
+        target = getattr(importlib.import_module(module), attribute)
+        if isinstance(target, typer.Typer):
+            command = typer.main.get_command(target)
+        else:
+            single = typer.Typer(add_completion=False)
+            single.command()(target)
+            command = typer.main.get_command(single)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(
+    cls=_Lazy, no_args_is_help=True, add_completion=False, help="Attribute-based GPU allocation for Kubernetes."
+)
+
+
+@app.callback()
+def _root() -> None:
+    """Attribute-based GPU allocation for Kubernetes."""
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""`dra-operator sandbox up|status|down|kubectl`: a real Kubernetes control plane with simulated GPU nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dra_operator.cli.logs import configure_logging
+from dra_operator.sandbox.binaries import BinariesError
+from dra_operator.sandbox.controlplane import Options
+from dra_operator.sandbox.inventory import InventoryError, NodeGroup, expand, read_inventory
+from dra_operator.sandbox.state import State, read_state
+from dra_operator.sandbox.supervisor import Plan, SandboxError, serve, start_in_background, take_down
+
+app = typer.Typer(no_args_is_help=True, help="A real Kubernetes control plane on loopback, with simulated GPU nodes.")
+
+Name = Annotated[str, typer.Option("--name", help="Which sandbox; several may run side by side.")]
+
+
+@app.command()
+def up(
+    name: Name = "default",
+    nodes: Annotated[int, typer.Option(min=0, help="How many GPU nodes.")] = 3,
+    gpus: Annotated[int | None, typer.Option(min=0, help="GPUs a node; otherwise as the profile.")] = None,
+    profile: Annotated[str, typer.Option(help="Kind of the nodes.")] = "h100-sxm-80gb",
+    inventory: Annotated[Path | None, typer.Option(help="YAML file of nodes, instead of the three above.")] = None,
+    operator: Annotated[bool, typer.Option("--operator", help="Run the operator, too.")] = False,
+    operator_flag: Annotated[list[str] | None, typer.Option(help="Flag for the operator, as --claims=adopt.")] = None,
+    kubeconfig: Annotated[str, typer.Option(help="Use this cluster, not a control plane of our own.")] = "",
+    manifests: Annotated[bool, typer.Option(help="Apply manifests/base.")] = True,
+    resourceclaim_controller: Annotated[
+        bool, typer.Option(help="Leave upstream's generator of claims in kube-controller-manager.")
+    ] = False,
+    client_qps: Annotated[int, typer.Option(help="Raise the limits of controller manager and scheduler.")] = 0,
+    foreground: Annotated[bool, typer.Option(help="Stay here until Ctrl-C.")] = False,
+) -> None:
+    """Bring a sandbox up, in the background unless --foreground."""
+    try:
+        groups = read_inventory(inventory) if inventory else _group(nodes, gpus, profile)
+        simulated = expand(groups)
+    except InventoryError as error:
+        typer.echo(f"dra-operator sandbox up: {error}", err=True)
+        raise typer.Exit(2) from error
+    running = read_state(name)
+    if running is not None and running.supervisor.alive:
+        typer.echo(f"sandbox {name!r} is up already; `dra-operator sandbox down --name {name}` ends it", err=True)
+        raise typer.Exit(1)
+    plan = Plan(
+        name=name,
+        nodes=tuple(simulated),
+        manifests=manifests,
+        operator=operator,
+        operator_flags=("--claims=generate", *(operator_flag or ())),
+        kubeconfig=kubeconfig,
+        options=Options(resourceclaim_controller=resourceclaim_controller, client_qps=client_qps),
+    )
+    try:
+        if foreground:
+            configure_logging("auto", "warning")
+            asyncio.run(serve(plan, _say))
+        else:
+            take_down(name)  # what a killed supervisor left
+            arguments = [argument for argument in sys.argv[1:] if argument not in ("sandbox", "up")]
+            _show(start_in_background(name, arguments, _say))
+    except (SandboxError, BinariesError, OSError, TimeoutError) as error:
+        typer.echo(f"dra-operator sandbox up: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def _group(nodes: int, gpus: int | None, profile: str) -> list[NodeGroup]:
+    if nodes == 0:
+        return []
+    if nodes == 1:
+        return [NodeGroup(name="gpu-0", profile=profile, gpus=gpus)]
+    return [NodeGroup(name="gpu", count=nodes, profile=profile, gpus=gpus)]
+
+
+@app.command()
+def status(name: Name = "default") -> None:
+    """Say whether a sandbox is up, and how to use it. Exit code 1 if it is not."""
+    state = read_state(name)
+    if state is None or not state.supervisor.alive:
+        typer.echo(f"sandbox {name!r} is not up")
+        raise typer.Exit(1)
+    _show(state)
+
+
+@app.command()
+def down(name: Name = "default") -> None:
+    """End a sandbox and all its processes."""
+    if take_down(name):
+        typer.echo(f"sandbox {name!r} is down")
+    else:
+        typer.echo(f"sandbox {name!r} was not up")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def kubectl(context: typer.Context, name: Name = "default") -> None:
+    """Run the real kubectl against a sandbox: `dra-operator sandbox kubectl -- get pods`."""
+    state = read_state(name)
+    if state is None:
+        typer.echo(f"sandbox {name!r} is not up", err=True)
+        raise typer.Exit(1)
+    os.execv(state.kubectl, [state.kubectl, f"--kubeconfig={state.kubeconfig}", *context.args])  # noqa: S606
+
+
+def _show(state: State) -> None:
+    typer.echo(f"sandbox {state.name!r} is {'ready' if state.ready else 'starting'} at {state.server}")
+    typer.echo(f"  nodes:      {len(state.nodes)}")
+    typer.echo(f"  kubeconfig: {state.kubeconfig}")
+    for process in state.children:
+        typer.echo(f"  {process.name + ':':<26}{'running' if process.alive else 'ended'}, pid {process.pid}")
+    typer.echo(f"use it:  export KUBECONFIG={state.kubeconfig}")
+
+
+def _say(line: str) -> None:
+    typer.echo(line)
+    sys.stdout.flush()

@@ -1,0 +1,76 @@
+"""Which simulated nodes a sandbox has: from flags, or from a file.
+
+    nodes:
+      - {name: gpu, count: 3, profile: h100-sxm-80gb, gpus: 8, driver: gpu.example.com, labels: {zone: a}}
+
+A group of several nodes is numbered: gpu-0, gpu-1, …
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from dra_operator.agent.profiles import UnknownProfileError, load_profile
+from dra_operator.api.resource import BasicDevice
+
+
+class InventoryError(ValueError):
+    """The message names the file, the entry, and what is wrong with it."""
+
+
+class NodeGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Nodes that are alike. `gpus` and `driver` are the profile's unless given."""
+
+    name: str
+    profile: str
+    count: int = 1
+    gpus: int | None = None
+    driver: str | None = None
+    labels: dict[str, str] = {}
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    nodes: tuple[NodeGroup, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedNode:
+    """One node and what it publishes."""
+
+    name: str
+    driver: str
+    devices: tuple[BasicDevice, ...]
+    labels: dict[str, str]
+
+
+def read_inventory(file: Path) -> list[NodeGroup]:
+    """Raises `InventoryError`."""
+    try:
+        content: Any = yaml.safe_load(file.read_text())
+        return list(msgspec.convert(content, _File).nodes)
+    except (OSError, yaml.YAMLError, msgspec.ValidationError) as error:
+        raise InventoryError(f"{file}: {error}") from error
+
+
+def expand(groups: list[NodeGroup]) -> list[SimulatedNode]:
+    """The nodes of all groups. Raises `InventoryError` for an unknown profile or a name used twice."""
+    nodes: list[SimulatedNode] = []
+    for group in groups:
+        try:
+            profile = load_profile(group.profile)
+        except UnknownProfileError as error:
+            raise InventoryError(f"node group {group.name!r}: {error}") from error
+        for index in range(group.count):
+            name = group.name if group.count == 1 else f"{group.name}-{index}"
+            devices = tuple(profile.devices_of(name, group.gpus))
+            nodes.append(SimulatedNode(name, group.driver or profile.driver, devices, dict(group.labels)))
+    names = [node.name for node in nodes]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InventoryError(f"node names are used twice: {', '.join(twice)}")
+    return nodes
