@@ -9,26 +9,11 @@ Upstream: the slice informer and tracker of k8s.io/dynamic-resource-allocation/r
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from dra_operator.api.core import Node
 from dra_operator.api.resource import ResourceSlice
 from dra_operator.inventory.devices import Device, DeviceId, PoolKey
-from dra_operator.inventory.pools import NodePools, NodeSelectorInvalid, PoolGates, gather_pools
-
-
-_ALL_GATES = PoolGates()
-
-
-@dataclass(slots=True)
-class _Gathered:
-    """The pools of a node, and what they were gathered from."""
-
-    node: Node
-    state: tuple[tuple[PoolKey, int], ...]
-    pools: NodePools | NodeSelectorInvalid
-    checked: int
-    """The version of the inventory at which this was last known to be right."""
+from dra_operator.inventory.pools import Pool, gather_pools
 
 
 class Inventory:
@@ -43,7 +28,7 @@ class Inventory:
         self._by_node: dict[str, set[PoolKey]] = {}
         self._seen_from: dict[PoolKey, set[str]] = {}
         self._anywhere: set[PoolKey] = set()
-        self._gathered: dict[tuple[str, PoolGates], _Gathered] = {}
+        self._gathered: dict[str, tuple[Node, tuple[tuple[PoolKey, int], ...], tuple[Pool, ...]]] = {}
 
     def apply_slice(self, slice_: ResourceSlice) -> None:
         """The slice is published like this now."""
@@ -90,34 +75,16 @@ class Inventory:
                 found = device
         return found
 
-    @property
-    def drivers(self) -> frozenset[str]:
-        return frozenset(key.driver for key in self._pools)
-
-    def pools(self, node: Node, gates: PoolGates = _ALL_GATES) -> NodePools:
-        """The pools that have devices for the node, in the allocator's order. Remembered until one of them changes.
-
-        Raises NodeSelectorInvalid.
-        """
-        name = node.metadata.name
-        known = self._gathered.get((name, gates))
-        if known is None or known.node is not node or known.checked != self.version:
-            keys = self._by_node.get(name, set()) | self._anywhere
-            state = tuple((key, self._pool_versions[key]) for key in sorted(keys))
-            if known is None or known.node is not node or known.state != state:
-                known = self._gathered[name, gates] = _Gathered(node, state, self._gather(node, state, gates), 0)
-            known.checked = self.version
-        if isinstance(known.pools, NodeSelectorInvalid):
-            raise known.pools.with_traceback(None)
-        return known.pools
-
-    def _gather(
-        self, node: Node, state: tuple[tuple[PoolKey, int], ...], gates: PoolGates
-    ) -> NodePools | NodeSelectorInvalid:
-        try:
-            return gather_pools({key: self._pools[key] for key, _ in state}, self._devices, node, gates)
-        except NodeSelectorInvalid as error:
-            return error
+    def pools(self, node: Node) -> tuple[Pool, ...]:
+        """The pools that have devices for the node, in the allocator's order. Remembered until one of them changes."""
+        keys = sorted(self._by_node.get(node.metadata.name, set()) | self._anywhere)
+        state = tuple((key, self._pool_versions[key]) for key in keys)
+        known = self._gathered.get(node.metadata.name)
+        if known is not None and known[0] is node and known[1] == state:
+            return known[2]
+        pools = gather_pools({key: self._pools[key] for key in keys if key in self._pools}, self._devices, node)
+        self._gathered[node.metadata.name] = (node, state, pools)
+        return pools
 
     def _touch(self, key: PoolKey) -> None:
         """A slice of the pool came or went: where the pool is seen from may have changed."""
