@@ -1,0 +1,265 @@
+"""The small rules behind `allocation_checker`: pools of a node, selectors, taints, amounts, attributes, groups.
+
+All of it works on the plain JSON of a vector. Amounts are whole numbers of nanos, which quantities cannot go below.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from dra_operator.api.quantity import Quantity
+from dra_operator.api.semver import Version
+from dra_operator.cel.device import AttributeValue, DeviceView
+from dra_operator.cel.selector import compile_selector
+
+Json = Any
+
+MAX_RESULTS = 32
+_UNIT, _MILLI = 10**9, 10**6
+
+
+class Dev(NamedTuple):
+    driver: str
+    pool: str
+    device: str
+
+
+class Gates:
+    """The gates of a vector; one that is not named is on."""
+
+    def __init__(self, named: dict[str, bool]) -> None:
+        self._named = named
+
+    def __getattr__(self, name: str) -> bool:
+        return self._named.get(re.sub(r"_(.)", lambda match: match[1].upper(), name), True)
+
+
+# --- pools -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class PoolView:
+    """A pool as one node sees it; devices only if it is usable."""
+
+    incomplete: bool = False
+    invalid: bool = False
+    devices: list[tuple[Dev, Json, Json]] = field(default_factory=list)
+    elsewhere: list[tuple[Dev, Json, Json]] = field(default_factory=list)
+    counters: dict[tuple[str, str], int] = field(default_factory=dict)
+
+
+def pools_of(slices: list[Json], node: Json, gates: Gates) -> list[PoolView]:
+    by_pool: defaultdict[tuple[str, str], list[Json]] = defaultdict(list)
+    for slice_ in slices:
+        by_pool[slice_["spec"]["driver"], slice_["spec"]["pool"]["name"]].append(slice_)
+    views = [view for key in sorted(by_pool) if (view := _pool(by_pool[key], node, gates)) is not None]
+    return sorted(views, key=lambda view: any("bindingConditions" in d for _, _, d in view.devices))
+
+
+def _pool(slices: list[Json], node: Json, gates: Gates) -> PoolView | None:
+    def generation(slice_: Json) -> int:
+        return int(slice_["spec"]["pool"].get("generation", 0))
+
+    if not gates.compatibility_groups:
+        visible = [slice_ for slice_ in slices if not _uses_groups(slice_)]
+    else:
+        visible = slices
+    here = [slice_ for slice_ in visible if _is_for(slice_, node, gates)]
+    if not here:
+        return None
+    newest = max(map(generation, here))
+    here = [slice_ for slice_ in here if generation(slice_) == newest]
+    wanted = here[0]["spec"]["pool"]["resourceSliceCount"]
+    everything = here
+    if len(here) != wanted:
+        if any(generation(slice_) > newest for slice_ in slices):
+            return None
+        everything = [slice_ for slice_ in visible if generation(slice_) == newest]
+        if len(everything) != wanted:
+            return PoolView(incomplete=True)
+    names = {slice_["metadata"]["name"] for slice_ in here}
+    view = PoolView()
+    for slice_ in sorted(everything, key=lambda slice_: str(slice_["metadata"]["name"])):
+        spec = slice_["spec"]
+        for counter_set in spec.get("sharedCounters") or () if gates.partitionable_devices else ():
+            for name, counter in (counter_set.get("counters") or {}).items():
+                view.invalid |= (counter_set["name"], name) in view.counters
+                view.counters[counter_set["name"], name] = nano(counter["value"])
+        devices = view.devices if slice_["metadata"]["name"] in names else view.elsewhere
+        devices += [
+            (Dev(spec["driver"], spec["pool"]["name"], device["name"]), slice_, device)
+            for device in spec.get("devices") or ()
+        ]
+    view.invalid |= len({dev for dev, _, _ in view.devices}) != len(view.devices)
+    if gates.partitionable_devices:
+        view.invalid |= any(
+            (consumption["counterSet"], name) not in view.counters
+            for _, _, device in (*view.devices, *view.elsewhere)
+            for consumption in device.get("consumesCounters") or ()
+            for name in consumption.get("counters") or {}
+        )
+    return PoolView(invalid=True) if view.invalid else view
+
+
+def _uses_groups(slice_: Json) -> bool:
+    devices = slice_["spec"].get("devices") or ()
+    return any(c.get("compatibilityGroups") for device in devices for c in device.get("consumesCounters") or ())
+
+
+def _is_for(slice_: Json, node: Json, gates: Gates) -> bool:
+    spec = slice_["spec"]
+    if not gates.partitionable_devices and (spec.get("sharedCounters") or "perDeviceNodeSelection" in spec):
+        return False
+    if spec.get("perDeviceNodeSelection"):
+        return any(serves(device, node) for device in spec.get("devices") or ())
+    return serves(spec, node)
+
+
+def serves(where: Json, node: Json) -> bool:
+    """Whether a slice or device with these node fields is there for the node."""
+    if where.get("nodeName"):
+        return bool(where["nodeName"] == node["metadata"]["name"])
+    if where.get("allNodes"):
+        return True
+    terms = (where.get("nodeSelector") or {}).get("nodeSelectorTerms") or ()
+    return any(_term(term, node) for term in terms)
+
+
+def _term(term: Json, node: Json) -> bool:
+    labels = node["metadata"].get("labels") or {}
+    needs = [(need, labels) for need in term.get("matchExpressions") or ()]
+    needs += [(need, {"metadata.name": node["metadata"]["name"]}) for need in term.get("matchFields") or ()]
+    return bool(needs) and all(_need(need, of) for need, of in needs)
+
+
+def _need(need: Json, of: dict[str, str]) -> bool:
+    value, values = of.get(need["key"]), need.get("values") or []
+    match need["operator"]:
+        case "In":
+            return value in values
+        case "NotIn":
+            return value not in values
+        case "Exists":
+            return value is not None
+        case "DoesNotExist":
+            return value is None
+        case operator:
+            raise AssertionError(f"no vector has used the operator {operator} so far")
+
+
+# --- devices ---------------------------------------------------------------------------------------------------------
+
+
+def matches_all(selectors: Iterable[Json], driver: str, device: Json) -> bool:
+    """Whether all selectors match; later ones are not asked once one does not."""
+    view = DeviceView(
+        driver,
+        {name: _value(value) for name, value in (device.get("attributes") or {}).items()},
+        {name: Quantity.parse(value["value"]) for name, value in (device.get("capacity") or {}).items()},
+        allow_multiple_allocations=bool(device.get("allowMultipleAllocations")),
+    )
+    return all(compile_selector(selector["cel"]["expression"]).matches(view) for selector in selectors)
+
+
+def _value(attribute: Json) -> AttributeValue:
+    for kind, value in attribute.items():
+        if kind == "version":
+            return Version.parse(value)
+        if kind == "versions":
+            return tuple(Version.parse(text) for text in value)
+        return tuple(value) if isinstance(value, list) else value  # type: ignore[no-any-return]
+    return ()
+
+
+def values_of(ask: Json, driver: str, device: Json, name: str) -> frozenset[tuple[str, Any]] | None:
+    """The attribute's values with their type, as a set; None if the device lacks it."""
+    if any(derived["name"] == name for derived in ask.get("derivedAttributes") or ()):
+        raise NotImplementedError("derived attributes")
+    attributes = device.get("attributes") or {}
+    domain, _, bare = name.partition("/")
+    attribute = attributes.get(name)
+    if attribute is None and domain == driver:
+        attribute = attributes.get(bare)
+    if not attribute:
+        return None
+    ((kind, value),) = attribute.items()
+    return frozenset((kind.removesuffix("s"), each) for each in (value if isinstance(value, list) else [value]))
+
+
+def tolerates(toleration: Json, taint: Json) -> bool:
+    if toleration.get("effect", taint["effect"]) not in ("", taint["effect"]):
+        return False
+    if toleration.get("key", taint["key"]) not in ("", taint["key"]):
+        return False
+    return toleration.get("operator") == "Exists" or toleration.get("value", "") == taint.get("value", "")
+
+
+def admits_groups(members: dict[str, frozenset[str] | None], consumption: Json) -> bool:
+    """Whether a device with these groups may join those on its counter set. None: those there have no groups."""
+    name, groups = consumption["counterSet"], frozenset(consumption.get("compatibilityGroups") or ())
+    if name not in members:
+        return True
+    there = members[name]
+    return not groups if there is None else bool(groups & there)
+
+
+def fold_groups(members: dict[str, frozenset[str] | None], consumption: Json) -> None:
+    name, groups = consumption["counterSet"], frozenset(consumption.get("compatibilityGroups") or ())
+    there = members.get(name)
+    if name not in members:
+        members[name] = groups or None
+    elif there is not None and groups:
+        members[name] = there & groups
+
+
+# --- amounts ---------------------------------------------------------------------------------------------------------
+
+
+def nano(text: str) -> int:
+    return Quantity.parse(text).scaled_value(-9)
+
+
+def consumed(requested: str | None, capacity: Json, *, fractional: bool) -> int:
+    """What a share takes of one capacity."""
+    policy = capacity.get("requestPolicy") or {}
+    if requested is None:
+        return nano(policy.get("default", capacity["value"]))
+    amount = nano(requested)
+    limits = policy.get("validRange") or {}
+    if "min" in limits:
+        if amount < nano(limits["min"]):
+            return nano(limits["min"])
+        if "step" not in limits:
+            return amount
+        unit = _unit(limits, fractional=fractional)
+        low, step = _up(nano(limits["min"]), unit), _up(nano(limits["step"]), unit)
+        return (low + _up(_up(amount, unit) - low, step) * step) * unit
+    return min((value for value in map(nano, policy.get("validValues") or ()) if value >= amount), default=amount)
+
+
+def violates(amount: int, capacity: Json, *, fractional: bool) -> bool:
+    """Whether the policy forbids a share of the amount."""
+    policy = capacity.get("requestPolicy") or {}
+    if "default" in policy and amount == nano(policy["default"]):
+        return False
+    if limits := policy.get("validRange"):
+        if "max" in limits and amount > nano(limits["max"]):
+            return True
+        if "step" not in limits:
+            return False
+        unit = _unit(limits, fractional=fractional)
+        return (_up(amount, unit) - _up(nano(limits["min"]), unit)) % _up(nano(limits["step"]), unit) != 0
+    return bool(policy.get("validValues")) and amount not in map(nano, policy["validValues"])
+
+
+def _unit(limits: Json, *, fractional: bool) -> int:
+    whole_millis = all(nano(limits[name]) % _MILLI == 0 for name in ("min", "max", "step") if name in limits)
+    return _MILLI if fractional and whole_millis and nano(limits["step"]) >= _MILLI else _UNIT
+
+
+def _up(amount: int, unit: int) -> int:
+    return -(-amount // unit)
