@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from typing import Final
 
@@ -28,8 +29,8 @@ class _Lazy(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module, attribute, help_ = COMMANDS[cmd_name]
-        if ctx.resilient_parsing or "--help" in ctx.args:
-            return Command(cmd_name, help=help_)
+        if cmd_name not in sys.argv:
+            return _stub(help_)  # only listed by --help
         target = getattr(importlib.import_module(module), attribute)
         if isinstance(target, typer.Typer):
             command = typer.main.get_command(target)
@@ -39,6 +40,16 @@ class _Lazy(TyperGroup):
             command = typer.main.get_command(single)
         command.name = cmd_name
         return command
+
+
+def _stub(help_: str) -> Command:
+    listed = typer.Typer(add_completion=False)
+
+    @listed.command(help=help_)
+    def nothing() -> None:
+        raise NotImplementedError
+
+    return typer.main.get_command(listed)
 
 
 app = typer.Typer(

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
+import yaml
+from rich.console import Console
+from rich.markup import escape
 
 from dra_operator.cli.logs import configure_logging
 from dra_operator.sandbox.binaries import BinariesError
 from dra_operator.sandbox.controlplane import Options
+from dra_operator.sandbox.demo import NODES, Demo, DemoError
 from dra_operator.sandbox.inventory import InventoryError, NodeGroup, expand, read_inventory
+from dra_operator.sandbox.kubectl import Kubectl, KubectlError
 from dra_operator.sandbox.state import State, read_state
 from dra_operator.sandbox.supervisor import Plan, SandboxError, serve, start_in_background, take_down
 
 app = typer.Typer(no_args_is_help=True, help="A real Kubernetes control plane on loopback, with simulated GPU nodes.")
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
 Name = Annotated[str, typer.Option("--name", help="Which sandbox; several may run side by side.")]
 
@@ -97,6 +108,49 @@ def down(name: Name = "default") -> None:
         typer.echo(f"sandbox {name!r} is down")
     else:
         typer.echo(f"sandbox {name!r} was not up")
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the sandbox running afterwards.")] = False,
+    name: Name = "demo",
+) -> None:
+    """Bring a sandbox up with the operator, and show and check the main job on it."""
+    started = time.monotonic()
+    console = Console(highlight=False, soft_wrap=True)
+    take_down(name)
+    state: State | None = None
+    done = False
+    try:
+        # The nodes come from a file, as a user's would.
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            yaml.safe_dump({"nodes": [msgspec.to_builtins(group) for group in NODES]}, file)
+            file.flush()
+            arguments = ["--name", name, "--inventory", file.name, "--operator"]
+            state = start_in_background(name, arguments, lambda line: console.print(f"[dim]{line}[/]"))
+        Demo(
+            Kubectl(state.kubectl, state.kubeconfig),
+            EXAMPLES,
+            say=lambda line: console.print(f"\n[bold]{line}[/]"),
+            show=lambda line: console.print(f"  [green]✓[/] {escape(line)}"),
+        ).run()
+        done = True
+    except (DemoError, KubectlError, SandboxError, KeyError) as error:
+        console.print(f"\n[red]the demo failed:[/] {escape(str(error))}")
+        if state is not None:
+            logs = Path(tempfile.mkdtemp(prefix="dra-demo-logs-"))
+            shutil.copytree(Path(state.folder) / "log", logs, dirs_exist_ok=True)
+            console.print(f"logs: {logs}")
+    finally:
+        if not (keep and done):
+            take_down(name)
+    if not done:
+        raise typer.Exit(1)
+    console.print(f"\nall as it should be, in {time.monotonic() - started:.0f} s")
+    if keep and state is not None:
+        console.print(f"it goes on running:  export KUBECONFIG={state.kubeconfig}")
+        console.print(f"                     {state.kubectl} get pods,resourceclaims --all-namespaces")
+        console.print(f"end it with:         dra-operator sandbox down --name {name}")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
