@@ -3,6 +3,9 @@
 A key is in the queue at most once. While it is being worked on it is not handed out again; what is added meanwhile
 waits for `done`. The earlier of two due times and the higher of two priorities win.
 
+A key whose work failed comes back only if it is added: `retry` says when, and leaves the adding to the caller, who may
+know of a reason to wait longer.
+
 Only the running loop's clock is used, so that it works on a virtual one.
 
 Upstream: `workqueue.TypedRateLimitingInterface` of client-go/util/workqueue.
@@ -22,6 +25,8 @@ K = TypeVar("K", bound=Hashable)
 
 _BACKOFF_MIN: Final = 0.02
 _BACKOFF_MAX: Final = 30.0
+_DOUBLINGS_MAX: Final = 20
+"""More reach the maximum anyway; without an end the power would overflow."""
 
 
 @dataclass(slots=True)
@@ -52,17 +57,23 @@ class WorkQueue(Generic[K]):
         self._ages = itertools.count()
         self._available = asyncio.Event()
         self.adds = 0
+        """Keys that came in; adding one that already waits is not counted (`workqueue_adds_total`)."""
 
     def __len__(self) -> int:
         """Keys that wait, due or not."""
         return len(self._entries)
 
+    @property
+    def depth(self) -> int:
+        """Keys that wait for nothing but their turn (`workqueue_depth`)."""
+        return len(self._entries) - len(self._timers)
+
     def add(self, key: K, *, after: float = 0.0, priority: int = 0) -> None:
         """The key has to be worked on, `after` so many seconds."""
-        self.adds += 1
         due = asyncio.get_running_loop().time() + after
         entry = self._entries.get(key)
         if entry is None:
+            self.adds += 1
             entry = self._entries[key] = _Entry(key, due, priority, next(self._ages))
         elif due >= entry.due and priority <= entry.priority:
             return
@@ -75,8 +86,8 @@ class WorkQueue(Generic[K]):
         """Seconds to wait before the key's next try; longer each time until `forget`. Adds nothing."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        pause = min(_BACKOFF_MAX, _BACKOFF_MIN * 2.0 ** min(failures, 20))
-        return pause * self._rng.uniform(0.5, 1.0)
+        most = min(_BACKOFF_MAX, _BACKOFF_MIN * 2.0 ** min(failures + 1, _DOUBLINGS_MAX))
+        return self._rng.uniform(most / 2, most)
 
     def forget(self, key: K) -> None:
         """The key went well: its next failure is its first."""
