@@ -98,7 +98,7 @@ class WorkQueue(Generic[K]):
         while True:
             while self._ready:
                 entry = heapq.heappop(self._ready).entry
-                if self._entries.get(entry.key) is entry and entry.key not in self._working:
+                if self._entries.get(entry.key) is entry:
                     del self._entries[entry.key]
                     self._working.add(entry.key)
                     return entry.key

@@ -94,6 +94,16 @@ def test_the_higher_priority_wins(priorities: tuple[int, int]) -> None:
     play(scenario)
 
 
+def test_the_higher_priority_stays_when_the_key_becomes_due_earlier() -> None:
+    async def scenario(queue: Queue) -> None:
+        queue.add("a", after=5.0, priority=9)
+        queue.add("first", priority=5)
+        queue.add("a", priority=0)
+        assert (await take(queue))[0] == "a"
+
+    play(scenario)
+
+
 def test_a_key_keeps_its_age_when_it_is_added_again() -> None:
     async def scenario(queue: Queue) -> None:
         queue.add("old", priority=0)
@@ -195,6 +205,19 @@ def test_forget_begins_the_backoff_anew_for_that_key_only() -> None:
         queue.forget("never seen")
         assert queue.retry("a") <= 0.04
         assert queue.retry("b") > 1.0
+
+    play(scenario)
+
+
+def test_a_due_time_that_was_overtaken_leaves_nothing_behind() -> None:
+    async def scenario(queue: Queue) -> None:
+        queue.add("a", after=5.0)
+        queue.add("a", after=1.0)
+        await take(queue)
+        queue.add("a", after=10.0)
+        await asyncio.sleep(5)
+        assert (queue.depth, len(queue)) == (0, 1)
+        assert await take(queue) == ("a", 11.0)
 
     play(scenario)
 
