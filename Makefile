@@ -1,0 +1,43 @@
+# `make setup` once, `make check` while working, `make test` before a change goes out, `make demo` to see it work.
+# All of it runs from .venv; nothing is installed elsewhere but the control plane, in the user's cache folder.
+
+BIN := .venv/bin
+SANDBOX ?= demo
+PYTEST_FLAGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup controlplane demo demo-down check test unit cluster clean
+
+help: ## this list
+	@echo 'targets:'
+	@sed -nE 's/^([a-z-]+):.* ## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## .venv with everything that development needs (PYTHON=... names an interpreter)
+	@tools/setup.sh
+
+controlplane: setup ## the programs of a Kubernetes cluster; built once (about 10 minutes), then from the cache
+	@$(BIN)/dra-operator sandbox build
+
+demo: controlplane ## a cluster on this machine with simulated GPUs, the operator, and pods that get devices
+	@tools/demo.sh $(SANDBOX)
+
+demo-down: ## end what `make demo` started
+	@$(BIN)/dra-operator sandbox down --name $(SANDBOX)
+
+check: setup ## style, types, layers: what needs no test run
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+test: check unit cluster ## everything: check, unit, conformance, simulation, integration, e2e
+
+unit: setup ## the tests that need no cluster: unit, conformance, simulation
+	@$(BIN)/pytest tests/unit tests/conformance tests/simulation $(PYTEST_FLAGS)
+
+cluster: controlplane ## the tests on a real control plane: integration, e2e
+	@$(BIN)/pytest tests/integration tests/e2e $(PYTEST_FLAGS)
+
+clean: ## remove what was generated here (the control plane in the cache stays)
+	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find operator tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
