@@ -47,7 +47,9 @@ def up(
     resourceclaim_controller: Annotated[
         bool, typer.Option(help="Leave upstream's generator of claims in kube-controller-manager.")
     ] = False,
-    client_qps: Annotated[int, typer.Option(help="Raise the limits of controller manager and scheduler.")] = 0,
+    client_qps: Annotated[
+        int, typer.Option(help="Client limits of controller manager and scheduler; 0: upstream's own.")
+    ] = 200,
     foreground: Annotated[bool, typer.Option(help="Stay here until Ctrl-C.")] = False,
 ) -> None:
     """Bring a sandbox up, in the background unless --foreground."""

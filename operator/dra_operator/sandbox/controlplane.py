@@ -53,8 +53,9 @@ class Options:
     resourceclaim_controller: bool = False
     """Leave upstream's generator of claims in the controller manager."""
     scheduler: bool = True
-    client_qps: int = 0
-    """Raise the client limits of controller manager and scheduler; 0 leaves their defaults."""
+    client_qps: int = 200
+    """Client limits of controller manager and scheduler; 0 leaves upstream's own, with which the controller manager
+    needs 5 s only to get the credentials of its controllers."""
     service_account_admission: bool = False
     api_server_flags: tuple[str, ...] = ()
     controller_manager_flags: tuple[str, ...] = ()
