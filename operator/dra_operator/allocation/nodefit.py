@@ -3,23 +3,25 @@
 Resource requests, pod count, taints, cordon, nodeSelector, required node affinity. A pod with further hard rules
 (`covers` is False) is not pinned: the scheduler then chooses.
 
+`NodeFit` reads the pod once and is asked for many nodes; `fits` asks for one.
+
 Upstream: plugins noderesources, tainttoleration, nodeunschedulable and nodeaffinity of kube-scheduler.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from dra_operator.allocation.podrequests import pod_requests
 from dra_operator.allocation.usage import NodeUsage
 from dra_operator.api.core import Node, Pod, Taint, Toleration
-from dra_operator.api.quantity import Quantity
 from dra_operator.inventory.nodeselector import matches_node_selector
 
 _UNSCHEDULABLE: Final = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
-_ZERO: Final = Quantity.parse("0")
 _BLOCKING: Final = frozenset({"NoSchedule", "NoExecute"})
+_NANO: Final = -9
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +32,15 @@ class Misfit:
     message: str
 
 
+_SELECTOR: Final = Misfit("do not match the pod's nodeSelector", "the pod's nodeSelector does not match it")
+_AFFINITY: Final = Misfit("do not match the pod's node affinity", "the pod's node affinity does not match it")
+_CORDONED: Final = Misfit("are cordoned", "it is cordoned")
+_FULL: Final = Misfit("have no room for another pod", "it has no room for another pod")
+
+
 def fits(pod: Pod, node: Node, usage: NodeUsage) -> tuple[Misfit, ...]:
     """Every rule that the node breaks for the pod; none means that it fits. Its own room is not held against it."""
-    misfits = [*_labels(pod, node), *_taints(pod, node), *_room(pod, node, usage)]
-    return tuple(misfits)
+    return NodeFit(pod).misfits(node, usage)
 
 
 def covers(pod: Pod) -> bool:
@@ -53,29 +60,50 @@ def covers(pod: Pod) -> bool:
     return not any(port.host_port for container in containers for port in container.ports or ())
 
 
-def _labels(pod: Pod, node: Node) -> list[Misfit]:
-    labels = node.metadata.labels or {}
-    misfits = []
-    if any(labels.get(key) != value for key, value in (pod.spec.node_selector or {}).items()):
-        misfits.append(Misfit("do not match the pod's nodeSelector", "the pod's nodeSelector does not match it"))
-    affinity = pod.spec.affinity.node_affinity if pod.spec.affinity is not None else None
-    if affinity is not None and affinity.required is not None and not matches_node_selector(affinity.required, node):
-        misfits.append(Misfit("do not match the pod's node affinity", "the pod's node affinity does not match it"))
-    return misfits
+class NodeFit:
+    """The hard rules of one pod."""
 
+    def __init__(self, pod: Pod) -> None:
+        spec = pod.spec
+        affinity = spec.affinity.node_affinity if spec.affinity is not None else None
+        self._uid = pod.uid
+        self._selector = tuple((spec.node_selector or {}).items())
+        self._required = affinity.required if affinity is not None else None
+        self._tolerations = spec.tolerations or ()
+        self._ignores_cordon = self._tolerates(_UNSCHEDULABLE)
+        self._requests = tuple((name, amount) for name, amount in pod_requests(pod).items() if amount > 0)
 
-def _taints(pod: Pod, node: Node) -> list[Misfit]:
-    tolerations = pod.spec.tolerations or ()
-    if node.spec.unschedulable and not any(_tolerates(toleration, _UNSCHEDULABLE) for toleration in tolerations):
-        return [Misfit("are cordoned", "it is cordoned")]
-    for taint in node.spec.taints or ():
-        if taint.effect in _BLOCKING and not any(_tolerates(toleration, taint) for toleration in tolerations):
-            return [
-                Misfit(
-                    "have a taint that the pod does not tolerate", f'the pod does not tolerate its taint "{taint.key}"'
-                )
-            ]
-    return []
+    def misfits(self, node: Node, usage: NodeUsage) -> tuple[Misfit, ...]:
+        """Every rule that the node breaks; none means that it fits."""
+        return (*self._placement(node), *self._room(node, usage))
+
+    def _placement(self, node: Node) -> Iterator[Misfit]:
+        labels = node.metadata.labels or {}
+        if any(labels.get(key) != value for key, value in self._selector):
+            yield _SELECTOR
+        if self._required is not None and not matches_node_selector(self._required, node):
+            yield _AFFINITY
+        if node.spec.unschedulable and not self._ignores_cordon:
+            yield _CORDONED
+            return  # the node carries the taint of the same name too: one reason is enough
+        for taint in node.spec.taints or ():
+            if taint.effect in _BLOCKING and not self._tolerates(taint):
+                kind = "have a taint that the pod does not tolerate"
+                yield Misfit(kind, f'the pod does not tolerate its taint "{taint.key}"')
+                return
+
+    def _tolerates(self, taint: Taint) -> bool:
+        return any(_tolerates(toleration, taint) for toleration in self._tolerations)
+
+    def _room(self, node: Node, usage: NodeUsage) -> Iterator[Misfit]:
+        allocatable = node.status.allocatable or {}
+        limit = allocatable.get("pods")
+        if limit is not None and usage.pods(self._uid) >= limit.value():
+            yield _FULL
+        for name, amount in self._requests:
+            there = allocatable.get(name)
+            if there is None or usage.requested(name, self._uid) + amount > there.scaled_value(_NANO):
+                yield Misfit(f"have too little {name}", f"it has too little {name}")
 
 
 def _tolerates(toleration: Toleration, taint: Taint) -> bool:
@@ -86,15 +114,3 @@ def _tolerates(toleration: Toleration, taint: Taint) -> bool:
     if toleration.operator in ("", "Equal"):
         return toleration.value == taint.value
     return toleration.operator == "Exists"
-
-
-def _room(pod: Pod, node: Node, usage: NodeUsage) -> list[Misfit]:
-    allocatable = node.status.allocatable or {}
-    misfits = []
-    limit = allocatable.get("pods")
-    if limit is not None and usage.pods(pod.uid) >= limit.value():
-        misfits.append(Misfit("have no room for another pod", "it has no room for another pod"))
-    for name, amount in pod_requests(pod).items():
-        if amount > _ZERO and usage.requested(name, pod.uid) + amount > allocatable.get(name, _ZERO):
-            misfits.append(Misfit(f"have too little {name}", f"it has too little {name}"))
-    return misfits

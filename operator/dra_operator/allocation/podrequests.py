@@ -2,52 +2,66 @@
 
 Containers run beside each other and beside sidecars (init containers with restartPolicy Always); ordinary init
 containers run one after the other beside the sidecars started before them. The larger of both counts, per resource.
-Pod-level resources take the place of the sum where given; overhead comes on top.
+Pod-level requests take the place of the sum for the resources that may be set there; overhead comes on top.
 
-Upstream: `PodRequests` of k8s.io/component-helpers/resource.
+Amounts are whole billionths, the finest unit of a quantity: integers add and compare fast and exactly.
+
+Upstream: `PodRequests` of k8s.io/component-helpers/resource. Not here: a running pod that is being resized.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final, TypeAlias
 
 from dra_operator.api.core import Container, Pod
 from dra_operator.api.quantity import Quantity
 
-Resources = dict[str, Quantity]
-_ZERO = Quantity.parse("0")
+Amounts: TypeAlias = dict[str, int]
+"""Billionths by resource name."""
+
+_NANO: Final = -9
+_POD_LEVEL: Final = frozenset({"cpu", "memory"})
+_HUGE_PAGES: Final = "hugepages-"
+_SIDECAR: Final = "Always"
 
 
-def pod_requests(pod: Pod) -> Resources:
+def pod_requests(pod: Pod) -> Amounts:
     """Requested amounts by resource name."""
     spec = pod.spec
     total = _sum(_requests(container) for container in spec.containers)
-    sidecars: Resources = {}
-    peak: Resources = {}
+    sidecars: Amounts = {}
+    peak: Amounts = {}
     for container in spec.init_containers or ():
-        if container.restart_policy == "Always":
-            sidecars = _sum((sidecars, _requests(container)))
-            peak = _max(peak, sidecars)
-        else:
-            peak = _max(peak, _sum((sidecars, _requests(container))))
+        own = _sum((sidecars, _requests(container)))
+        if container.restart_policy == _SIDECAR:
+            sidecars = own
+        peak = _max(peak, own)
     total = _max(_sum((total, sidecars)), peak)
-    if spec.resources is not None and spec.resources.requests:
-        total = {**total, **spec.resources.requests}
-    return _sum((total, spec.overhead or {}))
+    if spec.resources is not None:
+        total |= {name: amount for name, amount in in_nanos(spec.resources.requests).items() if _is_pod_level(name)}
+    return _sum((total, in_nanos(spec.overhead)))
 
 
-def _requests(container: Container) -> Mapping[str, Quantity]:
-    return container.resources.requests or {}
+def in_nanos(quantities: Mapping[str, Quantity] | None) -> Amounts:
+    return {name: quantity.scaled_value(_NANO) for name, quantity in (quantities or {}).items()}
 
 
-def _sum(parts: Iterable[Mapping[str, Quantity]]) -> Resources:
-    total: Resources = {}
+def _is_pod_level(name: str) -> bool:
+    return name in _POD_LEVEL or name.startswith(_HUGE_PAGES)
+
+
+def _requests(container: Container) -> Amounts:
+    return in_nanos(container.resources.requests)
+
+
+def _sum(parts: Iterable[Mapping[str, int]]) -> Amounts:
+    total: Amounts = {}
     for part in parts:
         for name, amount in part.items():
-            total[name] = total[name] + amount if name in total else amount
+            total[name] = total.get(name, 0) + amount
     return total
 
 
-def _max(one: Mapping[str, Quantity], other: Mapping[str, Quantity]) -> Resources:
-    names = one.keys() | other.keys()
-    return {name: max(one.get(name, _ZERO), other.get(name, _ZERO)) for name in names}
+def _max(one: Mapping[str, int], other: Mapping[str, int]) -> Amounts:
+    return {name: max(one.get(name, 0), other.get(name, 0)) for name in one.keys() | other.keys()}
