@@ -1,32 +1,58 @@
-"""One thin HTTP client for the Kubernetes API: controller, agent, sandbox and CLI share it.
+"""One thin client for the Kubernetes API: controller, agent, sandbox and CLI share it.
 
-It knows paths, content types, `metav1.Status` errors and what may be repeated, and nothing about what objects mean.
-Bodies are bytes in and typed objects out; watches are lines.
+It knows paths, content types and the forms of lists, patches and watches, and nothing about what objects mean. Bodies
+are typed objects in and out; watches are lines.
 
-What is repeated: reads, after a broken connection or a 5xx; anything that the server turned away before looking at it
-(429, and 503 with Retry-After), after the time it names. Writes whose answer was lost are the caller's to judge.
+A LIST is consistent: all its pages are of one resourceVersion, and that is at least as new as anything anyone had seen
+when it began (the census stands on that). Where the server forgets the version between two pages, it starts over.
 
-Upstream: client-go's rest package, `metav1.Status`. Not here: reading kubeconfigs (`kubeconfig.py`), watch semantics
-(`reflector.py`).
+Upstream: client-go's dynamic and metadata clients. Not here: connection, errors and repetition (`wire.py`), reading
+kubeconfigs (`kubeconfig.py`), what a watch means (`reflector.py`).
 """
 
 from __future__ import annotations
 
-import asyncio
+import copy
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
 
-import aiohttp
 import msgspec
 
 from dra_operator import __version__
 from dra_operator.api.codec import decode, encode
 from dra_operator.api.kinds import Kind
 from dra_operator.api.meta import Object, ObjectKey, ObjectMeta, Struct, Uid
+from dra_operator.api.names import FIELD_MANAGER
+from dra_operator.cluster.wire import (
+    WATCH_IDLE_SECONDS,
+    WATCH_LINE_MAX,
+    ApiError,
+    Authenticator,
+    GarbledWatch,
+    NoAnswer,
+    NotSent,
+    Response,
+    Token,
+    TokenFile,
+    Wire,
+    error_of,
+)
+
+__all__ = [
+    "LIST_CHUNK",
+    "WATCH_LINE_MAX",
+    "ApiClient",
+    "ApiError",
+    "GarbledWatch",
+    "NoAnswer",
+    "NotSent",
+    "PatchType",
+    "Response",
+    "error_of",
+]
 
 O = TypeVar("O", bound=Object)  # noqa: E741
 
@@ -37,39 +63,10 @@ _PATCH_CONTENT: Final[dict[PatchType, str]] = {
     "apply": "application/apply-patch+yaml",
     "json": "application/json-patch+json",
 }
+_JSON: Final = "application/json"
 _METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
-_RETRIES: Final = 4
-_RETRY_PAUSE: Final = 0.2
-_MAX_RETRY_AFTER: Final = 10.0
+_GONE: Final = 410
 LIST_CHUNK: Final = 500
-WATCH_LINE_MAX: Final = 4 * 1024 * 1024
-
-
-class ApiError(Exception):
-    """The API server's answer was not a success: `metav1.Status` with what a caller decides on."""
-
-    def __init__(self, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
-        super().__init__(f"{status} {reason}: {message}" if reason else f"{status}: {message}")
-        self.status = status
-        self.reason = reason
-        self.message = message
-        self.retry_after = retry_after
-
-
-class NoAnswer(Exception):
-    """The connection failed or the time was up; whether the request took effect is not known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-class _Status(Struct, frozen=True):
-    message: str = ""
-    reason: str = ""
 
 
 class _ListMeta(Struct, frozen=True):
@@ -91,6 +88,9 @@ class _PartialList(Struct, frozen=True):
     items: tuple[_PartialObject, ...] | None = None
 
 
+P = TypeVar("P", _List, _PartialList)
+
+
 class ApiClient:
     """See the module. One per process; close it (or use it as an async context manager)."""
 
@@ -100,20 +100,27 @@ class ApiClient:
         *,
         token: str | None = None,
         token_file: Path | None = None,
+        authenticator: Authenticator | None = None,
         ssl_context: ssl.SSLContext | bool = True,
-        headers: Mapping[str, str] | None = None,
+        headers: Sequence[tuple[str, str]] = (),
         user_agent: str = f"dra-operator/{__version__}",
         timeout: float = 30.0,
+        server_name: str | None = None,
+        field_manager: str = FIELD_MANAGER,
     ) -> None:
-        """`token_file` is read again when it changes (bound tokens rotate). `timeout` is seconds a request."""
+        """Who we are is one of: an authenticator, a token file, a token, or the client certificate of `ssl_context`.
+
+        `timeout` is seconds a request with all its repetitions. `server_name` is what the server's certificate has
+        to name where that is not the host.
+        """
+        signs = authenticator or (TokenFile(token_file) if token_file is not None else Token(token))
+        named = [("User-Agent", user_agent), *headers]
         self.server = server.rstrip("/")
-        self._token = token
-        self._token_file = token_file
-        self._token_read: tuple[float, str] = (0.0, "")
-        self._ssl = ssl_context
-        self._headers = {"User-Agent": user_agent, **(headers or {})}
-        self._timeout = timeout
-        self._session: aiohttp.ClientSession | None = None
+        self._wire = Wire(
+            self.server, signs, ssl_context=ssl_context, headers=named, timeout=timeout, server_name=server_name
+        )
+        self._field_manager = field_manager
+        self._allow: Callable[[], bool] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -124,11 +131,13 @@ class ApiClient:
         await self.close()
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._wire.close()
 
-    # --- requests ----------------------------------------------------------------------------------------------------
+    def guarded(self, allow: Callable[[], bool]) -> ApiClient:
+        """The same client and connections, which asks `allow` before every attempt and raises `NotSent` at a no."""
+        guarded = copy.copy(self)
+        guarded._allow = allow
+        return guarded
 
     async def request(
         self,
@@ -137,55 +146,21 @@ class ApiClient:
         *,
         params: Mapping[str, str] | None = None,
         body: bytes | None = None,
-        content_type: str = "application/json",
-        accept: str = "application/json",
+        content_type: str = _JSON,
+        accept: str = _JSON,
         timeout: float | None = None,
     ) -> Response:
-        """One request, repeated only where that is safe. Raises `ApiError` or `NoAnswer`."""
-        for attempt in range(_RETRIES + 1):
-            last = attempt == _RETRIES
-            try:
-                return await self._once(method, path, params, body, content_type, accept, timeout)
-            except NoAnswer:
-                if method != "GET" or last:
-                    raise
-                pause = _RETRY_PAUSE * 2**attempt
-            except ApiError as error:
-                turned_away = error.status in (429, 503) and error.retry_after is not None
-                if last or not (turned_away or (method == "GET" and error.status >= 500)):
-                    raise
-                pause = min(error.retry_after or _RETRY_PAUSE * 2**attempt, _MAX_RETRY_AFTER)
-            await asyncio.sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
-
-    async def _once(
-        self,
-        method: str,
-        path: str,
-        params: Mapping[str, str] | None,
-        body: bytes | None,
-        content_type: str,
-        accept: str,
-        timeout: float | None,
-    ) -> Response:
-        headers = {"Accept": accept, **self._authorization()}
-        if body is not None:
-            headers["Content-Type"] = content_type
-        try:
-            async with self._open().request(
-                method,
-                self.server + path,
-                params=params,
-                data=body,
-                headers=headers,
-                timeout=aiohttp.ClientTimeout(total=timeout or self._timeout),
-            ) as answer:
-                content = await answer.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise NoAnswer(f"{method} {path}: {type(error).__name__}: {error}") from error
-        if answer.status >= 400:
-            raise error_of(answer.status, answer.headers, content)
-        return Response(answer.status, answer.headers, content)
+        """One request, repeated only where that is safe. Raises `ApiError`, `NoAnswer` or, if guarded, `NotSent`."""
+        return await self._wire.request(
+            method,
+            path,
+            params=params,
+            body=body,
+            content_type=content_type,
+            accept=accept,
+            timeout=timeout,
+            allow=self._allow,
+        )
 
     # --- typed -------------------------------------------------------------------------------------------------------
 
@@ -199,10 +174,11 @@ class ApiClient:
         namespace: str = "",
         label_selector: str = "",
         field_selector: str = "",
+        limit: int = LIST_CHUNK,
     ) -> tuple[list[O], str]:
-        """All objects, in chunks, and the resourceVersion that a watch goes on from."""
+        """All objects, in chunks of `limit`, and the resourceVersion that a watch goes on from."""
         raw, version = await self.list_raw(
-            kind, namespace=namespace, label_selector=label_selector, field_selector=field_selector
+            kind, namespace=namespace, label_selector=label_selector, field_selector=field_selector, limit=limit
         )
         return [decode(item, kind.type) for item in raw], version
 
@@ -213,43 +189,60 @@ class ApiClient:
         namespace: str = "",
         label_selector: str = "",
         field_selector: str = "",
+        limit: int = LIST_CHUNK,
     ) -> tuple[list[msgspec.Raw], str]:
         """Like `list_objects`, each still in JSON: one that cannot be decoded does not take the others along."""
-        items: list[msgspec.Raw] = []
-        params = _params(labelSelector=label_selector, fieldSelector=field_selector, limit=str(LIST_CHUNK))
-        while True:
-            answer = await self.request("GET", kind.collection_path(namespace), params=params)
-            page = decode(answer.body, _List)
-            items += page.items or ()
-            if not page.metadata.continue_:
-                return items, page.metadata.resource_version
-            params = {**params, "continue": page.metadata.continue_}
+        params = _params(labelSelector=label_selector, fieldSelector=field_selector, limit=str(limit))
+        pages = await self._pages(kind.collection_path(namespace), params, _List, accept=_JSON)
+        return [item for page in pages for item in page.items or ()], pages[-1].metadata.resource_version
 
-    async def list_metadata(self, kind: Kind[O]) -> tuple[list[ObjectMeta], str]:
+    async def list_metadata(
+        self, kind: Kind[Any], *, namespace: str = "", label_selector: str = "", limit: int = LIST_CHUNK
+    ) -> tuple[list[ObjectMeta], str]:
         """Only the metadata of all objects (`PartialObjectMetadataList`)."""
-        items: list[ObjectMeta] = []
-        params = {"limit": str(LIST_CHUNK)}
+        params = _params(labelSelector=label_selector, limit=str(limit))
+        pages = await self._pages(kind.collection_path(namespace), params, _PartialList, accept=_METADATA_ONLY)
+        items = [item.metadata for page in pages for item in page.items or ()]
+        return items, pages[-1].metadata.resource_version
+
+    async def _pages(self, path: str, params: dict[str, str], type_: type[P], *, accept: str) -> list[P]:
+        pages: list[P] = []
+        token = ""
         while True:
-            answer = await self.request("GET", kind.collection_path(), params=params, accept=_METADATA_ONLY)
-            page = decode(answer.body, _PartialList)
-            items += [item.metadata for item in page.items or ()]
-            if not page.metadata.continue_:
-                return items, page.metadata.resource_version
-            params = {**params, "continue": page.metadata.continue_}
+            try:
+                answer = await self.request("GET", path, params=params | _params(**{"continue": token}), accept=accept)
+            except ApiError as error:
+                if error.status != _GONE or not token:
+                    raise
+                pages, token = [], ""  # the rest of an old list is gone: take a new one, in one piece
+                params = {name: value for name, value in params.items() if name != "limit"}
+                continue
+            page = decode(answer.body, type_)
+            pages.append(page)
+            token = page.metadata.continue_
+            if not token:
+                return pages
 
     async def create(
         self, kind: Kind[O], object_: O | Mapping[str, Any], *, namespace: str = "", dry_run: bool = False
     ) -> O:
         """POST; the namespace is the object's own unless given."""
-        where = namespace or (object_.metadata.namespace if isinstance(object_, Object) else "")
-        params = _params(fieldManager=_MANAGER, dryRun="All" if dry_run else "")
+        if isinstance(object_, Object):
+            where = namespace or object_.metadata.namespace
+            body: Any = msgspec.structs.replace(object_, api_version=kind.api_version, kind=kind.kind)
+        else:
+            where = namespace or object_.get("metadata", {}).get("namespace", "")
+            body = {"apiVersion": kind.api_version, "kind": kind.kind, **object_}
+        params = _params(fieldManager=self._field_manager, dryRun="All" if dry_run else "")
         path = kind.collection_path(where if kind.namespaced else "")
-        return decode((await self.request("POST", path, params=params, body=encode(object_))).body, kind.type)
+        return decode((await self.request("POST", path, params=params, body=encode(body))).body, kind.type)
 
     async def update(self, kind: Kind[O], object_: O, *, subresource: str = "") -> O:
         """PUT of the whole object, conditional on its resourceVersion."""
         path = kind.path(object_.key, subresource)
-        answer = await self.request("PUT", path, params=_params(fieldManager=_MANAGER), body=encode(object_))
+        params = _params(fieldManager=self._field_manager)
+        body = msgspec.structs.replace(object_, api_version=kind.api_version, kind=kind.kind)
+        answer = await self.request("PUT", path, params=params, body=encode(body))
         return decode(answer.body, kind.type)
 
     async def patch(
@@ -265,7 +258,7 @@ class ApiClient:
         dry_run: bool = False,
     ) -> O:
         params = _params(
-            fieldManager=field_manager or _MANAGER,
+            fieldManager=field_manager or self._field_manager,
             force="true" if force else "",
             dryRun="All" if dry_run else "",
         )
@@ -286,88 +279,47 @@ class ApiClient:
         uid: Uid | None = None,
         resource_version: str = "",
         grace_seconds: int | None = None,
-    ) -> None:
-        """DELETE with preconditions. Raises `ApiError` 404 if it is gone, 409 if a precondition does not hold."""
-        preconditions = _params(uid=uid or "", resourceVersion=resource_version)
+    ) -> O | None:
+        """DELETE with preconditions. Returns the object if it stays for now (finalizers, grace), None if it is gone.
+
+        Raises `ApiError` 404 if there was none, 409 if a precondition does not hold.
+        """
         options: dict[str, Any] = {"kind": "DeleteOptions", "apiVersion": "v1"}
-        if preconditions:
+        if preconditions := _params(uid=uid or "", resourceVersion=resource_version):
             options["preconditions"] = preconditions
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
-        await self.request("DELETE", kind.path(key), body=encode(options))
+        answer = await self.request("DELETE", kind.path(key), body=encode(options))
+        left = decode(answer.body, _PartialObject).metadata
+        stays = left.deletion_timestamp and (left.finalizers or left.deletion_grace_period_seconds)
+        return decode(answer.body, kind.type) if stays else None
 
-    async def watch(
+    def watch(
         self,
-        kind: Kind[O],
+        kind: Kind[Any],
         *,
         resource_version: str,
         timeout: float,
         namespace: str = "",
         label_selector: str = "",
         field_selector: str = "",
-    ) -> AsyncIterator[bytes]:
-        """The lines of one watch, until the server ends it. `timeout`: seconds the server is asked to keep it open."""
+        idle_seconds: float = WATCH_IDLE_SECONDS,
+    ) -> AsyncGenerator[bytes, None]:
+        """The lines of one watch, until the server ends it. Raises `ApiError`, `NoAnswer` or `GarbledWatch`.
+
+        `timeout`: seconds the server is asked to keep it open. It is given up after `idle_seconds` of silence.
+        """
         params = _params(
             watch="true",
             allowWatchBookmarks="true",
             resourceVersion=resource_version,
-            timeoutSeconds=str(int(timeout)),
+            timeoutSeconds=str(max(1, int(timeout))),
             labelSelector=label_selector,
             fieldSelector=field_selector,
         )
-        try:
-            async with self._open().get(
-                self.server + kind.collection_path(namespace),
-                params=params,
-                headers={"Accept": "application/json", **self._authorization()},
-                timeout=aiohttp.ClientTimeout(total=timeout + 30, sock_connect=10, sock_read=timeout + 10),
-            ) as answer:
-                if answer.status >= 400:
-                    raise error_of(answer.status, answer.headers, await answer.read())
-                buffer = bytearray()
-                async for chunk in answer.content.iter_any():
-                    buffer += chunk
-                    while (end := buffer.find(b"\n")) >= 0:
-                        line = bytes(buffer[:end])
-                        del buffer[: end + 1]
-                        if line:
-                            yield line
-                    if len(buffer) > WATCH_LINE_MAX:
-                        raise NoAnswer(f"watch of {kind.plural}: a line of more than {WATCH_LINE_MAX} bytes")
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise NoAnswer(f"watch of {kind.plural}: {type(error).__name__}: {error}") from error
-
-    # --- connection --------------------------------------------------------------------------------------------------
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            connector = aiohttp.TCPConnector(ssl=self._ssl, limit=0, limit_per_host=0, keepalive_timeout=60)
-            self._session = aiohttp.ClientSession(
-                connector=connector, headers=self._headers, auto_decompress=True, trust_env=False
-            )
-        return self._session
-
-    def _authorization(self) -> dict[str, str]:
-        token = self._token
-        if self._token_file is not None:
-            changed = self._token_file.stat().st_mtime
-            if changed != self._token_read[0]:
-                self._token_read = (changed, self._token_file.read_text().strip())
-            token = self._token_read[1]
-        return {"Authorization": f"Bearer {token}"} if token else {}
-
-
-_MANAGER: Final = "dra-operator"
-
-
-def error_of(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
-    """The error that an answer carries; a body that is no Status is quoted in part."""
-    try:
-        said = decode(body, _Status)
-    except msgspec.DecodeError:
-        said = _Status(message=body[:200].decode(errors="replace"))
-    after = headers.get("Retry-After", "")
-    return ApiError(status, said.reason, said.message, float(after) if after.isdigit() else None)
+        return self._wire.lines(
+            kind.collection_path(namespace), params=params, seconds=timeout, idle_seconds=idle_seconds
+        )
 
 
 def _params(**given: str) -> dict[str, str]:

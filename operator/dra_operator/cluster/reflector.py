@@ -144,7 +144,7 @@ class Reflector(Generic[O]):
             label_selector=self._label_selector,
             field_selector=self._field_selector,
         )
-        async with aclosing(lines):  # type: ignore[type-var]
+        async with aclosing(lines):
             async for line in lines:
                 self._take(line)
                 self._failures = 0

@@ -1,0 +1,277 @@
+"""One HTTP exchange with the API server: connection, credentials, errors, and what may be repeated.
+
+What is repeated, within the time that the caller gives for the whole request:
+- reads (GET): after a broken connection, a 429 or a 5xx;
+- anything that the server turned away before looking at it (429, and 503 with Retry-After), after the time it names;
+- once, with new credentials, what it refused with 401.
+
+A write whose answer was lost is the caller's to judge. Where a write barrier is given, it is asked before every single
+attempt, so that no repetition slips through after the lease was lost.
+
+Upstream: client-go's rest package and transport, `metav1.Status`. Not here: what the bodies mean (`http.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+import aiohttp
+import msgspec
+
+from dra_operator.api.codec import decode
+from dra_operator.api.meta import Struct
+
+_RETRIES: Final = 4
+_RETRY_PAUSE: Final = 0.2
+_WATCH_GRACE: Final = 30.0
+WATCH_LINE_MAX: Final = 16 * 1024 * 1024
+"""Bytes of one watch event. etcd takes 1.5 MiB of protobuf an object; its JSON is a few times that at most."""
+WATCH_IDLE_SECONDS: Final = 150.0
+"""A watch without any byte for so long is dead: the API server sends a bookmark about every minute."""
+
+
+class ApiError(Exception):
+    """The API server's answer was not a success: `metav1.Status` with what a caller decides on."""
+
+    def __init__(self, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
+        super().__init__(f"{status} {reason}: {message}" if reason else f"{status}: {message}")
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.retry_after = retry_after
+
+
+class NoAnswer(Exception):
+    """The connection failed or the time was up; whether the request took effect is not known."""
+
+
+class NotSent(Exception):
+    """The write barrier is down: nothing was sent."""
+
+
+class GarbledWatch(Exception):
+    """What the watch sends is no watch event; from here on its order can't be relied on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Authenticator(Protocol):
+    """Who we are, as the Authorization header says it."""
+
+    async def authorization(self, *, refused: bool) -> str | None:
+        """The header's value, None for none. `refused`: the server did not take the last one; get another."""
+
+
+class Token:
+    """A bearer token that never changes; None for a client certificate or nobody."""
+
+    def __init__(self, token: str | None) -> None:
+        self._value = f"Bearer {token}" if token else None
+
+    async def authorization(self, *, refused: bool) -> str | None:
+        return self._value
+
+
+class TokenFile:
+    """A bearer token in a file, read again when the file changes: bound tokens are rotated.
+
+    A file that can't be read in the middle of a rotation leaves the last token in use.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: tuple[int, int, int] | None = None
+        self._value: str | None = None
+
+    async def authorization(self, *, refused: bool) -> str | None:
+        try:
+            stat = self._path.stat()
+            seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
+            if seen != self._seen or refused:
+                self._value = f"Bearer {self._path.read_text().strip()}"
+                self._seen = seen
+        except (OSError, UnicodeDecodeError) as error:
+            if self._value is None:
+                raise NoAnswer(f"the token file {self._path} can't be read: {error}") from error
+        return self._value
+
+
+class _StatusDetails(Struct, frozen=True):
+    retry_after_seconds: int = 0
+
+
+class _Status(Struct, frozen=True):
+    message: str = ""
+    reason: str = ""
+    details: _StatusDetails | None = None
+
+
+class Wire:
+    """See the module. One connection pool; `close` it."""
+
+    def __init__(
+        self,
+        server: str,
+        authenticator: Authenticator,
+        *,
+        ssl_context: ssl.SSLContext | bool,
+        headers: Sequence[tuple[str, str]],
+        timeout: float,
+        server_name: str | None = None,
+    ) -> None:
+        """`server_name`: the name that the server's certificate has to have, where it is not the host's."""
+        self.server = server.rstrip("/")
+        self._authenticator = authenticator
+        self._ssl = ssl_context
+        self._headers = tuple(headers)
+        self._timeout = timeout
+        self._server_name = server_name
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+        timeout: float | None = None,
+        allow: Callable[[], bool] | None = None,
+    ) -> Response:
+        """One request and its repetitions, in `timeout` seconds. Raises `ApiError`, `NoAnswer` or `NotSent`."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + (self._timeout if timeout is None else timeout)
+        headers = {"Accept": accept} if body is None else {"Accept": accept, "Content-Type": content_type}
+
+        async def attempt(sign: str | None) -> Response:
+            if allow is not None and not allow():
+                raise NotSent(f"{method} {path}")
+            try:
+                async with (
+                    asyncio.timeout_at(deadline),
+                    self._open().request(
+                        method,
+                        self.server + path,
+                        params=params,
+                        data=body,
+                        headers=_signed(headers, sign),
+                        server_hostname=self._server_name,
+                        allow_redirects=False,
+                    ) as answer,
+                ):
+                    content = await answer.read()
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                raise NoAnswer(f"{method} {path}: {_said(error)}") from error
+            if answer.status >= 300:
+                raise error_of(answer.status, answer.headers, content)
+            return Response(answer.status, answer.headers, content)
+
+        for number in range(_RETRIES + 1):
+            try:
+                return await self._with_credentials(attempt)
+            except (ApiError, NoAnswer) as problem:
+                pause = _pause(problem, number, read=method == "GET")
+                if pause is None or number == _RETRIES or loop.time() + pause >= deadline:
+                    raise
+            await asyncio.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _with_credentials(self, attempt: Callable[[str | None], Awaitable[Response]]) -> Response:
+        """An attempt; a second one, where the server refused our credentials and there are newer ones."""
+        sign = await self._authenticator.authorization(refused=False)
+        try:
+            return await attempt(sign)
+        except ApiError as error:
+            if error.status != 401:
+                raise
+            renewed = await self._authenticator.authorization(refused=True)
+            if renewed == sign:
+                raise
+        return await attempt(renewed)
+
+    async def lines(
+        self, path: str, *, params: Mapping[str, str], seconds: float, idle_seconds: float
+    ) -> AsyncGenerator[bytes, None]:
+        """The lines of one watch, until the server ends it. Raises `ApiError`, `NoAnswer` or `GarbledWatch`."""
+        try:
+            sign = await self._authenticator.authorization(refused=False)
+            async with self._open().get(
+                self.server + path,
+                params=params,
+                headers=_signed({"Accept": "application/json"}, sign),
+                server_hostname=self._server_name,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=seconds + _WATCH_GRACE, sock_connect=10, sock_read=idle_seconds),
+            ) as answer:
+                if answer.status == 401:
+                    await self._authenticator.authorization(refused=True)
+                if answer.status >= 300:
+                    raise error_of(answer.status, answer.headers, await answer.read())
+                buffer = bytearray()
+                async for chunk in answer.content.iter_any():
+                    buffer += chunk
+                    while (end := buffer.find(b"\n")) >= 0:
+                        line = bytes(buffer[:end])
+                        del buffer[: end + 1]
+                        if line:
+                            yield line
+                    if len(buffer) > WATCH_LINE_MAX:
+                        raise GarbledWatch(f"a line of more than {WATCH_LINE_MAX} bytes")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise NoAnswer(f"watch of {path}: {_said(error)}") from error
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(ssl=self._ssl, limit=0, limit_per_host=0, keepalive_timeout=60)
+            self._session = aiohttp.ClientSession(
+                connector=connector, headers=self._headers, timeout=aiohttp.ClientTimeout(total=None)
+            )
+        return self._session
+
+
+def _pause(problem: ApiError | NoAnswer, number: int, *, read: bool) -> float | None:
+    """Seconds until the request is sent again; None if it is not."""
+    growing = _RETRY_PAUSE * 2.0**number
+    if isinstance(problem, NoAnswer):
+        return growing if read else None
+    if problem.status in (429, 503) and problem.retry_after is not None:
+        return problem.retry_after
+    return growing if read and (problem.status == 429 or problem.status >= 500) else None
+
+
+def error_of(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
+    """The error that an answer carries; a body that is no Status is quoted in part."""
+    try:
+        said = decode(body, _Status)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        said = _Status(message=body[:200].decode(errors="replace"))
+    header = headers.get("Retry-After", "")
+    after = float(header) if header.isdecimal() else None
+    if after is None and said.details is not None and said.details.retry_after_seconds > 0:
+        after = float(said.details.retry_after_seconds)
+    return ApiError(status, said.reason, said.message, after)
+
+
+def _signed(headers: Mapping[str, str], sign: str | None) -> dict[str, str]:
+    return {**headers, "Authorization": sign} if sign else dict(headers)
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
