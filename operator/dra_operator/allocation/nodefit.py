@@ -3,7 +3,7 @@
 Resource requests, pod count, taints, cordon, nodeSelector, required node affinity. A pod with further hard rules
 (`covers` is False) is not pinned: the scheduler then chooses.
 
-`NodeFit` reads the pod once and is asked for many nodes; `fits` asks for one.
+`Fit` reads the pod once and is asked for many nodes; `fits` asks for one.
 
 Upstream: plugins noderesources, tainttoleration, nodeunschedulable and nodeaffinity of kube-scheduler.
 """
@@ -40,7 +40,7 @@ _FULL: Final = Misfit("have no room for another pod", "it has no room for anothe
 
 def fits(pod: Pod, node: Node, usage: NodeUsage) -> tuple[Misfit, ...]:
     """Every rule that the node breaks for the pod; none means that it fits. Its own room is not held against it."""
-    return NodeFit(pod).misfits(node, usage)
+    return Fit(pod).misfits(node, usage)
 
 
 def covers(pod: Pod) -> bool:
@@ -60,7 +60,7 @@ def covers(pod: Pod) -> bool:
     return not any(port.host_port for container in containers for port in container.ports or ())
 
 
-class NodeFit:
+class Fit:
     """The hard rules of one pod."""
 
     def __init__(self, pod: Pod) -> None:
