@@ -58,6 +58,8 @@ Perform = Callable[[Action], Awaitable[Outcome]]
 
 REFUSAL_RETRY = 10.0
 """Seconds until a refused creation is tried again: a quota is freed, a role is granted."""
+_READ_PAUSE = 0.1
+_READ_PAUSE_MAX = 5.0
 LOOKS_PER_TURN = 16
 """Looks in a row before other tasks of the event loop get their turn."""
 
@@ -93,13 +95,14 @@ class Engine:
     leads: Callable[[], bool]
     watcher: Watcher
     _busy: defaultdict[ObjectKey | Uid, set[Ref]] = field(default_factory=lambda: defaultdict(set))
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    writes: set[asyncio.Task[None]] = field(default_factory=set)
+    """What is on its way to the API server."""
 
     # --- in --------------------------------------------------------------------------------------------------------
 
     def mark(self, refs: Iterable[Ref]) -> None:
         """These have to be looked at."""
-        for ref in refs:
+        for ref in sorted(refs, key=_order):  # sets have no order, and a replayed run needs one
             self.queue.add(ref, priority=self._priority(ref))
 
     def sweep(self) -> None:
@@ -129,8 +132,8 @@ class Engine:
 
     async def drain(self) -> None:
         """Wait for the writes that are on their way."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self.writes:
+            await asyncio.gather(*self.writes, return_exceptions=True)
 
     def _look(self, ref: Ref) -> None:
         started = asyncio.get_running_loop().time()
@@ -159,8 +162,8 @@ class Engine:
         for target in targets:
             self._busy[target] = set()
         task = asyncio.get_running_loop().create_task(self._carry_out(ref, verdict))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self.writes.add(task)
+        task.add_done_callback(self.writes.discard)
 
     def _reconcile(self, ref: Ref) -> Verdict:
         match ref:
@@ -190,7 +193,7 @@ class Engine:
     async def _carry_out(self, ref: Ref, verdict: Verdict) -> None:
         """Perform the verdict's writes, take in the answers, have the ref looked at again."""
         try:
-            outcomes = await asyncio.gather(*(self._timed(action) for action in verdict.actions))
+            outcomes = await asyncio.gather(*(self._certain(action) for action in verdict.actions))
         finally:
             parked: set[Ref] = set()
             for action in verdict.actions:
@@ -207,6 +210,23 @@ class Engine:
             self.queue.add(ref, after=verdict.requeue_after or 0.0, priority=self._priority(ref))
         else:
             self.queue.add(ref, after=max(pause, self.queue.retry(ref)))
+
+    async def _certain(self, action: Action) -> Outcome:
+        """Perform, and where the answer to a claim's status was lost, read until it is known whether it took effect.
+
+        Devices of an allocation stay assumed meanwhile, so that no other claim is given them.
+        """
+        outcome = await self._timed(action)
+        pause = _READ_PAUSE
+        while isinstance(action, WriteClaimStatus) and isinstance(outcome, Unknown):
+            await asyncio.sleep(max(pause, outcome.retry_after or 0.0))
+            pause = min(2 * pause, _READ_PAUSE_MAX)
+            read = await self._timed(ReadClaim(action.key))
+            if isinstance(read, Missing):
+                return read
+            if isinstance(read, Done) and isinstance(read.object, ResourceClaim):
+                return read if _says(read.object, action) else Conflict("the write did not take effect")
+        return outcome
 
     async def _timed(self, action: Action) -> Outcome:
         loop = asyncio.get_running_loop()
@@ -270,6 +290,10 @@ _RELEASES_FIRST = 2_147_483_647
 """Claims go before pods: what is freed serves those that wait."""
 
 
+def _order(ref: Ref) -> tuple[str, str]:
+    return ("", ref.uid) if isinstance(ref, PodRef) else ref.key
+
+
 def _target(action: Action) -> ObjectKey | Uid:
     """The object that an action writes or reads: a claim by key, a pod by UID."""
     match action:
@@ -279,3 +303,11 @@ def _target(action: Action) -> ObjectKey | Uid:
             return action.key
         case PublishStatus() | Ungate() | DeletePod() | ReadPod():
             return action.uid
+
+
+def _says(claim: ResourceClaim, action: WriteClaimStatus) -> bool:
+    """Whether the claim is as the action would have left it."""
+    mine = None if action.allocation is None else action.allocation.devices.results
+    theirs = None if claim.status.allocation is None else claim.status.allocation.devices.results
+    users = {consumer.uid for consumer in claim.status.reserved_for or ()}
+    return claim.uid == action.uid and mine == theirs and users == {consumer.uid for consumer in action.reserved_for}

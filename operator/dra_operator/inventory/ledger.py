@@ -19,8 +19,8 @@ allocator. The confirmation rule is ours (docs/decisions).
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dra_operator.api.meta import Uid
@@ -32,12 +32,11 @@ _NOBODY: frozenset[Uid] = frozenset()
 
 @dataclass(slots=True)
 class _Hold:
-    """One claim's allocation."""
+    """One claim's allocation, as observed or as assumed."""
 
     results: tuple[DeviceRequestAllocationResult, ...]
     devices: frozenset[DeviceId]
     """Held exclusively."""
-    observed: bool
     listing: int = 0
     """The number of the LIST that it was first seen through; 0 if it was seen live."""
     confirmed: bool = False
@@ -49,8 +48,9 @@ class Ledger:
 
     def __init__(self) -> None:
         self.version = 0
-        self._holds: dict[Uid, _Hold] = {}
-        self._holders: defaultdict[DeviceId, set[Uid]] = defaultdict(set)
+        self._observed: dict[Uid, _Hold] = {}
+        self._assumed: dict[Uid, _Hold] = {}
+        self._holders: defaultdict[DeviceId, Counter[Uid]] = defaultdict(Counter)
         self._in_dispute_with: defaultdict[Uid, set[Uid]] = defaultdict(set)
         self._listing = 1
 
@@ -61,114 +61,119 @@ class Ledger:
         self._listing += 1
 
     def observe(self, claim: ResourceClaim, *, live: bool) -> None:
-        """The mirror shows the claim: `live` by a watch event, otherwise through a LIST."""
+        """The mirror shows the claim: `live` by a watch event, otherwise through a LIST.
+
+        What is assumed for the claim ends when exactly that is observed. Anything else that the mirror shows may be
+        older than the write that is under way, so both are held.
+        """
         uid, allocation = claim.uid, claim.status.allocation
-        known = self._holds.get(uid)
+        known = self._observed.get(uid)
         if allocation is None:
-            if known is not None and known.observed:
-                self._drop(uid)
+            self.remove(uid)
             return
         results = allocation.devices.results or ()
-        if known is not None and known.observed and known.results == results:
+        assumed = self._assumed.get(uid)
+        if assumed is not None and assumed.results == results:
+            self.forget_assumed(uid)
+        if known is not None and known.results == results:
             return
-        if known is not None:
-            self._drop(uid)
-        hold = self._take(uid, results, observed=True)
+        self.remove(uid)
+        hold = self._observed[uid] = self._take(uid, results)
         hold.listing = 0 if live else self._listing
         self._judge(uid, hold)
 
     def remove(self, uid: Uid) -> None:
-        """The mirror has the claim no more."""
-        hold = self._holds.get(uid)
-        if hold is not None and hold.observed:
-            self._drop(uid)
+        """The mirror shows no allocation of the claim any more. What is assumed stays."""
+        hold = self._observed.pop(uid, None)
+        if hold is None:
+            return
+        self._give(uid, hold)
+        for rival in hold.rivals:
+            self._in_dispute_with[rival].discard(uid)
+        for other in self._in_dispute_with.pop(uid, set()):
+            opposed = self._observed[other]
+            opposed.rivals.discard(uid)
+            opposed.confirmed = opposed.confirmed or not opposed.rivals
 
     def assume(self, uid: Uid, allocation: AllocationResult) -> None:
-        """We are about to write this allocation. What the mirror shows later takes its place."""
-        hold = self._holds.get(uid)
-        if hold is not None and hold.observed:
-            return
-        if hold is not None:
-            self._drop(uid)
-        self._take(uid, allocation.devices.results or (), observed=False)
+        """We are about to write this allocation."""
+        self.forget_assumed(uid)
+        self._assumed[uid] = self._take(uid, allocation.devices.results or ())
 
     def forget_assumed(self, uid: Uid) -> None:
-        """The write did not take effect. Nothing happens to what the mirror shows."""
-        if self.is_assumed(uid):
-            self._drop(uid)
+        """The write did not take effect, or its effect is observed. Nothing happens to what the mirror shows."""
+        hold = self._assumed.pop(uid, None)
+        if hold is not None:
+            self._give(uid, hold)
 
     # --- questions ---------------------------------------------------------------------------------------------------
 
     def is_assumed(self, uid: Uid) -> bool:
-        hold = self._holds.get(uid)
-        return hold is not None and not hold.observed
+        return uid in self._assumed
 
     def confirmed(self, uid: Uid) -> bool:
-        """Whether the mirror has shown the allocation, and nobody else's came first."""
-        hold = self._holds.get(uid)
-        return hold is not None and hold.confirmed
+        """Whether the mirror shows the allocation as we last wrote it, and nobody else's came first."""
+        hold = self._observed.get(uid)
+        return hold is not None and hold.confirmed and uid not in self._assumed
 
     def rivals(self, uid: Uid) -> frozenset[Uid]:
         """The claims whose allocation came, or may have come, before this one's."""
-        hold = self._holds.get(uid)
+        hold = self._observed.get(uid)
         return frozenset(hold.rivals) if hold is not None else _NOBODY
 
     def holders(self, device: DeviceId) -> frozenset[Uid]:
         """The claims that hold the device exclusively."""
-        return frozenset(self._holders.get(device, _NOBODY))
+        return frozenset(self._holders.get(device, ()))
 
     def is_held(self, device: DeviceId) -> bool:
-        return bool(self._holders.get(device))
+        return device in self._holders
 
     def allocations(self) -> Mapping[Uid, tuple[DeviceRequestAllocationResult, ...]]:
-        """All results of all claims, shares and admin access included."""
-        return {uid: hold.results for uid, hold in self._holds.items()}
+        """The results of all claims, shares and admin access included; the assumed ones where there are both."""
+        everything = {**self._observed, **self._assumed}
+        return {uid: hold.results for uid, hold in everything.items()}
 
     # --- mechanics ---------------------------------------------------------------------------------------------------
 
-    def _take(self, uid: Uid, results: Iterable[DeviceRequestAllocationResult], *, observed: bool) -> _Hold:
-        results = tuple(results)
+    def _take(self, uid: Uid, results: tuple[DeviceRequestAllocationResult, ...]) -> _Hold:
         devices = frozenset(
             DeviceId(result.driver, result.pool, result.device)
             for result in results
             if not result.admin_access and result.share_id is None
         )
-        hold = _Hold(results, devices, observed)
-        self._holds[uid] = hold
         for device in devices:
-            self._holders[device].add(uid)
+            self._holders[device][uid] += 1
         self.version += 1
-        return hold
+        return _Hold(results, devices)
 
-    def _judge(self, uid: Uid, hold: _Hold) -> None:
-        others = {
-            other
-            for device in hold.devices
-            for other in self._holders[device]
-            if other != uid and self._holds[other].observed
-        }
-        for other in others:
-            self._oppose(uid, other)
-            if hold.listing and self._holds[other].listing == hold.listing:
-                self._oppose(other, uid)
-                self._holds[other].confirmed = False
-        hold.confirmed = not others
-
-    def _oppose(self, uid: Uid, rival: Uid) -> None:
-        self._holds[uid].rivals.add(rival)
-        self._in_dispute_with[rival].add(uid)
-
-    def _drop(self, uid: Uid) -> None:
-        hold = self._holds.pop(uid)
+    def _give(self, uid: Uid, hold: _Hold) -> None:
         for device in hold.devices:
             holders = self._holders[device]
-            holders.discard(uid)
+            holders[uid] -= 1
+            if not holders[uid]:
+                del holders[uid]
             if not holders:
                 del self._holders[device]
-        for rival in hold.rivals:
-            self._in_dispute_with[rival].discard(uid)
-        for other in self._in_dispute_with.pop(uid, set()):
-            opposed = self._holds[other]
-            opposed.rivals.discard(uid)
-            opposed.confirmed = opposed.confirmed or not opposed.rivals
         self.version += 1
+
+    def _judge(self, uid: Uid, hold: _Hold) -> None:
+        others = self._holding(hold.devices, uid)
+        for other in others:
+            self._oppose(uid, other)
+            if hold.listing and self._observed[other].listing == hold.listing:
+                self._oppose(other, uid)
+                self._observed[other].confirmed = False
+        hold.confirmed = not others
+
+    def _holding(self, devices: frozenset[DeviceId], but_for: Uid) -> set[Uid]:
+        """The claims that are observed to hold one of the devices."""
+        return {
+            other
+            for device in devices
+            for other in self._holders[device]
+            if other != but_for and other in self._observed and device in self._observed[other].devices
+        }
+
+    def _oppose(self, uid: Uid, rival: Uid) -> None:
+        self._observed[uid].rivals.add(rival)
+        self._in_dispute_with[rival].add(uid)

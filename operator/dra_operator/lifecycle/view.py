@@ -241,8 +241,8 @@ class View:
         ahead = self._claims_ahead.get(key)
         if ahead is not None and newer(claim, ahead):
             del self._claims_ahead[key]
-            if claim.status.allocation is None:
-                self.ledger.forget_assumed(claim.uid)  # what we wrote has been taken back since
+            if _takes_back(claim, ahead):
+                self.ledger.forget_assumed(claim.uid)
         self.claims[key] = claim
         if known is not None:
             self._unindex_claim(known)
@@ -326,7 +326,7 @@ class View:
         if claim.uid in self._gone_claims:
             return set()
         if known is not None and newer(known, claim):
-            if known.status.allocation is None:
+            if _takes_back(known, claim):
                 self.ledger.forget_assumed(known.uid)
             return set()
         self._claims_ahead[claim.key] = claim
@@ -473,6 +473,14 @@ class View:
             return False
         self.usage[node].remove(uid)
         return True
+
+
+def _takes_back(newer_one: ResourceClaim, written: ResourceClaim) -> bool:
+    """Whether the allocation that we wrote was already replaced by someone when the mirror caught up.
+
+    Without an allocation in what was written, the assumption belongs to a write that is still on its way.
+    """
+    return written.status.allocation is not None and not _same_devices(newer_one, written)
 
 
 def _same_devices(one: ResourceClaim, other: ResourceClaim) -> bool:

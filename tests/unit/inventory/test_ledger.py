@@ -224,12 +224,13 @@ def test_an_assumed_allocation_that_comes_second_is_disputed_when_it_is_seen(led
     assert ledger.rivals(FIRST) == {SECOND}
 
 
-def test_another_writers_allocation_replaces_what_was_assumed(ledger: Ledger) -> None:
+def test_an_older_allocation_that_the_mirror_still_shows_does_not_end_the_assumption(ledger: Ledger) -> None:
     ledger.assume(FIRST, allocation(GPU))
     ledger.observe(holding("first", OTHER_GPU), live=True)
 
-    assert not ledger.is_held(DEVICE)
+    assert ledger.holders(DEVICE) == {FIRST}
     assert ledger.holders(OTHER_DEVICE) == {FIRST}
+    assert not ledger.confirmed(FIRST)
 
 
 def test_forgetting_frees_only_what_is_assumed(ledger: Ledger) -> None:
@@ -242,12 +243,13 @@ def test_forgetting_frees_only_what_is_assumed(ledger: Ledger) -> None:
     assert ledger.confirmed(FIRST)
 
 
-def test_assuming_does_not_touch_what_was_observed(ledger: Ledger) -> None:
+def test_assuming_holds_beside_what_the_mirror_still_shows(ledger: Ledger) -> None:
     ledger.observe(holding("first"), live=True)
     ledger.assume(FIRST, allocation(OTHER_GPU))
 
-    assert ledger.confirmed(FIRST)
-    assert not ledger.is_held(OTHER_DEVICE)
+    assert ledger.is_held(DEVICE)
+    assert ledger.is_held(OTHER_DEVICE)
+    assert not ledger.confirmed(FIRST)
 
 
 def test_removing_or_forgetting_what_is_not_there_does_nothing(ledger: Ledger) -> None:
