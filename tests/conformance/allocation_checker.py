@@ -99,7 +99,7 @@ class _Check:
 
     def _available(self, pool: PoolView) -> dict[tuple[str, str], int]:
         left = dict(pool.counters)
-        for device in self._in_use(pool):
+        for device in self._in_use(pool) if self.gates.partitionable_devices else ():
             for name, amount in _counters(device):
                 left[name] -= amount
         return left

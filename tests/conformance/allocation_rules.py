@@ -64,10 +64,7 @@ def _pool(slices: list[Json], node: Json, gates: Gates) -> PoolView | None:
     def generation(slice_: Json) -> int:
         return int(slice_["spec"]["pool"].get("generation", 0))
 
-    if not gates.compatibility_groups:
-        visible = [slice_ for slice_ in slices if not _uses_groups(slice_)]
-    else:
-        visible = slices
+    visible = [slice_ for slice_ in slices if gates.compatibility_groups or not _uses_groups(slice_)]
     here = [slice_ for slice_ in visible if _is_for(slice_, node, gates)]
     if not here:
         return None
@@ -89,6 +86,8 @@ def _pool(slices: list[Json], node: Json, gates: Gates) -> PoolView | None:
             for name, counter in (counter_set.get("counters") or {}).items():
                 view.invalid |= (counter_set["name"], name) in view.counters
                 view.counters[counter_set["name"], name] = nano(counter["value"])
+        if spec.get("sharedCounters") and gates.partitionable_devices:
+            continue
         devices = view.devices if slice_["metadata"]["name"] in names else view.elsewhere
         devices += [
             (Dev(spec["driver"], spec["pool"]["name"], device["name"]), slice_, device)
@@ -147,6 +146,10 @@ def _need(need: Json, of: dict[str, str]) -> bool:
             return value is not None
         case "DoesNotExist":
             return value is None
+        case "Gt" | "Lt":
+            if value is None or not re.fullmatch(r"[+-]?[0-9]+", value):
+                return False
+            return int(value) > int(values[0]) if need["operator"] == "Gt" else int(value) < int(values[0])
         case operator:
             raise AssertionError(f"no vector has used the operator {operator} so far")
 
@@ -171,14 +174,15 @@ def _value(attribute: Json) -> AttributeValue:
             return Version.parse(value)
         if kind == "versions":
             return tuple(Version.parse(text) for text in value)
-        return tuple(value) if isinstance(value, list) else value  # type: ignore[no-any-return]
+        return tuple(value) if isinstance(value, list) else value
     return ()
 
 
 def values_of(ask: Json, driver: str, device: Json, name: str) -> frozenset[tuple[str, Any]] | None:
     """The attribute's values with their type, as a set; None if the device lacks it."""
-    if any(derived["name"] == name for derived in ask.get("derivedAttributes") or ()):
-        raise NotImplementedError("derived attributes")
+    for derived in ask.get("derivedAttributes") or ():
+        if derived["name"] == name:
+            return _derived(derived["expression"], driver, device)
     attributes = device.get("attributes") or {}
     domain, _, bare = name.partition("/")
     attribute = attributes.get(name)
@@ -190,12 +194,21 @@ def values_of(ask: Json, driver: str, device: Json, name: str) -> frozenset[tupl
     return frozenset((kind.removesuffix("s"), each) for each in (value if isinstance(value, list) else [value]))
 
 
+def _derived(expression: str, driver: str, device: Json) -> frozenset[tuple[str, Any]] | None:
+    """The two kinds of expressions that vectors use: a text, and an attribute of the device."""
+    if text := re.fullmatch(r'"([^"\\]*)"', expression):
+        return frozenset({("string", text[1])})
+    found = re.fullmatch(r'device\.attributes\["([^"]+)"\](?:\.(\w+)|\["([^"]+)"\])', expression)
+    assert found is not None, f"no vector has used {expression} so far"
+    return values_of({}, driver, device, f"{found[1]}/{found[2] or found[3]}")
+
+
 def tolerates(toleration: Json, taint: Json) -> bool:
     if toleration.get("effect", taint["effect"]) not in ("", taint["effect"]):
         return False
     if toleration.get("key", taint["key"]) not in ("", taint["key"]):
         return False
-    return toleration.get("operator") == "Exists" or toleration.get("value", "") == taint.get("value", "")
+    return bool(toleration.get("operator") == "Exists" or toleration.get("value", "") == taint.get("value", ""))
 
 
 def admits_groups(members: dict[str, frozenset[str] | None], consumption: Json) -> bool:

@@ -78,7 +78,7 @@ def run_case(case: Json) -> Iterator[Verdict]:
             plain = [to_plain(allocation) for allocation in outcome.allocations]
             problems = check(case, node, plain)
             if wanted["outcome"] == ALLOCATED:
-                theirs = [to_plain(convert(allocation, AllocationResult)) for allocation in wanted.get("allocations") or ()]
+                theirs = [to_plain(convert(one, AllocationResult)) for one in wanted.get("allocations") or ()]
                 same_devices = _devices(plain) == _devices(theirs)
                 problems += _compare(plain, theirs, same_devices=same_devices)
         else:
@@ -98,7 +98,7 @@ def run_case(case: Json) -> Iterator[Verdict]:
 def allocator_of(case: Json) -> Allocator:
     """An allocator that has seen the case's slices and claims. They are told apart by number: vectors have no UIDs."""
     inventory, ledger = Inventory(), Ledger()
-    for slice_ in case["resourceSlices"]:
+    for slice_ in _with_own_names(case["resourceSlices"]):
         inventory.apply_slice(convert(slice_, ResourceSlice))
     for number, plain in enumerate(case["allocatedClaims"]):
         claim = convert(plain, ResourceClaim)
@@ -108,6 +108,15 @@ def allocator_of(case: Json) -> Allocator:
     gates = Gates(case.get("features") or {})
     features = Features(**{name: getattr(gates, name) for name in Features.__slots__})
     return Allocator(inventory, ledger, classes, features)
+
+
+def _with_own_names(slices: list[Json]) -> Iterator[Json]:
+    """Upstream's table uses some names twice, for slices of different pools; a cluster cannot."""
+    seen: Counter[str] = Counter()
+    for slice_ in slices:
+        name = slice_["metadata"]["name"]
+        yield slice_ if not seen[name] else {**slice_, "metadata": {"name": f"{name}\0{seen[name]}"}}
+        seen[name] += 1
 
 
 def _compare(ours: list[Json], theirs: list[Json], *, same_devices: bool) -> Iterator[str]:

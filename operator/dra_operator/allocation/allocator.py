@@ -1,143 +1,181 @@
 """One decision: devices for some claims of one pod, together, on one node.
 
-Reads the inventory, the ledger and the classes; changes nothing. What a decision finds out besides its outcome is the
-tally of why devices were left out.
+Reads the inventory, the ledger and the classes; changes nothing. Outcomes are values: devices, "not on this node", or
+an error that ends the decision for the pod on all nodes.
 
-Upstream: `Allocator.Allocate` of k8s.io/dynamic-resource-allocation/structured (the experimental implementation with
-all of its gates).
+Upstream: `Allocator.Allocate` of k8s.io/dynamic-resource-allocation/structured, the experimental implementation, which
+honours all gates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from dra_operator.allocation.candidates import Ask, Candidates
 from dra_operator.allocation.constraints import build_constraints
 from dra_operator.allocation.features import Features
-from dra_operator.allocation.outcome import Abort, Allocated, AllocationError, Unschedulable
+from dra_operator.allocation.findings import Finding
+from dra_operator.allocation.outcome import Abort, Allocated, AllocationError, Outcome, Unschedulable
+from dra_operator.allocation.refusals import Memory, Refusals
 from dra_operator.allocation.requests import Alternative, expand_claim
 from dra_operator.allocation.result import build_allocation
-from dra_operator.allocation.search import Search, is_selectable
-from dra_operator.allocation.tally import Tally, reason_of
+from dra_operator.allocation.search import Search
+from dra_operator.allocation.taking import Taking
 from dra_operator.api.core import Node
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import ALLOCATION_RESULTS_MAX_SIZE, DeviceClass, ResourceClaim
-from dra_operator.inventory.devices import Device
 from dra_operator.inventory.inventory import Inventory
 from dra_operator.inventory.ledger import Ledger
-from dra_operator.inventory.pools import Pool
+from dra_operator.inventory.pools import NodePools, NodeSelectorInvalid, Pool, PoolGates
 
-__all__ = ["Allocated", "AllocationError", "Allocator", "Unschedulable"]
+__all__ = ["Allocated", "AllocationError", "Allocator", "Outcome", "Unschedulable"]
 
-STEP_BUDGET = 200_000
+STEP_BUDGET = 100_000
+"""About a second. Upstream gives up after ten."""
 
 
-@dataclass(slots=True)
+def new_share_id() -> str:
+    return str(uuid.uuid4())
+
+
+@dataclass(frozen=True, slots=True)
 class Allocator:
-    """`classes` by name, read at each call."""
+    """`classes` by name, read at each decision."""
 
     inventory: Inventory
     ledger: Ledger
     classes: Mapping[str, DeviceClass]
     features: Features = Features()
     budget: int = STEP_BUDGET
+    share_id: Callable[[], str] = new_share_id
+    refusals: Refusals[Finding] = field(default_factory=Refusals, compare=False, repr=False)
 
-    def allocate(
-        self, claims: Sequence[ResourceClaim], node: Node, tally: Tally | None = None
-    ) -> Allocated | Unschedulable | AllocationError:
-        """Devices for all the claims on the node, or why not. `tally` is added to when there are none."""
+    def allocate(self, claims: Sequence[ResourceClaim], node: Node) -> Outcome:
+        """Devices for all the claims on the node, or why not."""
+        plan = self.plan(claims)
+        return plan if isinstance(plan, AllocationError) else plan.allocate(node)
+
+    def plan(self, claims: Sequence[ResourceClaim]) -> Plan | AllocationError:
+        """What the claims ask for, checked once for all nodes."""
         try:
-            return self._allocate(claims, node, tally if tally is not None else Tally())
+            requests = tuple(expand_claim(claim, self.classes, self.features) for claim in claims)
+            for claim in claims:
+                build_constraints(claim.spec.devices.constraints or (), lists=self.features.list_type_attributes)
+        except Abort as abort:
+            return abort.error
+        return Plan(self, tuple(claims), requests)
+
+    def pools(self, node: Node) -> NodePools:
+        """The pools that the allocator sees for the node. Raises `Abort`."""
+        gates = PoolGates(self.features.partitionable_devices, self.features.compatibility_groups)
+        try:
+            return self.inventory.pools(node, gates)
+        except NodeSelectorInvalid as error:
+            raise Abort(Reason.POOL_INVALID, f"a ResourceSlice has an invalid node selector: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Claims to allocate together, ready to be tried on node after node."""
+
+    allocator: Allocator
+    claims: tuple[ResourceClaim, ...]
+    requests: tuple[tuple[tuple[Alternative, ...], ...], ...]
+    """By claim and request, the alternatives."""
+
+    def allocate(self, node: Node) -> Outcome:
+        """Devices for all the claims on the node, or why not."""
+        try:
+            return self._allocate(node)
         except Abort as abort:
             return abort.error
 
-    def _allocate(self, claims: Sequence[ResourceClaim], node: Node, tally: Tally) -> Allocated | Unschedulable:
-        pools = self.inventory.pools(node)
-        requests = [expand_claim(claim, self.classes, self.features) for claim in claims]
-        for claim in requests:
-            self._enumerate_all(claim, pools, node)
-        constraints = [
-            build_constraints(claim.spec.devices.constraints, lists=self.features.list_type_attributes)
-            for claim in claims
+    def recall(self, nodes: Mapping[str, Node]) -> Memory[Finding]:
+        """What is known about the nodes from plans like this one."""
+        allocator = self.allocator
+        classes = [
+            alternative.class_
+            for requests in self.requests
+            for alternatives in requests
+            for alternative in alternatives
         ]
-        search = Search(node, pools, requests, constraints, self.features, self.ledger.is_held, self.budget)
+        return allocator.refusals.recall(self.claims, classes, nodes, allocator.inventory, allocator.ledger)
+
+    def _allocate(self, node: Node) -> Allocated | Unschedulable:
+        allocator = self.allocator
+        pools = allocator.pools(node)
+        taking = Taking(node, pools, allocator.ledger, allocator.features)
+        asks = [self._asks(index, taking, pools.pools) for index in range(len(self.claims))]
+        search = Search(taking, asks, allocator.budget)
         if not search.run():
-            return self._refuse(search, pools, node, tally)
+            return _refuse(pools.pools)
         return Allocated(
             tuple(
                 build_allocation(
                     claim,
-                    [search.picked[index, request] for request in range(len(requests[index]))],
-                    search.chosen[index],
+                    [search.picked[index, request].alternative for request in range(len(self.requests[index]))],
+                    search.taken[index],
                     node.metadata.name,
-                    self.features,
+                    allocator.features,
+                    allocator.share_id,
                 )
-                for index, claim in enumerate(claims)
+                for index, claim in enumerate(self.claims)
             )
         )
 
-    def _enumerate_all(self, claim: Sequence[Sequence[Alternative]], pools: Sequence[Pool], node: Node) -> None:
-        """Find what All means, for every alternative, and check that the claim's least fits into its results."""
+    def _asks(self, claim: int, taking: Taking, pools: Sequence[Pool]) -> list[list[Ask]]:
+        """A claim's requests on the node, with what All means there; its least must fit into its results."""
+        requests = self.requests[claim]
+        constraints = build_constraints(
+            self.claims[claim].spec.devices.constraints or (), lists=taking.features.list_type_attributes
+        )
+        may_prune = not any(alternative.derived for request in requests for alternative in request)
+        asks: list[list[Ask]] = []
         least = 0
-        for alternatives in claim:
-            for alternative in alternatives:
+        for request in requests:
+            asks.append([])
+            for alternative in request:
+                candidates = Candidates(alternative, taking, may_prune=may_prune)
+                covering = tuple(constraint for constraint in constraints if constraint.covers(alternative))
+                ask = Ask(alternative, candidates, covering)
                 if alternative.all_devices:
-                    alternative.all_ = self._all(alternative, pools, node)
-            fewest = min(
-                len(alternative.all_) if alternative.all_devices else alternative.count for alternative in alternatives
-            )
+                    ask.all_ = _all(alternative, candidates, taking, pools)
+                asks[-1].append(ask)
+            fewest = min(ask.wanted for ask in asks[-1])
             if fewest > ALLOCATION_RESULTS_MAX_SIZE - least:
                 raise Abort(
                     Reason.REQUEST_INVALID,
-                    f'request "{alternatives[0].request}" brings the claim to {least + fewest} devices; '
+                    f'request "{request[0].request}" brings the claim to {least + fewest} devices; '
                     f"a claim may have {ALLOCATION_RESULTS_MAX_SIZE}",
                 )
             least += fewest
+        return asks
 
-    def _all(self, alternative: Alternative, pools: Sequence[Pool], node: Node) -> tuple[Device, ...]:
-        unseen = Tally()
-        found: list[Device] = []
-        for pool in pools:
-            if pool.incomplete or pool.invalid:
-                reason = Reason.POOL_INCOMPLETE if pool.incomplete else Reason.POOL_INVALID
-                state = "being updated" if pool.incomplete else f"invalid ({pool.invalid})"
-                raise Abort(
-                    reason,
-                    f'request "{alternative.name}" asks for all devices, and pool "{pool.key.pool}" of driver '
-                    f'"{pool.key.driver}" is {state}',
-                )
-            found += [
-                device for device in pool.devices if is_selectable(alternative, device, node, self.features, unseen)
-            ]
-        return tuple(found)
 
-    def _refuse(self, search: Search, pools: Sequence[Pool], node: Node, tally: Tally) -> Unschedulable:
-        """Say why, and add to the tally what the search saw; devices in use count only if they would match."""
-        for claim in search.requests:
-            for alternatives in claim:
-                for alternative in alternatives:
-                    funnel = search.tally.funnels[alternative.name]
-                    for id_ in list(funnel.in_use):
-                        device = self.inventory.device(id_)
-                        if device is None or not self._would_match(alternative, device, node, search.tally):
-                            funnel.in_use.discard(id_)
-        tally.add(search.tally)
-        for pool in pools:
-            if pool.invalid:
-                return Unschedulable(
-                    Reason.POOL_INVALID,
-                    f'pool "{pool.key.pool}" of driver "{pool.key.driver}" is invalid: {pool.invalid}',
-                )
-        for name, funnel in search.tally.funnels.items():
-            return Unschedulable(reason_of(funnel), f'request "{name}" got no devices')
-        incomplete = any(pool.incomplete for pool in pools)
-        return Unschedulable(
-            Reason.POOL_INCOMPLETE if incomplete else Reason.NO_MATCHING_DEVICE, "the node has no devices to offer"
-        )
+def _all(alternative: Alternative, candidates: Candidates, taking: Taking, pools: Sequence[Pool]) -> tuple[int, ...]:
+    """The devices that All means on the node: those that the request may have if all were free. Raises `Abort`."""
+    for pool in pools:
+        if not pool.usable:
+            state = "being updated" if pool.incomplete else f"invalid ({pool.invalid})"
+            raise Abort(
+                Reason.POOL_INCOMPLETE if pool.incomplete else Reason.POOL_INVALID,
+                f'request "{alternative.name}" asks for all devices, and pool "{pool.key.pool}" of driver '
+                f'"{pool.key.driver}" is {state}',
+            )
+    return tuple(
+        position
+        for position in range(len(taking.devices))
+        if candidates.is_selectable(position) and taking.could_have_capacity(alternative, position)
+    )
 
-    def _would_match(self, alternative: Alternative, device: Device, node: Node, tally: Tally) -> bool:
-        """Asked for the explanation only: a selector that fails on a device in use is no error."""
-        try:
-            return is_selectable(alternative, device, node, self.features, tally)
-        except Abort:
-            return False
+
+def _refuse(pools: Sequence[Pool]) -> Unschedulable:
+    for pool in pools:
+        if pool.invalid:
+            return Unschedulable(
+                Reason.POOL_INVALID,
+                f'pool "{pool.key.pool}" of driver "{pool.key.driver}" is invalid: {pool.invalid}',
+            )
+    return Unschedulable(Reason.NO_MATCHING_DEVICE, "the node cannot serve all requests together")

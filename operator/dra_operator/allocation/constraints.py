@@ -5,39 +5,49 @@ so far have fixed, and answers whether one more may join them.
 
 Invariant: after its undo is called a constraint is exactly what it was before the `admit()` that returned it.
 
-A scalar counts as a set of one (list attributes): devices match while the intersection of their values is not empty.
-Values of different types never match, and are always distinct.
+A scalar counts as a set of one (list attributes): devices match while the intersection of their values is not empty,
+and are distinct while their values are disjoint. Values of different types never match and are always distinct;
+versions are compared as written. With the gate of list attributes off there are only scalars, but a first device may
+join with any attribute, even a list.
 
 Upstream: `matchAttributeConstraint` and `distinctAttributeConstraint` of structured/internal/experimental.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol, TypeAlias
 
+from dra_operator.allocation.derived import lookup_attribute
 from dra_operator.allocation.outcome import Abort
+from dra_operator.allocation.requests import Alternative
 from dra_operator.api.reasons import Reason
-from dra_operator.api.resource import DeviceConstraint
-from dra_operator.cel.device import AttributeValue, Scalar
+from dra_operator.api.resource import DeviceAttribute, DeviceConstraint
 from dra_operator.inventory.devices import Device
 
-Undo: TypeAlias = Callable[[], None]
-Values: TypeAlias = frozenset[tuple[type, Scalar]]
+Undo: TypeAlias = Callable[[], object]
+Values: TypeAlias = frozenset[tuple[str, bool | int | str]]
+"""With the type's name, since 1 is neither true nor "1"."""
+
+_NO_VALUES: Values = frozenset()
 
 
 class Constraint(Protocol):
-    def covers(self, request: str, subrequest: str) -> bool:
-        """Whether it is about devices of the request (and its chosen subrequest, or "")."""
+    @property
+    def attribute(self) -> str:
+        """The fully qualified name of the attribute that it compares."""
 
-    def admit(self, device: Device) -> Undo | None:
+    def covers(self, alternative: Alternative) -> bool:
+        """Whether it is about devices of the request."""
+
+    def admit(self, alternative: Alternative, device: Device) -> Undo | None:
         """Let the device join. Returns how to take that back, or None (and nothing changed) if it may not."""
 
 
-def build_constraints(constraints: tuple[DeviceConstraint, ...] | None, *, lists: bool) -> list[Constraint]:
-    """The constraints of a claim, in order. `lists`: the gate of list attributes."""
+def build_constraints(constraints: Iterable[DeviceConstraint], *, lists: bool) -> list[Constraint]:
+    """The constraints of a claim, in order. `lists`: the gate of list attributes. Raises `Abort`."""
     built: list[Constraint] = []
-    for constraint in constraints or ():
+    for constraint in constraints:
         requests = frozenset(constraint.requests or ())
         if constraint.match_attribute is not None:
             built.append(MatchAttribute(requests, constraint.match_attribute, lists=lists))
@@ -49,25 +59,15 @@ def build_constraints(constraints: tuple[DeviceConstraint, ...] | None, *, lists
 
 
 class _Scoped:
+    """A constraint on one attribute of the devices of some requests."""
+
     def __init__(self, requests: frozenset[str], attribute: str, *, lists: bool) -> None:
+        self.attribute = attribute
         self._requests = requests
-        self._attribute = attribute
-        self._lists = lists
+        self._values = values_of if lists else scalar_of
 
-    def covers(self, request: str, subrequest: str) -> bool:
-        return not self._requests or request in self._requests or f"{request}/{subrequest}" in self._requests
-
-    def _values(self, device: Device) -> Values | None:
-        """The device's values, or None if it lacks the attribute or a list is not allowed."""
-        value = device.attribute(self._attribute)
-        if value is None or (isinstance(value, tuple) and not self._lists):
-            return None
-        return _as_set(value)
-
-
-def _as_set(value: AttributeValue) -> Values:
-    scalars = value if isinstance(value, tuple) else (value,)
-    return frozenset((type(scalar), scalar) for scalar in scalars)
+    def covers(self, alternative: Alternative) -> bool:
+        return not self._requests or alternative.request in self._requests or alternative.name in self._requests
 
 
 class MatchAttribute(_Scoped):
@@ -75,17 +75,19 @@ class MatchAttribute(_Scoped):
 
     def __init__(self, requests: frozenset[str], attribute: str, *, lists: bool) -> None:
         super().__init__(requests, attribute, lists=lists)
+        self._lists = lists
         self._shared: Values | None = None
 
-    def admit(self, device: Device) -> Undo | None:
-        values = self._values(device)
-        before = self._shared
-        if values is None or not values:
+    def admit(self, alternative: Alternative, device: Device) -> Undo | None:
+        attribute = lookup_attribute(alternative, device, self.attribute)
+        if attribute is None:
             return None
-        shared = values if before is None else before & values
-        if not shared:
+        values, before = self._values(attribute), self._shared
+        if before is not None:
+            values &= before
+        if not values and (self._lists or before is not None):
             return None
-        self._shared = shared
+        self._shared = values
 
         def undo() -> None:
             self._shared = before
@@ -98,14 +100,43 @@ class DistinctAttribute(_Scoped):
 
     def __init__(self, requests: frozenset[str], attribute: str, *, lists: bool) -> None:
         super().__init__(requests, attribute, lists=lists)
+        self._lists = lists
         self._seen: list[Values] = []
 
-    def admit(self, device: Device) -> Undo | None:
-        values = self._values(device)
-        if values is None or not values or any(values & seen for seen in self._seen):
+    def admit(self, alternative: Alternative, device: Device) -> Undo | None:
+        attribute = lookup_attribute(alternative, device, self.attribute)
+        if attribute is None:
+            return None
+        values = self._values(attribute)
+        if not values and (self._lists or self._seen):
+            return None
+        if any(values & seen for seen in self._seen):
             return None
         self._seen.append(values)
-        return self._undo
+        return self._seen.pop
 
-    def _undo(self) -> None:
-        self._seen.pop()
+
+def values_of(attribute: DeviceAttribute) -> Values:
+    """The values of a list or scalar; empty if there are none."""
+    if attribute.int_values:
+        return frozenset(("int", value) for value in attribute.int_values)
+    if attribute.bool_values:
+        return frozenset(("bool", value) for value in attribute.bool_values)
+    if attribute.string_values:
+        return frozenset(("string", value) for value in attribute.string_values)
+    if attribute.version_values:
+        return frozenset(("version", value) for value in attribute.version_values)
+    return scalar_of(attribute)
+
+
+def scalar_of(attribute: DeviceAttribute) -> Values:
+    """The value of a scalar; empty for anything else."""
+    if attribute.int_value is not None:
+        return frozenset((("int", attribute.int_value),))
+    if attribute.bool_value is not None:
+        return frozenset((("bool", attribute.bool_value),))
+    if attribute.string_value is not None:
+        return frozenset((("string", attribute.string_value),))
+    if attribute.version_value is not None:
+        return frozenset((("version", attribute.version_value),))
+    return _NO_VALUES

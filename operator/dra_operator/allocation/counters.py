@@ -13,12 +13,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dra_operator.api.quantity import Quantity
+from dra_operator.allocation.constraints import Undo
 from dra_operator.inventory.devices import Device, DeviceId, PoolKey
 from dra_operator.inventory.pools import Pool
 
-_Book = dict[tuple[str, str], Quantity]
-_ZERO = Quantity.parse("0")
+_NANO = -9
+
+
+class _Book:
+    """The counters of one pool: what is left of each, in billionths."""
+
+    __slots__ = ("left", "overdrawn")
+
+    def __init__(self, pool: Pool, is_in_use: Callable[[DeviceId], bool]) -> None:
+        self.left = {
+            (counters.name, name): counter.value.scaled_value(_NANO)
+            for counters in pool.counter_sets
+            for name, counter in (counters.counters or {}).items()
+        }
+        for device in (*pool.devices, *pool.elsewhere):
+            if device.basic.consumes_counters and is_in_use(device.id):
+                for name, amount in device.counters:
+                    if name in self.left:
+                        self.left[name] -= amount
+        self.overdrawn = any(amount < 0 for amount in self.left.values())
 
 
 class Counters:
@@ -26,43 +44,26 @@ class Counters:
 
     def __init__(self, is_in_use: Callable[[DeviceId], bool]) -> None:
         self._is_in_use = is_in_use
-        self._available: dict[PoolKey, _Book] = {}
+        self._books: dict[PoolKey, _Book] = {}
 
-    def consume(self, pool: Pool, device: Device) -> Callable[[], None] | None:
+    def consume(self, pool: Pool, device: Device) -> Undo | None:
         """Take what the device consumes. Returns how to give it back, or None (and nothing changed)."""
-        book = self._available.get(pool.key)
+        book = self._books.get(pool.key)
         if book is None:
-            book = self._available[pool.key] = self._count(pool)
-        taken = _consumption(device)
-        for name, value in taken:
-            book[name] = book.get(name, _ZERO) - value
+            book = self._books[pool.key] = _Book(pool, self._is_in_use)
+        if book.overdrawn:
+            return None
+        left, taken = book.left, device.counters
+        fits = True
+        for name, amount in taken:
+            left[name] -= amount
+            fits = fits and left[name] >= 0
 
         def give_back() -> None:
-            for name, value in taken:
-                book[name] = book[name] + value
+            for name, amount in taken:
+                left[name] += amount
 
-        if any(value < _ZERO for value in book.values()):
+        if not fits:
             give_back()
             return None
         return give_back
-
-    def _count(self, pool: Pool) -> _Book:
-        book: _Book = {
-            (counters.name, name): counter.value
-            for counters in pool.counter_sets
-            for name, counter in (counters.counters or {}).items()
-        }
-        for device in (*pool.devices, *pool.elsewhere):
-            if device.basic.consumes_counters and self._is_in_use(device.id):
-                for name, value in _consumption(device):
-                    if name in book:
-                        book[name] = book[name] - value
-        return book
-
-
-def _consumption(device: Device) -> list[tuple[tuple[str, str], Quantity]]:
-    return [
-        ((consumption.counter_set, name), counter.value)
-        for consumption in device.basic.consumes_counters or ()
-        for name, counter in (consumption.counters or {}).items()
-    ]

@@ -9,6 +9,7 @@ Upstream: nil without error, `ErrFailedAllocationOnNode`, and any other error of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import AllocationResult
@@ -35,6 +36,9 @@ class AllocationError:
 
     reason: Reason
     message: str
+
+
+Outcome: TypeAlias = Allocated | Unschedulable | AllocationError
 
 
 class Abort(Exception):

@@ -1,8 +1,8 @@
 """Requests as the search works on them: `exactly` is one alternative, `firstAvailable` several.
 
-Checked once per decision, before any device is looked at: known class, known mode, gates of what is used, and for
-every alternative, chosen later or not, which devices All means. So a missing class in the last alternative is an error
-although the first would do, as upstream.
+Checked once per decision, before any device is looked at: known class, known mode, gates of what is used; for every
+alternative, chosen later or not. So a missing class in the last alternative is an error although the first would do,
+as upstream.
 
 Upstream: `requestAccessor` and `validateDeviceRequest` of structured/internal/experimental.
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from dra_operator.allocation.features import Features
 from dra_operator.allocation.outcome import Abort
+from dra_operator.api.quantity import Quantity
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import (
     ALL,
@@ -26,46 +27,46 @@ from dra_operator.api.resource import (
     ExactDeviceRequest,
     ResourceClaim,
 )
-from dra_operator.inventory.devices import Device
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Alternative:
     """One way to satisfy a request. `name` is what results carry: "req" or "req/sub"."""
 
     request: str
     subrequest: str
     class_: DeviceClass
+    class_selectors: tuple[str, ...]
     selectors: tuple[str, ...]
     tolerations: tuple[DeviceToleration, ...]
     all_devices: bool
     count: int
     admin_access: bool
-    all_: tuple[Device, ...] = field(default=())
-    """With mode All: the devices that it means on the node."""
+    capacity: Mapping[str, Quantity]
+    """Amounts asked for, by name as written."""
+    derived: Mapping[str, str]
+    """Expressions of derived attributes, by fully qualified name."""
+    name: str = field(init=False)
 
-    @property
-    def name(self) -> str:
-        return f"{self.request}/{self.subrequest}" if self.subrequest else self.request
+    def __post_init__(self) -> None:
+        self.name = f"{self.request}/{self.subrequest}" if self.subrequest else self.request
 
 
 def expand_claim(
     claim: ResourceClaim, classes: Mapping[str, DeviceClass], features: Features
-) -> list[list[Alternative]]:
+) -> tuple[tuple[Alternative, ...], ...]:
     """The claim's requests in order, each with its alternatives in order. Raises `Abort`."""
-    return [_expand(request, classes, features) for request in claim.spec.devices.requests or ()]
+    return tuple(_expand(request, classes, features) for request in claim.spec.devices.requests or ())
 
 
-def _expand(request: DeviceRequest, classes: Mapping[str, DeviceClass], features: Features) -> list[Alternative]:
+def _expand(request: DeviceRequest, classes: Mapping[str, DeviceClass], features: Features) -> tuple[Alternative, ...]:
     if request.first_available:
         if not features.prioritized_list:
-            raise Abort(
-                Reason.REQUEST_INVALID, f'request "{request.name}" has subrequests, which are switched off here'
-            )
-        return [_alternative(request.name, sub.name, sub, classes, features) for sub in request.first_available]
+            raise _invalid(request.name, "has subrequests, which are switched off here")
+        return tuple(_alternative(request.name, sub.name, sub, classes, features) for sub in request.first_available)
     if request.exactly is None:
-        raise Abort(Reason.REQUEST_INVALID, f'request "{request.name}" has neither exactly nor firstAvailable')
-    return [_alternative(request.name, "", request.exactly, classes, features)]
+        raise _invalid(request.name, "has neither exactly nor firstAvailable")
+    return (_alternative(request.name, "", request.exactly, classes, features),)
 
 
 def _alternative(
@@ -76,13 +77,13 @@ def _alternative(
     features: Features,
 ) -> Alternative:
     name = f"{request}/{subrequest}" if subrequest else request
-    if ask.derived_attributes:
-        raise Abort(Reason.REQUEST_INVALID, f'request "{name}" uses derivedAttributes, which are not supported')
-    if ask.capacity is not None:
-        raise Abort(Reason.REQUEST_INVALID, f'request "{name}" asks for a share of capacity, which is not supported')
-    admin = isinstance(ask, ExactDeviceRequest) and ask.admin_access is True
-    if isinstance(ask, ExactDeviceRequest) and ask.admin_access is not None and not features.admin_access:
-        raise Abort(Reason.REQUEST_INVALID, f'request "{name}" asks for admin access, which is switched off here')
+    if ask.derived_attributes and not features.derived_attributes:
+        raise _invalid(name, "uses derivedAttributes, which are switched off here")
+    if ask.capacity is not None and not features.consumable_capacity:
+        raise _invalid(name, "asks for capacity, which is switched off here")
+    admin_access = ask.admin_access if isinstance(ask, ExactDeviceRequest) else None
+    if admin_access is not None and not features.admin_access:
+        raise _invalid(name, "asks for admin access, which is switched off here")
     class_ = classes.get(ask.device_class_name)
     if class_ is None:
         raise Abort(
@@ -90,23 +91,30 @@ def _alternative(
             f'request "{name}": DeviceClass "{ask.device_class_name}" does not exist; create it or correct the name',
         )
     if ask.allocation_mode not in (EXACT_COUNT, ALL):
-        raise Abort(Reason.REQUEST_INVALID, f'request "{name}": unknown allocationMode "{ask.allocation_mode}"')
+        raise _invalid(name, f'has the unknown allocationMode "{ask.allocation_mode}"')
     return Alternative(
-        request,
-        subrequest,
-        class_,
-        _expressions(name, ask.selectors or ()),
-        ask.tolerations or (),
-        ask.allocation_mode == ALL,
-        ask.count,
-        admin,
+        request=request,
+        subrequest=subrequest,
+        class_=class_,
+        class_selectors=_expressions(f'DeviceClass "{class_.metadata.name}"', class_.spec.selectors or ()),
+        selectors=_expressions(f'request "{name}"', ask.selectors or ()),
+        tolerations=ask.tolerations or (),
+        all_devices=ask.allocation_mode == ALL,
+        count=ask.count,
+        admin_access=admin_access is True,
+        capacity=(ask.capacity.requests if ask.capacity is not None else None) or {},
+        derived={derived.name: derived.expression for derived in ask.derived_attributes or ()},
     )
 
 
-def _expressions(name: str, selectors: Sequence[DeviceSelector]) -> tuple[str, ...]:
+def _expressions(owner: str, selectors: Sequence[DeviceSelector]) -> tuple[str, ...]:
     expressions = []
     for index, selector in enumerate(selectors):
         if selector.cel is None:
-            raise Abort(Reason.REQUEST_INVALID, f'request "{name}": selector {index} has no CEL expression')
+            raise Abort(Reason.REQUEST_INVALID, f"{owner}: selector {index} has no CEL expression")
         expressions.append(selector.cel.expression)
     return tuple(expressions)
+
+
+def _invalid(name: str, what: str) -> Abort:
+    return Abort(Reason.REQUEST_INVALID, f'request "{name}" {what}')

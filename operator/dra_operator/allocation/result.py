@@ -11,12 +11,12 @@ Upstream: the end of `Allocate` and `createNodeSelector` of structured/internal/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from dra_operator.allocation.features import Features
 from dra_operator.allocation.outcome import Abort
 from dra_operator.allocation.requests import Alternative
-from dra_operator.allocation.search import Chosen
+from dra_operator.allocation.taking import Taken
 from dra_operator.api.core import NodeSelector, NodeSelectorRequirement, NodeSelectorTerm
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import (
@@ -32,21 +32,22 @@ from dra_operator.inventory.devices import Device
 def build_allocation(
     claim: ResourceClaim,
     picked: Sequence[Alternative],
-    chosen: Sequence[Chosen],
+    taken: Sequence[Taken],
     node: str,
     features: Features,
+    share_id: Callable[[], str],
 ) -> AllocationResult:
-    """`picked`: the alternative of each request, in order; `chosen`: the devices, in order. Raises `Abort`."""
+    """`picked`: the alternative of each request, in order; `taken`: the devices, in order. Raises `Abort`."""
     return AllocationResult(
         devices=DeviceAllocationResult(
-            results=tuple(_result(one, features) for one in chosen) or None,
+            results=tuple(_result(one, features, share_id) for one in taken) or None,
             config=tuple(_config(claim, picked)) or None,
         ),
-        node_selector=_node_selector([one.device for one in chosen], node),
+        node_selector=_node_selector([one.device for one in taken], node),
     )
 
 
-def _result(one: Chosen, features: Features) -> DeviceRequestAllocationResult:
+def _result(one: Taken, features: Features, share_id: Callable[[], str]) -> DeviceRequestAllocationResult:
     basic = one.device.basic
     binding = features.device_binding_and_status
     return DeviceRequestAllocationResult(
@@ -58,6 +59,8 @@ def _result(one: Chosen, features: Features) -> DeviceRequestAllocationResult:
         tolerations=one.alternative.tolerations or None,
         binding_conditions=basic.binding_conditions if binding else None,
         binding_failure_conditions=basic.binding_failure_conditions if binding else None,
+        share_id=None if one.consumption is None else share_id(),
+        consumed_capacity=dict(one.consumption) if one.consumption else None,
         skip_node_operations=one.device.slice.spec.skip_node_operations,
     )
 

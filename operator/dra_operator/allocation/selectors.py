@@ -1,7 +1,7 @@
 """Which devices a request may have, by the selectors of its class and its own.
 
 The class's selectors go first, and one that does not match hides errors of those behind it. An error is not "no
-match": it ends the decision. Results are kept on the device, since nothing else decides them.
+match": it ends the decision. Answers are remembered on the device, since nothing else decides them.
 
 Upstream: `isSelectable` and `selectorsMatch` of structured/internal/experimental.
 """
@@ -13,38 +13,48 @@ from dra_operator.allocation.requests import Alternative
 from dra_operator.api.reasons import Reason
 from dra_operator.cel.errors import CELCompileError, CELRuntimeError
 from dra_operator.cel.selector import compile_selector
-from dra_operator.inventory.devices import Device
+from dra_operator.inventory.devices import Device, UnsupportedAttribute
+
+
+def matches(alternative: Alternative, device: Device) -> bool:
+    """Whether class and request take the device. Raises `Abort`."""
+    return in_class(alternative, device) and matches_request(alternative, device)
 
 
 def in_class(alternative: Alternative, device: Device) -> bool:
     """Whether the device belongs to the request's class. Raises `Abort`."""
-    for index, selector in enumerate(alternative.class_.spec.selectors or ()):
-        where = f'DeviceClass "{alternative.class_.metadata.name}", selector {index}'
-        if selector.cel is None:
-            raise Abort(Reason.SELECTOR_INVALID, f"{where}: no CEL expression")
-        if not _matches(selector.cel.expression, device, where):
+    for index, expression in enumerate(alternative.class_selectors):
+        known = device.match(expression)
+        if known is False:
+            return False
+        if known is not True and not _ask(
+            expression, device, f'DeviceClass "{alternative.class_.metadata.name}", selector {index}'
+        ):
             return False
     return True
 
 
 def matches_request(alternative: Alternative, device: Device) -> bool:
     """Whether the request's own selectors take the device. Raises `Abort`."""
-    return all(
-        _matches(expression, device, f'request "{alternative.name}", selector {index}')
-        for index, expression in enumerate(alternative.selectors)
-    )
+    for index, expression in enumerate(alternative.selectors):
+        known = device.match(expression)
+        if known is False:
+            return False
+        if known is not True and not _ask(expression, device, f'request "{alternative.name}", selector {index}'):
+            return False
+    return True
 
 
-def _matches(expression: str, device: Device, where: str) -> bool:
-    known = device.matches.get(expression)
+def _ask(expression: str, device: Device, where: str) -> bool:
+    known = device.match(expression)
     if known is None:
         try:
             known = compile_selector(expression).matches(device.view)
         except CELCompileError as error:
             raise Abort(Reason.SELECTOR_INVALID, f"{where} does not compile: {error}") from error
-        except CELRuntimeError as error:
+        except (CELRuntimeError, UnsupportedAttribute) as error:
             known = str(error)
-        device.matches[expression] = known
+        device.remember_match(expression, known)
     if isinstance(known, str):
         raise Abort(Reason.SELECTOR_FAILED, f"{where} failed on device {device.id}: {known}{_cure(known)}")
     return known

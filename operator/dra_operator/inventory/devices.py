@@ -1,21 +1,27 @@
 """A device as selectors and the allocator see it: built once from its slice, never changed.
 
-Attributes and capacities are looked up by qualified name; a bare name belongs to the driver's domain. Values are
-Python's bool, int, str, `Version`, or tuples of those for list attributes.
+What selectors say about a device is remembered on it, since nothing else decides that; an updated slice makes new
+devices, so nothing has to be invalidated.
 
-Upstream: `resourceapi.Device` and the lookup of `lookupAttribute` in k8s.io/dynamic-resource-allocation/structured.
+A device may be published with an attribute that has no value this version knows, or a version that is none: every
+selector then fails on it (`UnsupportedAttribute`), whatever it asks about.
+
+Upstream: `resourceapi.Device`; `getAttributeValue` of k8s.io/dynamic-resource-allocation/cel; `lookupStaticAttribute`
+of structured/internal/experimental.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import NamedTuple
 
 from dra_operator.api.quantity import Quantity
 from dra_operator.api.resource import BasicDevice, DeviceAttribute, DeviceTaint, ResourceSlice
-from dra_operator.api.semver import Version
+from dra_operator.api.semver import Version, VersionError
 from dra_operator.cel.device import AttributeValue, DeviceView
+
+_MAX_MATCHES = 256
+_NANO = -9
 
 
 class PoolKey(NamedTuple):
@@ -34,16 +40,28 @@ class DeviceId(NamedTuple):
         return f"{self.driver}/{self.pool}/{self.device}"
 
 
+class UnsupportedAttribute(ValueError):
+    """An attribute without a value that selectors could see."""
+
+
 class Device:
     """A device of one slice. Compared by identity: an updated slice makes new ones."""
+
+    __slots__ = ("_counters", "_matches", "_view", "basic", "driver", "has_plain_capacity", "id", "slice")
 
     def __init__(self, slice_: ResourceSlice, basic: BasicDevice) -> None:
         self.id = DeviceId(slice_.spec.driver, slice_.spec.pool.name, basic.name)
         self.driver = slice_.spec.driver
         self.slice = slice_
         self.basic = basic
-        self.matches: dict[str, bool | str] = {}
-        """Results of selectors by expression, or the text of the error; nothing but the device decides them."""
+        self.has_plain_capacity = all(
+            capacity.request_policy is None and capacity.value.sign() >= 0
+            for capacity in (basic.capacity or {}).values()
+        )
+        """Whether one who asks for no capacity always finds all of it enough, when the device is free."""
+        self._view: DeviceView | None = None
+        self._matches: dict[str, bool | str] = {}
+        self._counters: tuple[tuple[tuple[str, str], int], ...] | None = None
 
     def __repr__(self) -> str:
         return f"Device({self.id})"
@@ -52,53 +70,86 @@ class Device:
     def allow_multiple_allocations(self) -> bool:
         return self.basic.allow_multiple_allocations is True
 
-    @cached_property
-    def view(self) -> DeviceView:
-        """What selectors see."""
-        return DeviceView(
-            self.driver,
-            self.attributes,
-            self.capacity,
-            allow_multiple_allocations=self.allow_multiple_allocations,
-        )
-
     @property
     def taints(self) -> tuple[DeviceTaint, ...]:
         return self.basic.taints or ()
 
-    @cached_property
-    def attributes(self) -> Mapping[str, AttributeValue]:
-        """By qualified name."""
-        return {self._qualified(name): _value(attribute) for name, attribute in (self.basic.attributes or {}).items()}
+    @property
+    def view(self) -> DeviceView:
+        """What selectors see. Raises UnsupportedAttribute."""
+        if self._view is None:
+            self._view = DeviceView(
+                self.driver,
+                self.attributes,
+                self.capacity,
+                allow_multiple_allocations=self.allow_multiple_allocations,
+            )
+        return self._view
 
-    @cached_property
+    @property
+    def attributes(self) -> Mapping[str, AttributeValue]:
+        """By qualified name. Raises UnsupportedAttribute."""
+        attributes = self.basic.attributes or {}
+        return {self._qualified(name): attribute_value(name, attribute) for name, attribute in attributes.items()}
+
+    @property
     def capacity(self) -> Mapping[str, Quantity]:
         """By qualified name."""
         return {self._qualified(name): capacity.value for name, capacity in (self.basic.capacity or {}).items()}
 
-    def attribute(self, name: str) -> AttributeValue | None:
+    @property
+    def counters(self) -> tuple[tuple[tuple[str, str], int], ...]:
+        """What the device consumes, in billionths, by counter set and counter; one may come more than once."""
+        if self._counters is None:
+            self._counters = tuple(
+                ((consumption.counter_set, name), counter.value.scaled_value(_NANO))
+                for consumption in self.basic.consumes_counters or ()
+                for name, counter in (consumption.counters or {}).items()
+            )
+        return self._counters
+
+    def attribute(self, name: str) -> DeviceAttribute | None:
         """The attribute of a fully qualified name: literally listed so, or bare in the driver's own domain."""
-        return self.attributes.get(name)
+        attributes = self.basic.attributes or {}
+        literal = attributes.get(name)
+        if literal is not None:
+            return literal
+        domain, slash, bare = name.partition("/")
+        return attributes.get(bare) if slash and domain == self.driver else None
+
+    def match(self, expression: str) -> bool | str | None:
+        """What the selector said before, if it was asked: yes, no, or the text of the error."""
+        return self._matches.get(expression)
+
+    def remember_match(self, expression: str, outcome: bool | str) -> None:
+        if len(self._matches) >= _MAX_MATCHES:
+            self._matches.clear()
+        self._matches[expression] = outcome
 
     def _qualified(self, name: str) -> str:
         return name if "/" in name else f"{self.driver}/{name}"
 
 
-def _value(attribute: DeviceAttribute) -> AttributeValue:
-    if attribute.bool_value is not None:
-        return attribute.bool_value
-    if attribute.int_value is not None:
-        return attribute.int_value
-    if attribute.string_value is not None:
-        return attribute.string_value
-    if attribute.version_value is not None:
-        return Version.parse(attribute.version_value)
-    if attribute.bool_values is not None:
-        return attribute.bool_values
-    if attribute.int_values is not None:
-        return attribute.int_values
-    if attribute.string_values is not None:
-        return attribute.string_values
-    if attribute.version_values is not None:
-        return tuple(Version.parse(version) for version in attribute.version_values)
-    return ()
+def attribute_value(name: str, attribute: DeviceAttribute) -> AttributeValue:
+    """The value as selectors see it; lists go before scalars. Raises UnsupportedAttribute."""
+    try:
+        value = (
+            attribute.int_values,
+            attribute.bool_values,
+            attribute.string_values,
+            _versions(attribute.version_values),
+            attribute.int_value,
+            attribute.bool_value,
+            attribute.string_value,
+            None if attribute.version_value is None else Version.parse(attribute.version_value),
+        )
+    except VersionError as error:
+        raise UnsupportedAttribute(f"attribute {name}: parse semantic version: {error}") from error
+    for one in value:
+        if one is not None:
+            return one
+    raise UnsupportedAttribute(f"attribute {name}: unsupported attribute value")
+
+
+def _versions(texts: tuple[str, ...] | None) -> tuple[Version, ...] | None:
+    return None if texts is None else tuple(Version.parse(text) for text in texts)

@@ -8,12 +8,31 @@ Upstream: the slice informer and tracker of k8s.io/dynamic-resource-allocation/r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+from typing import Final
 
 from dra_operator.api.core import Node
 from dra_operator.api.resource import ResourceSlice
+from dra_operator.inventory.changes import Changes
 from dra_operator.inventory.devices import Device, DeviceId, PoolKey
-from dra_operator.inventory.pools import Pool, gather_pools
+from dra_operator.inventory.pools import NodePools, NodeSelectorInvalid, PoolGates, gather_pools
+
+_ALL_GATES = PoolGates()
+_NOWHERE: Set[str] = frozenset()
+ANY_NODE: Final = ""
+_MAX_GATHERED = 20_000
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """The pools of a node, and what they were gathered from."""
+
+    node: Node
+    state: tuple[tuple[PoolKey, int], ...]
+    pools: NodePools | NodeSelectorInvalid
+    checked: int
+    """The version of the inventory at which this was last known to be right."""
 
 
 class Inventory:
@@ -21,6 +40,8 @@ class Inventory:
 
     def __init__(self) -> None:
         self.version = 0
+        self.changes: Changes[str] = Changes()
+        """Nodes whose pools were published anew or withdrawn; `ANY_NODE` for a pool that names none."""
         self._slices: dict[str, ResourceSlice] = {}
         self._devices: dict[str, dict[str, Device]] = {}
         self._pools: dict[PoolKey, dict[str, ResourceSlice]] = {}
@@ -28,7 +49,7 @@ class Inventory:
         self._by_node: dict[str, set[PoolKey]] = {}
         self._seen_from: dict[PoolKey, set[str]] = {}
         self._anywhere: set[PoolKey] = set()
-        self._gathered: dict[str, tuple[Node, tuple[tuple[PoolKey, int], ...], tuple[Pool, ...]]] = {}
+        self._gathered: dict[tuple[str, PoolGates], _Gathered] = {}
 
     def apply_slice(self, slice_: ResourceSlice) -> None:
         """The slice is published like this now."""
@@ -75,27 +96,63 @@ class Inventory:
                 found = device
         return found
 
-    def pools(self, node: Node) -> tuple[Pool, ...]:
-        """The pools that have devices for the node, in the allocator's order. Remembered until one of them changes."""
-        keys = sorted(self._by_node.get(node.metadata.name, set()) | self._anywhere)
-        state = tuple((key, self._pool_versions[key]) for key in keys)
-        known = self._gathered.get(node.metadata.name)
-        if known is not None and known[0] is node and known[1] == state:
-            return known[2]
-        pools = gather_pools({key: self._pools[key] for key in keys if key in self._pools}, self._devices, node)
-        self._gathered[node.metadata.name] = (node, state, pools)
-        return pools
+    @property
+    def drivers(self) -> frozenset[str]:
+        return frozenset(key.driver for key in self._pools)
+
+    def pools(self, node: Node, gates: PoolGates = _ALL_GATES) -> NodePools:
+        """The pools that have devices for the node, in the allocator's order. Remembered until one of them changes.
+
+        Raises NodeSelectorInvalid.
+        """
+        name = node.metadata.name
+        known = self._gathered.get((name, gates))
+        if known is None or known.node is not node or known.checked != self.version:
+            keys = self._by_node.get(name, set()) | self._anywhere
+            state = tuple((key, self._pool_versions[key]) for key in sorted(keys))
+            if known is None or known.node is not node or known.state != state:
+                if len(self._gathered) >= _MAX_GATHERED:
+                    self._gathered.clear()  # nodes come and go; nobody tells which have gone
+                known = self._gathered[name, gates] = _Gathered(node, state, self._gather(node, state, gates), 0)
+            known.checked = self.version
+        if isinstance(known.pools, NodeSelectorInvalid):
+            raise known.pools.with_traceback(None)
+        return known.pools
+
+    def nodes_of(self, pool: PoolKey) -> Set[str] | None:
+        """The nodes for which the pool has slices; None if that may be any node."""
+        return None if pool in self._anywhere else self._seen_from.get(pool, _NOWHERE)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether every pool belongs to nodes that it names."""
+        return not self._anywhere
+
+    def _gather(
+        self, node: Node, state: tuple[tuple[PoolKey, int], ...], gates: PoolGates
+    ) -> NodePools | NodeSelectorInvalid:
+        try:
+            return gather_pools({key: self._pools[key] for key, _ in state}, self._devices, node, gates)
+        except NodeSelectorInvalid as error:
+            return error
 
     def _touch(self, key: PoolKey) -> None:
         """A slice of the pool came or went: where the pool is seen from may have changed."""
         self.version += 1
         self._pool_versions[key] = self.version
-        for node in self._seen_from.pop(key, ()):
+        nodes = self._seen_from.pop(key, set())
+        for node in nodes:
             self._by_node[node].discard(key)
-        self._anywhere.discard(key)
+        if key in self._anywhere:
+            self._anywhere.discard(key)
+            nodes.add(ANY_NODE)
         for slice_ in self._pools.get(key, {}).values():
-            if slice_.spec.node_name:
-                self._by_node.setdefault(slice_.spec.node_name, set()).add(key)
-                self._seen_from.setdefault(key, set()).add(slice_.spec.node_name)
-            else:
+            node = slice_.spec.node_name or ANY_NODE
+            nodes.add(node)
+            if node == ANY_NODE:
                 self._anywhere.add(key)
+            else:
+                self._by_node.setdefault(node, set()).add(key)
+                self._seen_from.setdefault(key, set()).add(node)
+        for node in nodes:
+            self.changes.note(self.version, node)

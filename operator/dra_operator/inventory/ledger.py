@@ -11,7 +11,8 @@ to one resource whose watch is totally ordered, so every replica sees them in th
   behind what was seen before the LIST; confirmed if it is alone.
 A dispute ends when the last rival is gone.
 
-What counts as held: results without admin access and without a share ID. Shares are kept beside.
+What counts as held: results without admin access and without a share ID. Results with a share ID are shares: they do
+not hold the device, but what they consume of its capacity adds up.
 
 Upstream: kube-scheduler's in-flight allocations and assume cache; `foreachAllocatedDevice` of the structured
 allocator. The confirmation rule is ours (docs/decisions).
@@ -22,12 +23,19 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from dra_operator.api.meta import Uid
 from dra_operator.api.resource import AllocationResult, DeviceRequestAllocationResult, ResourceClaim
-from dra_operator.inventory.devices import DeviceId
+from dra_operator.inventory.changes import Changes
+from dra_operator.inventory.devices import DeviceId, PoolKey
+
+Amounts: TypeAlias = Mapping[str, int]
+"""Capacity by name, in billionths: quantities have no finer unit, and integers add exactly."""
 
 _NOBODY: frozenset[Uid] = frozenset()
+_NOTHING: Amounts = {}
+_NANO = -9
 
 
 @dataclass(slots=True)
@@ -37,6 +45,8 @@ class _Hold:
     results: tuple[DeviceRequestAllocationResult, ...]
     devices: frozenset[DeviceId]
     """Held exclusively."""
+    shares: tuple[tuple[DeviceId, Amounts], ...] = ()
+    """Devices of which there is a share, with what it consumes."""
     listing: int = 0
     """The number of the LIST that it was first seen through; 0 if it was seen live."""
     confirmed: bool = False
@@ -48,9 +58,14 @@ class Ledger:
 
     def __init__(self) -> None:
         self.version = 0
+        self.changes: Changes[PoolKey] = Changes()
+        """Pools of which something was taken or given back."""
+        self.releases: Changes[PoolKey] = Changes()
+        """Pools to which something was given back."""
         self._observed: dict[Uid, _Hold] = {}
         self._assumed: dict[Uid, _Hold] = {}
         self._holders: defaultdict[DeviceId, Counter[Uid]] = defaultdict(Counter)
+        self._shares: defaultdict[DeviceId, list[Amounts]] = defaultdict(list)
         self._in_dispute_with: defaultdict[Uid, set[Uid]] = defaultdict(set)
         self._listing = 1
 
@@ -128,6 +143,20 @@ class Ledger:
     def is_held(self, device: DeviceId) -> bool:
         return device in self._holders
 
+    def is_shared(self, device: DeviceId) -> bool:
+        """Whether some claim has a share of the device."""
+        return device in self._shares
+
+    def consumed(self, device: DeviceId) -> Amounts:
+        """What all shares of the device take of its capacity."""
+        shares = self._shares.get(device)
+        if shares is None:
+            return _NOTHING
+        if len(shares) == 1:
+            return shares[0]
+        names = {name for amounts in shares for name in amounts}
+        return {name: sum(amounts.get(name, 0) for amounts in shares) for name in names}
+
     def allocations(self) -> Mapping[Uid, tuple[DeviceRequestAllocationResult, ...]]:
         """The results of all claims, shares and admin access included; the assumed ones where there are both."""
         everything = {**self._observed, **self._assumed}
@@ -136,15 +165,18 @@ class Ledger:
     # --- mechanics ---------------------------------------------------------------------------------------------------
 
     def _take(self, uid: Uid, results: tuple[DeviceRequestAllocationResult, ...]) -> _Hold:
-        devices = frozenset(
-            DeviceId(result.driver, result.pool, result.device)
-            for result in results
-            if not result.admin_access and result.share_id is None
+        own = [result for result in results if not result.admin_access]
+        hold = _Hold(
+            results,
+            frozenset(_id(result) for result in own if result.share_id is None),
+            tuple((_id(result), _amounts(result)) for result in own if result.share_id is not None),
         )
-        for device in devices:
+        for device in hold.devices:
             self._holders[device][uid] += 1
-        self.version += 1
-        return _Hold(results, devices)
+        for device, amounts in hold.shares:
+            self._shares[device].append(amounts)
+        self._note(hold, released=False)
+        return hold
 
     def _give(self, uid: Uid, hold: _Hold) -> None:
         for device in hold.devices:
@@ -154,7 +186,21 @@ class Ledger:
                 del holders[uid]
             if not holders:
                 del self._holders[device]
+        for device, amounts in hold.shares:
+            shares = self._shares[device]
+            shares.remove(amounts)
+            if not shares:
+                del self._shares[device]
+        self._note(hold, released=True)
+
+    def _note(self, hold: _Hold, *, released: bool) -> None:
+        """The hold came or went."""
         self.version += 1
+        devices = hold.devices.union(device for device, _ in hold.shares)
+        for pool in {PoolKey(device.driver, device.pool) for device in devices}:
+            self.changes.note(self.version, pool)
+            if released:
+                self.releases.note(self.version, pool)
 
     def _judge(self, uid: Uid, hold: _Hold) -> None:
         others = self._holding(hold.devices, uid)
@@ -177,3 +223,11 @@ class Ledger:
     def _oppose(self, uid: Uid, rival: Uid) -> None:
         self._observed[uid].rivals.add(rival)
         self._in_dispute_with[rival].add(uid)
+
+
+def _id(result: DeviceRequestAllocationResult) -> DeviceId:
+    return DeviceId(result.driver, result.pool, result.device)
+
+
+def _amounts(result: DeviceRequestAllocationResult) -> Amounts:
+    return {name: amount.scaled_value(_NANO) for name, amount in (result.consumed_capacity or {}).items()}

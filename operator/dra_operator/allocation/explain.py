@@ -1,0 +1,198 @@
+"""Why a request got nothing: what becomes of all devices, one by one, as if the request came alone.
+
+Each device is counted at the first hurdle that it does not take. Asked only after a search has failed, so nothing here
+decides; a selector that fails on a device counts as no match. Counts only: no names of other tenants come out of here.
+
+What one node looks like is a `Finding`: plain numbers, so that equal nodes are counted together and a cluster of
+thousands is summed up without a look at each.
+
+Upstream has nothing like it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from dra_operator.allocation.allocator import Plan
+from dra_operator.allocation.candidates import Candidates
+from dra_operator.allocation.findings import Counts, Finding
+from dra_operator.allocation.outcome import Abort
+from dra_operator.allocation.requests import Alternative
+from dra_operator.allocation.selectors import in_class
+from dra_operator.allocation.taking import Taking
+from dra_operator.api.core import Node
+from dra_operator.api.reasons import Reason
+from dra_operator.inventory.devices import DeviceId
+from dra_operator.inventory.pools import Pool
+
+
+@dataclass(slots=True)
+class Funnel:
+    """Devices by the first hurdle that stopped them, for one alternative of a request."""
+
+    alternative: Alternative
+    total: Counts = Counts()
+    most_free: int = 0
+    """On one node."""
+
+    def add(self, counts: Counts, nodes: int) -> None:
+        self.total = Counts(*(sum_ + nodes * count for sum_, count in zip(self.total, counts, strict=True)))
+        self.most_free = max(self.most_free, counts.free)
+
+    @property
+    def wanted(self) -> int:
+        return 1 if self.alternative.all_devices else self.alternative.count
+
+    @property
+    def reason(self) -> Reason | None:
+        """What keeps the request from its devices; None if some node has enough that are free."""
+        total = self.total
+        if self.most_free >= self.wanted and (not self.alternative.all_devices or total.free == total.matching):
+            return None
+        return next((reason for reason, name in _HURDLES.items() if getattr(total, name)), Reason.NO_MATCHING_DEVICE)
+
+    def sentence(self) -> str:
+        """How the reason reads after "none of 3 nodes fits: "."""
+        total, name = self.total, f'request "{self.alternative.name}"'
+        if not total.matching:
+            return (
+                f"no device that {name} asks for ({total.published} published, {total.in_class} in its class, "
+                "none matches its selectors)"
+            )
+        if self.reason is None or self.reason is Reason.NO_MATCHING_DEVICE:
+            return f"{name} wants {self.wanted} devices on one node, where at most {self.most_free} match"
+        counts = [
+            f"{count} {text}"
+            for count, text in (
+                (total.in_use, "in use"),
+                (total.tainted, "tainted"),
+                (total.without_capacity, "without enough capacity left"),
+                (total.without_counters, "whose shared counters are used up"),
+                (total.free, "free"),
+            )
+            if count
+        ]
+        return f"too few free devices for {name} ({total.matching} matching: {', '.join(counts)})"
+
+
+_HURDLES: Final = {
+    Reason.COUNTERS_EXHAUSTED: "without_counters",
+    Reason.CAPACITY_EXHAUSTED: "without_capacity",
+    Reason.DEVICES_TAINTED: "tainted",
+    Reason.DEVICES_IN_USE: "in_use",
+}
+"""The last hurdle first: what it stopped would otherwise have been usable."""
+
+_AFTER_MATCH: Final = ("in_use", "tainted", "without_capacity", "without_counters", "free")
+
+
+def look_at(plan: Plan, node: Node, seen: set[DeviceId] | None = None) -> Finding:
+    """What the node has for the plan. Devices in `seen` are passed over; the others are added to it."""
+    try:
+        pools = plan.allocator.pools(node)
+    except Abort:
+        return Finding(tuple(tuple(Counts() for _ in alternatives) for alternatives in _requests(plan)))
+    taking = Taking(node, pools, plan.allocator.ledger, plan.allocator.features)
+    positions = [position for position, device in enumerate(taking.devices) if seen is None or device.id not in seen]
+    if seen is not None:
+        seen.update(taking.devices[position].id for position in positions)
+    return Finding(
+        tuple(
+            tuple(_count(alternative, taking, positions) for alternative in alternatives)
+            for alternatives in _requests(plan)
+        ),
+        sum(pool.incomplete for pool in pools.pools),
+        next((_invalid(pool) for pool in pools.pools if pool.invalid), ""),
+    )
+
+
+def _requests(plan: Plan) -> Iterator[tuple[Alternative, ...]]:
+    for requests in plan.requests:
+        yield from requests
+
+
+def _invalid(pool: Pool) -> str:
+    return f'pool "{pool.key.pool}" of driver "{pool.key.driver}" is invalid: {pool.invalid}'
+
+
+def _count(alternative: Alternative, taking: Taking, positions: Sequence[int]) -> Counts:
+    candidates = Candidates(alternative, taking, may_prune=False)
+    stops = Counter(_stop(alternative, candidates, taking, position) for position in positions)
+    matching = sum(stops[stop] for stop in _AFTER_MATCH)
+    return Counts(
+        published=len(positions),
+        in_class=matching + stops["in_class"],
+        matching=matching,
+        in_use=stops["in_use"],
+        tainted=stops["tainted"],
+        without_capacity=stops["without_capacity"],
+        without_counters=stops["without_counters"],
+        free=stops["free"],
+    )
+
+
+def _stop(alternative: Alternative, candidates: Candidates, taking: Taking, position: int) -> str:
+    """The name of the count in which the device ends up."""
+    stop = "published"
+    try:
+        if not in_class(alternative, taking.devices[position]):
+            return stop
+        stop = "in_class"
+        if not candidates.is_selectable(position):
+            return stop
+        if taking.is_in_use(0, alternative, position):
+            return "in_use"
+        if not taking.is_permitted(alternative, position):
+            return "tainted"
+        stop = "without_capacity"
+        if not taking.has_capacity(alternative, position):
+            return stop
+        taken = taking.take(0, alternative, (), position, must=False)
+    except Abort:
+        return stop
+    if taken is None:
+        return "without_counters"
+    taken.undo()
+    return "free"
+
+
+class Explanation:
+    """The funnels of a plan over all nodes that were added."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._incomplete = 0
+        self._invalid = ""
+        self._funnels = [[Funnel(alternative) for alternative in alternatives] for alternatives in _requests(plan)]
+
+    def add(self, finding: Finding, nodes: int = 1) -> None:
+        """So many nodes look like that."""
+        for funnels, counts in zip(self._funnels, finding.counts, strict=True):
+            for funnel, count in zip(funnels, counts, strict=True):
+                funnel.add(count, nodes)
+        self._incomplete += finding.incomplete * nodes
+        self._invalid = self._invalid or finding.invalid
+
+    def sum_up(self) -> tuple[Reason, str]:
+        """The reason for all requests together, and how it reads after "none of 3 nodes fits: "."""
+        if self._invalid:
+            return Reason.POOL_INVALID, self._invalid
+        for funnels in self._funnels:
+            nearest = max(funnels, key=_nearness)
+            if (reason := nearest.reason) is not None:
+                if self._incomplete and reason is Reason.NO_MATCHING_DEVICE:
+                    return Reason.POOL_INCOMPLETE, f"{self._incomplete} pools are being published"
+                return reason, nearest.sentence()
+        names = ", ".join(f'"{funnels[0].alternative.request}"' for funnels in self._funnels)
+        if any(claim.spec.devices.constraints for claim in self._plan.claims):
+            return Reason.CONSTRAINT_UNSATISFIED, f"no free devices for {names} satisfy the constraints together"
+        return Reason.DEVICES_IN_USE, f"enough free devices for each of {names}, but not for all on one node"
+
+
+def _nearness(funnel: Funnel) -> tuple[bool, int, int, int, int]:
+    total = funnel.total
+    blocked = total.without_counters + total.without_capacity + total.tainted + total.in_use
+    return funnel.reason is None, funnel.most_free, blocked, total.in_class, total.published
