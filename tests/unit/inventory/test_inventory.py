@@ -1,0 +1,105 @@
+"""The inventory follows what is published, and notices what did not change."""
+
+from __future__ import annotations
+
+import msgspec
+
+from dra_operator.inventory.devices import DeviceId
+from dra_operator.inventory.inventory import Inventory
+from tests.builders import DRIVER, device, node, slice_of, taint
+
+
+def gpu(name: str, pool: str = "node-a") -> DeviceId:
+    return DeviceId(DRIVER, pool, name)
+
+
+def test_an_identical_slice_changes_nothing() -> None:
+    inventory = Inventory()
+    inventory.apply_slice(slice_of(gpus=2))
+    before, known = inventory.version, inventory.device(gpu("gpu-0"))
+
+    again = slice_of(gpus=2)
+    inventory.apply_slice(
+        msgspec.structs.replace(again, metadata=msgspec.structs.replace(again.metadata, generation=7))
+    )
+
+    assert inventory.version == before
+    assert inventory.device(gpu("gpu-0")) is known
+
+
+def test_a_changed_slice_makes_new_devices() -> None:
+    inventory = Inventory()
+    inventory.apply_slice(slice_of([device()]))
+    before, known = inventory.version, inventory.device(gpu("gpu-0"))
+
+    inventory.apply_slice(slice_of([device(taints=[taint()])]))
+
+    now = inventory.device(gpu("gpu-0"))
+    assert inventory.version > before
+    assert now is not None
+    assert now is not known
+    assert now.taints == (taint(),)
+
+
+def test_a_slice_that_is_removed_takes_its_devices_along() -> None:
+    inventory = Inventory()
+    published = slice_of()
+    inventory.apply_slice(published)
+    assert inventory.pools(node()).devices
+
+    inventory.remove_slice(published.metadata.name)
+
+    assert inventory.device(gpu("gpu-0")) is None
+    assert inventory.pools(node()).pools == ()
+    assert list(inventory.slices()) == []
+
+
+def test_removing_what_was_never_there_changes_nothing() -> None:
+    inventory = Inventory()
+
+    inventory.remove_slice("unknown")
+
+    assert inventory.version == 0
+
+
+def test_a_slice_that_moves_to_another_node_is_seen_there_only() -> None:
+    inventory = Inventory()
+    inventory.apply_slice(slice_of(node="node-a", name="slice"))
+    assert inventory.pools(node("node-a")).devices
+
+    inventory.apply_slice(slice_of(node="node-b", name="slice"))
+
+    assert inventory.pools(node("node-a")).pools == ()
+    assert [each.id for each in inventory.pools(node("node-b")).devices] == [gpu("gpu-0", "node-b")]
+
+
+def test_the_newest_generation_says_what_a_device_is() -> None:
+    inventory = Inventory()
+    inventory.apply_slice(slice_of([device(taints=[taint()])], name="new", generation=2))
+    inventory.apply_slice(slice_of([device()], name="old", generation=1))
+
+    found = inventory.device(gpu("gpu-0"))
+
+    assert found is not None
+    assert found.taints == (taint(),)
+
+
+def test_pools_of_a_node_are_gathered_once_until_one_of_them_changes() -> None:
+    inventory, a = Inventory(), node("node-a")
+    inventory.apply_slice(slice_of(node="node-a"))
+    first = inventory.pools(a)
+
+    inventory.apply_slice(slice_of(node="node-b"))
+    assert inventory.pools(a) is first
+
+    inventory.apply_slice(slice_of(gpus=2, node="node-a"))
+    assert len(inventory.pools(a).devices) == 2
+
+
+def test_pools_depend_on_the_node_as_it_is_now() -> None:
+    inventory = Inventory()
+    inventory.apply_slice(slice_of([device(node_name="node-a")], per_device=True))
+
+    assert inventory.pools(node("node-a", labels={"a": "b"})).devices
+    assert inventory.pools(node("node-a")).devices
+    assert not inventory.pools(node("node-b")).devices
