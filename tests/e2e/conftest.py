@@ -1,0 +1,40 @@
+"""The sandbox that end-to-end tests share: two nodes of two GPUs, and the operator under its own account."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from dra_operator.sandbox.state import State
+from dra_operator.sandbox.supervisor import start_in_background, take_down
+from tests.controlplane import binaries
+from tests.e2e.stage import Stage, stage
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def sandbox(name: str, *flags: str) -> Iterator[State]:
+    """A sandbox for the length of a fixture; its name is this test run's own."""
+    binaries()
+    name = f"{name}-{os.getpid()}"
+    try:
+        yield start_in_background(name, ["sandbox", "up", "--name", name, *flags], _say)
+    finally:
+        take_down(name)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[State]:
+    yield from sandbox("e2e", "--nodes=2", "--gpus=2", "--profile=l4", "--operator", "--operator-flag=--repack-after=2")
+
+
+@pytest.fixture
+async def here(cluster: State) -> AsyncIterator[Stage]:
+    """A namespace of the test's own in that sandbox, with all four devices free."""
+    async with stage(cluster) as one:
+        yield one
