@@ -26,16 +26,16 @@ _NANO: Final = -9
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """One rule that the node breaks; `kind` groups nodes in a summary ("2 are cordoned")."""
+    """One rule that the node breaks; `kind` groups nodes in a summary: "2 are …"."""
 
     kind: str
     message: str
 
 
-_SELECTOR: Final = Misfit("do not match the pod's nodeSelector", "the pod's nodeSelector does not match it")
-_AFFINITY: Final = Misfit("do not match the pod's node affinity", "the pod's node affinity does not match it")
-_CORDONED: Final = Misfit("are cordoned", "it is cordoned")
-_FULL: Final = Misfit("have no room for another pod", "it has no room for another pod")
+_SELECTOR: Final = Misfit("not matched by the pod's nodeSelector", "the pod's nodeSelector does not match it")
+_AFFINITY: Final = Misfit("not matched by the pod's node affinity", "the pod's node affinity does not match it")
+_CORDONED: Final = Misfit("cordoned", "it is cordoned")
+_FULL: Final = Misfit("full (no room for another pod)", "it has no room for another pod")
 
 
 def fits(pod: Pod, node: Node, usage: NodeUsage) -> tuple[Misfit, ...]:
@@ -88,7 +88,7 @@ class Fit:
             return  # the node carries the taint of the same name too: one reason is enough
         for taint in node.spec.taints or ():
             if taint.effect in _BLOCKING and not self._tolerates(taint):
-                kind = "have a taint that the pod does not tolerate"
+                kind = "tainted (not tolerated by the pod)"
                 yield Misfit(kind, f'the pod does not tolerate its taint "{taint.key}"')
                 return
 
@@ -103,7 +103,7 @@ class Fit:
         for name, amount in self._requests:
             there = allocatable.get(name)
             if there is None or usage.requested(name, self._uid) + amount > there.scaled_value(_NANO):
-                yield Misfit(f"have too little {name}", f"it has too little {name}")
+                yield Misfit(f"short of {name}", f"it has too little {name}")
 
 
 def _tolerates(toleration: Toleration, taint: Taint) -> bool:

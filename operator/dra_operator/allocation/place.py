@@ -124,7 +124,7 @@ def _sum_up(
         else:
             kinds[misfit.kind] += 1
         yield
-    parts = [f"{count} with devices {kind}" for kind, count in sorted(kinds.items())]
+    parts = [f"{count} with devices {'is' if count == 1 else 'are'} {kind}" for kind, count in sorted(kinds.items())]
     reason = Reason.NODE_UNSUITABLE
     within = len(nodes) if scope.is_everywhere else sum(scope.holds(node) for node in nodes.values())
     if within > kinds.total():

@@ -50,7 +50,7 @@ def test_what_other_pods_request_is_taken() -> None:
     others = used_by(pod("other", requests={"cpu": "3"}))
 
     assert kinds(pod(requests={"cpu": "1"}), node(allocatable=SMALL), others) == []
-    assert kinds(pod(requests={"cpu": "1001m"}), node(allocatable=SMALL), others) == ["have too little cpu"]
+    assert kinds(pod(requests={"cpu": "1001m"}), node(allocatable=SMALL), others) == ["short of cpu"]
 
 
 def test_the_pods_own_room_is_not_held_against_it() -> None:
@@ -60,11 +60,11 @@ def test_the_pods_own_room_is_not_held_against_it() -> None:
 
 
 def test_a_resource_that_the_node_does_not_have_is_too_little() -> None:
-    assert kinds(pod(requests={"example.com/nic": "1"}), node()) == ["have too little example.com/nic"]
+    assert kinds(pod(requests={"example.com/nic": "1"}), node()) == ["short of example.com/nic"]
 
 
 def test_the_number_of_pods_is_limited() -> None:
-    assert kinds(pod(), node(allocatable=SMALL), used_by(pod("one"), pod("two"))) == ["have no room for another pod"]
+    assert kinds(pod(), node(allocatable=SMALL), used_by(pod("one"), pod("two"))) == ["full (no room for another pod)"]
 
 
 def test_removing_a_pod_takes_off_what_adding_it_put_on() -> None:
@@ -99,7 +99,7 @@ def test_a_pod_requests_what_it_needs_at_its_peak(of: Pod, cpu: int) -> None:
     enough, too_little = node(allocatable={"cpu": str(cpu), "memory": "1Gi"}), node(allocatable={"cpu": f"{cpu - 1}"})
 
     assert kinds(of, enough) == []
-    assert "have too little cpu" in kinds(of, too_little)
+    assert "short of cpu" in kinds(of, too_little)
 
 
 # --- taints ----------------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def test_taints_keep_pods_away_unless_tolerated(taint: Taint, toleration: Tolera
 def test_a_cordoned_node_takes_only_pods_that_tolerate_that() -> None:
     tolerant = pod(tolerations=[Toleration(key="node.kubernetes.io/unschedulable", operator="Exists")])
 
-    assert kinds(pod(), node(cordoned=True)) == ["are cordoned"]
+    assert kinds(pod(), node(cordoned=True)) == ["cordoned"]
     assert kinds(tolerant, node(cordoned=True)) == []
 
 
