@@ -3,8 +3,11 @@
 What holds:
 - `holds()` is False from the moment the renew deadline since the *start* of the last successful renewal has passed,
   whatever hangs: it is asked before every write (the write barrier), and needs no task to run;
-- a request takes at most what is left until the deadline;
-- another's lease is judged by our own clock from when we saw it change, never by the times written in it;
+- `on_lost` is called at that moment too, by a timer, and after it `on_acquired` before anything is written again: what
+  was turned away at the barrier in between is not forgotten;
+- an attempt takes a third of the deadline at most, so that one that hangs leaves time for another;
+- another's lease is judged by our own clock from when we had seen it change, never by the times written in it;
+- every write is conditional on the Lease being as it was read: a conflict means that somebody was faster;
 - `release` gives the lease back, so that another takes over at once.
 
 The deadline is shorter than the lease, so a leader that is cut off stops writing before anyone may take over.
@@ -15,19 +18,23 @@ Upstream: client-go's tools/leaderelection; kubernetes_asyncio's has no deadline
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Final
 
+import msgspec
 import structlog
-from msgspec import field
 
 from dra_operator.api.codec import decode, encode
 from dra_operator.api.meta import ObjectMeta, Struct
 from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
 
 log = structlog.get_logger()
+
+_EXPECTED: Final = (ApiError, NoAnswer, OSError, msgspec.MsgspecError)
+"""What a request may end with: TimeoutError and an unreadable token file are OSErrors; a proxy may answer anything."""
 
 
 class LeaseSpec(Struct, frozen=True):
@@ -39,8 +46,8 @@ class LeaseSpec(Struct, frozen=True):
 
 
 class Lease(Struct, frozen=True):
-    api_version: str = field(default="")
-    kind: str = field(default="")
+    api_version: str = ""
+    kind: str = ""
     metadata: ObjectMeta = ObjectMeta()
     spec: LeaseSpec = LeaseSpec()
 
@@ -77,9 +84,13 @@ class LeaderElection:
         self._duration = lease_duration
         self._deadline = renew_deadline
         self._period = retry_period
+        self._attempt = renew_deadline / 3
         self._renewed_at: float | None = None
-        self._lease: Lease | None = None
+        self._tried = False
         self._seen: _Seen | None = None
+        self._leading = False
+        self._lapse: asyncio.TimerHandle | None = None
+        self._on_lost: Callable[[], None] = lambda: None
 
     def holds(self) -> bool:
         """Whether this replica may write right now."""
@@ -88,67 +99,97 @@ class LeaderElection:
         return asyncio.get_running_loop().time() < self._renewed_at + self._deadline
 
     async def run(self, on_acquired: Callable[[], None], on_lost: Callable[[], None]) -> None:
-        """Acquire and renew for ever. The callbacks follow `holds`, a retry period late at most."""
-        led = False
-        while True:
-            try:
-                async with asyncio.timeout(self._deadline / 2):
-                    await self._try()
-            except (ApiError, NoAnswer, TimeoutError) as error:
-                log.warning("lease not renewed", lease=self._name, error=str(error) or type(error).__name__)
-            if self.holds() and not led:
-                led = True
-                on_acquired()
-            elif led and not self.holds():
-                led = False
-                self._renewed_at = None
-                on_lost()
-            await asyncio.sleep(self._period)
+        """Acquire and renew for ever. Cancelled to stop, which calls nothing."""
+        self._on_lost = on_lost
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(self._attempt):
+                        await self._try()
+                except _EXPECTED as error:
+                    log.warning("lease not renewed", lease=self._name, error=str(error) or type(error).__name__)
+                if self.holds() and not self._leading:
+                    self._leading = True
+                    on_acquired()
+                await asyncio.sleep(self._period)
+        finally:
+            self._cancel_lapse()
 
     async def release(self) -> None:
-        """Give the lease back, if we have it. Best effort: it expires by itself."""
-        if not self.holds() or self._lease is None:
-            return
+        """Give the lease back, if we have it; `run` has ended by then. Best effort: it expires by itself."""
         self._renewed_at = None
-        spec = LeaseSpec(
-            holder_identity="", lease_duration_seconds=1, lease_transitions=self._lease.spec.lease_transitions
-        )
+        self._leading = False
+        if not self._tried:
+            return
         try:
-            await self._put(self._lease, spec, timeout=2.0)
-        except (ApiError, NoAnswer) as error:
-            log.warning("lease not released", lease=self._name, error=str(error))
+            async with asyncio.timeout(self._attempt):
+                await self._give_back()
+        except _EXPECTED as error:
+            log.warning("lease not released", lease=self._name, error=str(error) or type(error).__name__)
 
     async def _try(self) -> None:
         """One attempt to acquire or renew."""
-        now = asyncio.get_running_loop().time()
+        started = asyncio.get_running_loop().time()
         lease = await self._get()
-        if lease is None:
-            await self._create(now)
-            return
-        holder = lease.spec.holder_identity or ""
-        if holder and holder != self._identity and not self._expired(lease, now):
-            self._renewed_at = None
-            return
+        holder = "" if lease is None else lease.spec.holder_identity or ""
         mine = holder == self._identity
-        transitions = (lease.spec.lease_transitions or 0) + (0 if mine else 1)
-        acquired = lease.spec.acquire_time if mine else _micro_time()
+        if lease is not None and holder and not mine and not self._expired(lease):
+            self._lose()
+            return
+        self._tried = True
+        now = _micro_time()
+        transitions = 0 if lease is None else (lease.spec.lease_transitions or 0) + (0 if mine else 1)
         spec = LeaseSpec(
             holder_identity=self._identity,
-            lease_duration_seconds=int(self._duration),
-            acquire_time=acquired,
-            renew_time=_micro_time(),
+            lease_duration_seconds=math.ceil(self._duration),
+            acquire_time=lease.spec.acquire_time if lease is not None and mine else now,
+            renew_time=now,
             lease_transitions=transitions,
         )
-        try:
-            self._lease = await self._put(lease, spec, timeout=self._deadline / 2)
-        except ApiError as error:
-            if error.status != 409:
-                raise
-            return  # somebody was faster; read again next time
-        self._renewed_at = now
+        if await self._write(lease, spec):
+            self._renewed(started)
 
-    def _expired(self, lease: Lease, now: float) -> bool:
-        """Whether another's lease has not changed for as long as it is meant to last."""
+    def _renewed(self, started: float) -> None:
+        if not self.holds():
+            self._lose()  # the timer may be due and not have run: a lapse is a lapse
+        self._renewed_at = started
+        self._cancel_lapse()
+        self._lapse = asyncio.get_running_loop().call_at(started + self._deadline, self._lose)
+
+    def _lose(self) -> None:
+        """We do not lead, as of now."""
+        self._renewed_at = None
+        self._cancel_lapse()
+        if self._leading:
+            self._leading = False
+            self._on_lost()
+
+    def _cancel_lapse(self) -> None:
+        if self._lapse is not None:
+            self._lapse.cancel()
+            self._lapse = None
+
+    async def _give_back(self) -> None:
+        """A renewal that was cut off may still arrive and win over the first attempt."""
+        for _ in range(2):
+            lease = await self._get()
+            if lease is None or lease.spec.holder_identity != self._identity:
+                return
+            now = _micro_time()
+            spec = LeaseSpec(
+                holder_identity="",
+                lease_duration_seconds=1,
+                acquire_time=now,
+                renew_time=now,
+                lease_transitions=lease.spec.lease_transitions,
+            )
+            if await self._write(lease, spec):
+                log.info("lease released", lease=self._name)
+                return
+
+    def _expired(self, lease: Lease) -> bool:
+        """Whether another's lease has not changed for as long as it is meant to last. Asked right after reading it."""
+        now = asyncio.get_running_loop().time()
         version = lease.metadata.resource_version
         if self._seen is None or self._seen.version != version:
             self._seen = _Seen(version, now)
@@ -157,43 +198,40 @@ class LeaderElection:
 
     async def _get(self) -> Lease | None:
         try:
-            answer = await self._client.request("GET", f"{self._collection}/{self._name}", timeout=self._deadline / 2)
+            answer = await self._client.request("GET", f"{self._collection}/{self._name}")
         except ApiError as error:
             if error.status == 404:
                 return None
             raise
         return decode(answer.body, Lease)
 
-    async def _create(self, now: float) -> None:
-        body = Lease(
-            api_version="coordination.k8s.io/v1",
-            kind="Lease",
-            metadata=ObjectMeta(name=self._name, namespace=self._namespace),
-            spec=LeaseSpec(
-                holder_identity=self._identity,
-                lease_duration_seconds=int(self._duration),
-                acquire_time=_micro_time(),
-                renew_time=_micro_time(),
-                lease_transitions=0,
-            ),
-        )
+    async def _write(self, lease: Lease | None, spec: LeaseSpec) -> bool:
+        """Create the Lease, or patch its spec if it still is as it was read. False: somebody was faster.
+
+        A patch and not an update: labels and annotations that others set on it stay.
+        """
         try:
-            answer = await self._client.request("POST", self._collection, body=encode(body))
+            if lease is None:
+                new = Lease(
+                    api_version="coordination.k8s.io/v1",
+                    kind="Lease",
+                    metadata=ObjectMeta(name=self._name, namespace=self._namespace),
+                    spec=spec,
+                )
+                await self._client.request("POST", self._collection, body=encode(new))
+            else:
+                meta = ObjectMeta(uid=lease.metadata.uid, resource_version=lease.metadata.resource_version)
+                await self._client.request(
+                    "PATCH",
+                    f"{self._collection}/{self._name}",
+                    body=encode({"metadata": meta, "spec": spec}),
+                    content_type="application/merge-patch+json",
+                )
         except ApiError as error:
             if error.status != 409:
                 raise
-            return
-        self._lease = decode(answer.body, Lease)
-        self._renewed_at = now
-
-    async def _put(self, lease: Lease, spec: LeaseSpec, *, timeout: float) -> Lease:
-        """Write the spec, conditional on the lease being as it was read."""
-        meta = ObjectMeta(name=self._name, namespace=self._namespace, resource_version=lease.metadata.resource_version)
-        body: Any = Lease(api_version="coordination.k8s.io/v1", kind="Lease", metadata=meta, spec=spec)
-        answer = await self._client.request(
-            "PUT", f"{self._collection}/{self._name}", body=encode(body), timeout=timeout
-        )
-        return decode(answer.body, Lease)
+            return False
+        return True
 
 
 def _micro_time() -> str:
