@@ -26,6 +26,7 @@ from dra_operator.api.codec import decode, encode
 from dra_operator.api.kinds import Kind
 from dra_operator.api.meta import Object, ObjectKey, ObjectMeta, Struct, Uid
 from dra_operator.api.names import FIELD_MANAGER
+from dra_operator.api.quantity import QuantityError
 from dra_operator.cluster.wire import (
     WATCH_IDLE_SECONDS,
     WATCH_LINE_MAX,
@@ -55,6 +56,7 @@ __all__ = [
 ]
 
 O = TypeVar("O", bound=Object)  # noqa: E741
+T = TypeVar("T")
 
 PatchType = Literal["merge", "strategic", "apply", "json"]
 _PATCH_CONTENT: Final[dict[PatchType, str]] = {
@@ -165,7 +167,7 @@ class ApiClient:
     # --- typed -------------------------------------------------------------------------------------------------------
 
     async def get(self, kind: Kind[O], key: ObjectKey) -> O:
-        return decode((await self.request("GET", kind.path(key))).body, kind.type)
+        return _read((await self.request("GET", kind.path(key))).body, kind.type)
 
     async def list_objects(
         self,
@@ -180,7 +182,7 @@ class ApiClient:
         raw, version = await self.list_raw(
             kind, namespace=namespace, label_selector=label_selector, field_selector=field_selector, limit=limit
         )
-        return [decode(item, kind.type) for item in raw], version
+        return [_read(item, kind.type) for item in raw], version
 
     async def list_raw(
         self,
@@ -217,7 +219,7 @@ class ApiClient:
                 pages, token = [], ""  # the rest of an old list is gone: take a new one, in one piece
                 params = {name: value for name, value in params.items() if name != "limit"}
                 continue
-            page = decode(answer.body, type_)
+            page = _read(answer.body, type_)
             pages.append(page)
             token = page.metadata.continue_
             if not token:
@@ -235,7 +237,7 @@ class ApiClient:
             body = {"apiVersion": kind.api_version, "kind": kind.kind, **object_}
         params = _params(fieldManager=self._field_manager, dryRun="All" if dry_run else "")
         path = kind.collection_path(where if kind.namespaced else "")
-        return decode((await self.request("POST", path, params=params, body=encode(body))).body, kind.type)
+        return _read((await self.request("POST", path, params=params, body=encode(body))).body, kind.type)
 
     async def update(self, kind: Kind[O], object_: O, *, subresource: str = "") -> O:
         """PUT of the whole object, conditional on its resourceVersion."""
@@ -243,7 +245,7 @@ class ApiClient:
         params = _params(fieldManager=self._field_manager)
         body = msgspec.structs.replace(object_, api_version=kind.api_version, kind=kind.kind)
         answer = await self.request("PUT", path, params=params, body=encode(body))
-        return decode(answer.body, kind.type)
+        return _read(answer.body, kind.type)
 
     async def patch(
         self,
@@ -269,7 +271,7 @@ class ApiClient:
             body=encode(body),
             content_type=_PATCH_CONTENT[patch_type],
         )
-        return decode(answer.body, kind.type)
+        return _read(answer.body, kind.type)
 
     async def delete(
         self,
@@ -290,9 +292,9 @@ class ApiClient:
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
         answer = await self.request("DELETE", kind.path(key), body=encode(options))
-        left = decode(answer.body, _PartialObject).metadata
+        left = _read(answer.body, _PartialObject).metadata
         stays = left.deletion_timestamp and (left.finalizers or left.deletion_grace_period_seconds)
-        return decode(answer.body, kind.type) if stays else None
+        return _read(answer.body, kind.type) if stays else None
 
     def watch(
         self,
@@ -320,6 +322,15 @@ class ApiClient:
         return self._wire.lines(
             kind.collection_path(namespace), params=params, seconds=timeout, idle_seconds=idle_seconds
         )
+
+
+def _read(data: bytes | msgspec.Raw, type_: type[T]) -> T:
+    """The answer, decoded. Raises `NoAnswer`: it may come from a proxy, and says nothing that we understand."""
+    try:
+        return decode(data, type_)
+    except (msgspec.DecodeError, UnicodeDecodeError, QuantityError) as error:
+        name = getattr(type_, "__name__", "")
+        raise NoAnswer(f"the answer is no {name.removeprefix('_')}: {error}") from error
 
 
 def _params(**given: str) -> dict[str, str]:

@@ -3,18 +3,24 @@
 ResourceClaims and ResourceSlices need that order: who got a device first is read from it. Everything seen through a
 LIST is handed over as a whole (`Sink.replace`), everything from the watch one by one (`Sink.apply`).
 
-How a watch ends, and what is done:
+What can happen to a watch, and what is done (tests/unit/cluster/test_reflector.py has a test for each row):
 
-| what happens                                     | next                                              |
-|--------------------------------------------------|---------------------------------------------------|
-| the server ends it (its timeout)                 | watch again from the last resourceVersion         |
-| connection reset, truncated, no data in time     | the same, after a pause                           |
-| HTTP 410, or an ERROR event with code 410        | list anew (at once)                               |
-| any other HTTP error                             | watch again after a pause that grows              |
-| any other ERROR event                            | list anew after a pause that grows                |
-| a line that is no JSON or no watch event         | list anew after a pause: something may be missing |
-| an object that does not fit the type             | named in the log, left out; the watch goes on     |
-| BOOKMARK                                         | only the resourceVersion moves on                 |
+| what happens                                          | next                                                      |
+|-------------------------------------------------------|-----------------------------------------------------------|
+| the server ends it (its timeout)                      | watch again from the last resourceVersion, at once        |
+| the server ends it within a second, without a word    | the same, after a pause that grows                        |
+| connection reset or refused, truncated, long silence  | the same                                                  |
+| HTTP 429 or 5xx                                       | the same; no sooner than Retry-After                      |
+| the fourth such failure in a row                      | list anew: a resourceVersion of the future never ends     |
+| HTTP 410, or an ERROR event with code 410             | list anew, at once; if that does not help, after a pause  |
+| any other HTTP error, any other ERROR event           | list anew after a pause that grows                        |
+| a line that is no watch event, or far too long        | the same: something may be missing                        |
+| the LIST fails                                        | list again after a pause that grows                       |
+| an object that does not fit the type                  | named in the log; its last readable version stays         |
+| a BOOKMARK                                            | only the resourceVersion moves on                         |
+
+An object that can't be read any more stays as it was last read until it is deleted: a claim that was forgotten would
+free its devices. One that never could be read is left out; `unreadable` names all of them.
 
 Upstream: `Reflector` of client-go/tools/cache.
 """
@@ -23,7 +29,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -32,9 +38,9 @@ import structlog
 
 from dra_operator.api.codec import decode
 from dra_operator.api.kinds import Kind
-from dra_operator.api.meta import Object, ObjectMeta, Struct
+from dra_operator.api.meta import Object, ObjectKey, ObjectMeta, Struct
 from dra_operator.api.quantity import QuantityError
-from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
+from dra_operator.cluster.http import ApiClient, ApiError, GarbledWatch, NoAnswer
 
 log = structlog.get_logger()
 
@@ -44,6 +50,12 @@ O_contra = TypeVar("O_contra", bound=Object, contravariant=True)
 WATCH_SECONDS: Final = 300.0
 _PAUSE_MIN: Final = 0.2
 _PAUSE_MAX: Final = 30.0
+_FAILURES_MAX: Final = 16
+_LIST_AFTER_FAILURES: Final = 4
+_SHORT_SECONDS: Final = 1.0
+_GONE: Final = 410
+_TURN: Final = 500
+"""Objects decoded before other tasks of the event loop get their turn."""
 
 
 class Sink(Protocol[O_contra]):
@@ -67,12 +79,12 @@ class _Head(Struct, frozen=True):
     message: str = ""
 
 
-class _Relist(Exception):
-    """The watch cannot go on from where it is."""
+class _ErrorEvent(Exception):
+    """The watch has sent an ERROR."""
 
-    def __init__(self, why: str, *, pause: bool) -> None:
-        super().__init__(why)
-        self.pause = pause
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
 
 
 class Reflector(Generic[O]):
@@ -100,6 +112,10 @@ class Reflector(Generic[O]):
         self._watch_seconds = watch_seconds
         self._version = ""
         self._failures = 0
+        """In a row, without a line in between."""
+        self._objects: dict[ObjectKey, O] = {}
+        self.unreadable: dict[ObjectKey, str] = {}
+        """Objects that do not fit the type, and why."""
         self.synced = asyncio.Event()
         self.lists = 0
         """How often it was listed; more than once says that watches were lost."""
@@ -110,17 +126,35 @@ class Reflector(Generic[O]):
                 if not self._version:
                     await self._list()
                 await self._watch()
-            except _Relist as reason:
-                log.info("listing anew", resource=self._kind.plural, why=str(reason))
+            except (ApiError, NoAnswer, GarbledWatch, _ErrorEvent) as error:
+                pause = self._recover(error)
+                log.info(
+                    "watch ended",
+                    resource=self._kind.plural,
+                    why=str(error) or type(error).__name__,
+                    next="list" if not self._version else "watch",
+                    pause=round(pause, 3),
+                )
+                await asyncio.sleep(pause)
+
+    def _recover(self, error: ApiError | NoAnswer | GarbledWatch | _ErrorEvent) -> float:
+        """Decide whether to list anew. Returns the seconds until then."""
+        most = min(_PAUSE_MAX, _PAUSE_MIN * 2.0**self._failures)
+        pause = self._rng.uniform(most / 2, most)
+        self._failures = min(self._failures + 1, _FAILURES_MAX)
+        match error:
+            case ApiError(status=code) | _ErrorEvent(code=code) if code == _GONE:
                 self._version = ""
-                if reason.pause:
-                    await self._pause()
-            except (ApiError, NoAnswer) as error:
-                log.warning("watch broken", resource=self._kind.plural, error=str(error))
-                if isinstance(error, ApiError) and error.status == 410:
-                    self._version = ""
-                else:
-                    await self._pause()
+                return 0.0 if self._failures == 1 else pause
+            case ApiError(status=status, retry_after=after) if status == 429 or status >= 500:
+                pause = max(pause, after or 0.0)
+            case NoAnswer():
+                pass
+            case _:
+                self._version = ""
+        if self._failures >= _LIST_AFTER_FAILURES:
+            self._version = ""
+        return pause
 
     async def _list(self) -> None:
         raw, version = await self._client.list_raw(
@@ -129,13 +163,25 @@ class Reflector(Generic[O]):
             label_selector=self._label_selector,
             field_selector=self._field_selector,
         )
-        objects = [object_ for item in raw if (object_ := self._decode(item)) is not None]
-        self._sink.replace(objects, version)
+        if not version:
+            raise GarbledWatch("a list without a resourceVersion")
+        objects: dict[ObjectKey, O] = {}
+        unreadable, self.unreadable = self.unreadable, {}
+        for index, item in enumerate(raw, start=1):
+            object_ = self._read(item, known=unreadable)
+            if object_ is not None:
+                objects[object_.key] = object_
+            if index % _TURN == 0:
+                await asyncio.sleep(0)
+        self._objects = objects
+        self._sink.replace(list(objects.values()), version)
         self._version = version
         self.lists += 1
         self.synced.set()
 
     async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        started, silent = loop.time(), True
         lines = self._client.watch(
             self._kind,
             resource_version=self._version,
@@ -147,34 +193,59 @@ class Reflector(Generic[O]):
         async with aclosing(lines):
             async for line in lines:
                 self._take(line)
-                self._failures = 0
+                self._failures, silent = 0, False
+        if silent and loop.time() - started < _SHORT_SECONDS:
+            raise NoAnswer("the watch ended at once without a word")
+        self._failures = 0
 
     def _take(self, line: bytes) -> None:
+        """One line of the watch."""
         try:
             event = decode(line, _Event)
-            head = decode(event.object, _Head)
-        except msgspec.DecodeError as error:
-            raise _Relist(f"a line that is no watch event: {error}", pause=True) from error
-        if event.type == "ERROR":
-            raise _Relist(f"the server says {head.code}: {head.message}", pause=head.code != 410)
-        if event.type in ("ADDED", "MODIFIED", "DELETED"):
-            object_ = self._decode(event.object)
-            if object_ is not None:
-                self._sink.apply(event.type, object_)
-        self._version = head.metadata.resource_version or self._version
+            match event.type:
+                case "ADDED" | "MODIFIED" | "DELETED":
+                    self._version = self._change(event) or self._version
+                case "BOOKMARK":
+                    self._version = decode(event.object, _Head).metadata.resource_version or self._version
+                case "ERROR":
+                    said = decode(event.object, _Head)
+                    raise _ErrorEvent(said.code, said.message)
+                case _:
+                    raise GarbledWatch(f"an event of the unknown type {event.type!r}")
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise GarbledWatch(f"a line that is no watch event: {error}") from error
 
-    def _decode(self, raw: msgspec.Raw) -> O | None:
+    def _change(self, event: _Event) -> str:
+        """Hand an event to the sink. Returns its resourceVersion."""
+        object_ = self._read(event.object, known=self.unreadable)
+        if object_ is None or object_.key in self.unreadable:
+            head = decode(event.object, _Head).metadata
+            if event.type == "DELETED":
+                self.unreadable.pop(head.key, None)
+                last = self._objects.pop(head.key, None)
+                if last is not None:
+                    self._sink.apply(event.type, last)
+            return head.resource_version
+        if event.type == "DELETED":
+            self._objects.pop(object_.key, None)
+        else:
+            self._objects[object_.key] = object_
+        self._sink.apply(event.type, object_)
+        return object_.metadata.resource_version
+
+    def _read(self, raw: msgspec.Raw, *, known: Mapping[ObjectKey, str]) -> O | None:
+        """The object; its last readable version (and a note) if it does not fit the type; None if there is none.
+
+        `known`: those that were unreadable before, which the log need not name again.
+        """
         try:
-            return decode(raw, self._kind.type)
-        except (msgspec.DecodeError, QuantityError) as error:
-            try:
-                key = str(decode(raw, _Head).metadata.key)
-            except msgspec.DecodeError:
-                key = "?"
-            log.error("object left out, it does not fit the API", kind=self._kind.kind, name=key, error=str(error))
-            return None
-
-    async def _pause(self) -> None:
-        pause = min(_PAUSE_MAX, _PAUSE_MIN * 2**self._failures)
-        self._failures = min(self._failures + 1, 16)
-        await asyncio.sleep(pause * self._rng.uniform(0.5, 1.0))
+            object_ = decode(raw, self._kind.type)
+        except (msgspec.DecodeError, UnicodeDecodeError, QuantityError) as error:
+            meta = decode(raw, _Head).metadata
+            self.unreadable[meta.key] = str(error)
+            if meta.key not in known:
+                log.error("object does not fit the API", kind=self._kind.kind, name=str(meta.key), error=str(error))
+            last = self._objects.get(meta.key)
+            return last if last is not None and last.uid == meta.uid else None
+        self.unreadable.pop(object_.key, None)
+        return object_

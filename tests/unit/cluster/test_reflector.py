@@ -1,0 +1,378 @@
+"""The mirror: one test for each row of the reflector's table, and the order in which its sink hears of things."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from dra_operator.api.kinds import CLAIMS
+from dra_operator.api.meta import ObjectKey
+from dra_operator.api.resource import ResourceClaim
+from dra_operator.cluster.http import WATCH_LINE_MAX, ApiClient
+from dra_operator.cluster.reflector import Reflector
+from tests.unit.cluster.script import Answer, Script, eventually, failure, listing, play
+
+Heard = tuple[Any, ...]
+
+
+class Sink:
+    """Notes what it hears: `("LIST", version, names)` and `(type, name@version)`."""
+
+    def __init__(self) -> None:
+        self.heard: list[Heard] = []
+
+    def replace(self, objects: Sequence[ResourceClaim], resource_version: str) -> None:
+        self.heard.append(("LIST", resource_version, [_said(one) for one in objects]))
+
+    def apply(self, type_: str, object_: ResourceClaim) -> None:
+        self.heard.append((type_, _said(object_)))
+
+
+def _said(claim: ResourceClaim) -> str:
+    return f"{claim.metadata.name}@{claim.metadata.resource_version}"
+
+
+def claim(name: str, version: int, **more: Any) -> dict[str, Any]:
+    metadata = {"namespace": "ns", "name": name, "uid": f"uid-{name}", "resourceVersion": str(version)}
+    return {"metadata": metadata, **more}
+
+
+def unreadable(name: str, version: int) -> dict[str, Any]:
+    return claim(name, version, spec={"devices": 7})
+
+
+def error(code: int, reason: str) -> Any:
+    return failure(code, reason).body
+
+
+def mirror(
+    scenario: Callable[[Script, Sink, Reflector[ResourceClaim]], Awaitable[None]], *lists: Answer
+) -> tuple[list[Heard], Script]:
+    """Run a reflector of claims against a script that answers LISTs with `lists`, the last one ever again."""
+
+    async def played(script: Script) -> tuple[list[Heard], Script]:
+        script.tell(*lists[:-1])
+        script.otherwise = lists[-1]
+        sink = Sink()
+        async with ApiClient(script.url) as client:
+            reflector = Reflector(client, CLAIMS, sink, rng=random.Random(1))
+            running = asyncio.create_task(reflector.run())
+            await reflector.synced.wait()
+            try:
+                await scenario(script, sink, reflector)
+            finally:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+        return sink.heard, script
+
+    return play(played)
+
+
+async def heard(sink: Sink, *what: Heard) -> None:
+    """Wait until the sink has heard it, and nothing after it."""
+    await eventually(lambda: sink.heard[-len(what) :] == list(what))
+
+
+def gap(script: Script) -> float:
+    """Seconds between the last two requests."""
+    return script.seen[-1].at - script.seen[-2].at
+
+
+# --- in order --------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_listed_comes_whole_and_what_is_watched_one_by_one_in_order() -> None:
+    async def scenario(script: Script, sink: Sink, _: Reflector[ResourceClaim]) -> None:
+        watch = await script.watch(1)
+        assert watch.version == "10"
+        assert watch.seen.query["allowWatchBookmarks"] == "true"
+        watch.send("ADDED", claim("b", 11))
+        watch.send("MODIFIED", claim("a", 12))
+        watch.send("DELETED", claim("b", 13))
+        await heard(sink, ("DELETED", "b@13"))
+
+    assert mirror(scenario, listing("10", claim("a", 5)))[0] == [
+        ("LIST", "10", ["a@5"]),
+        ("ADDED", "b@11"),
+        ("MODIFIED", "a@12"),
+        ("DELETED", "b@13"),
+    ]
+
+
+def test_a_list_in_chunks_is_handed_over_once() -> None:
+    async def scenario(script: Script, sink: Sink, _: Reflector[ResourceClaim]) -> None:
+        await script.watch(1)
+
+    pages = (listing("10", claim("a", 5), more="next"), listing("10", claim("b", 6)))
+    told, script = mirror(scenario, *pages)
+
+    assert told == [("LIST", "10", ["a@5", "b@6"])]
+    assert [one.query.get("continue") for one in script.requests("GET")] == [None, "next"]
+
+
+def test_events_that_arrive_in_pieces_are_put_together() -> None:
+    async def scenario(script: Script, sink: Sink, _: Reflector[ResourceClaim]) -> None:
+        watch = await script.watch(1)
+        watch.raw(b'{"type":"ADDED","object":{"metadata":{"na')
+        watch.raw(b'me":"a","resourceVersion":"11"}}}\n\n{"type":"ADDED","object":{"metadata":{"name":"b"')
+        watch.raw(b',"resourceVersion":"12"}}}\n')
+        await heard(sink, ("ADDED", "a@11"), ("ADDED", "b@12"))
+
+    mirror(scenario, listing("10"))
+
+
+# --- the rows of the table -------------------------------------------------------------------------------------------
+
+
+def test_ended_by_the_server_it_goes_on_from_the_last_version_at_once() -> None:
+    async def scenario(script: Script, sink: Sink, reflector: Reflector[ResourceClaim]) -> None:
+        watch = await script.watch(1)
+        watch.send("ADDED", claim("a", 11))
+        await heard(sink, ("ADDED", "a@11"))
+        watch.end()
+        assert (await script.watch(2)).version == "11"
+        assert gap(script) < 0.1
+        assert reflector.lists == 1
+
+    mirror(scenario, listing("10"))
+
+
+def test_ended_after_a_quiet_while_it_goes_on_at_once() -> None:
+    async def scenario(script: Script, sink: Sink, reflector: Reflector[ResourceClaim]) -> None:
+        watch = await script.watch(1)
+        await asyncio.sleep(60)
+        watch.end()
+        ended = asyncio.get_running_loop().time()
+        assert (await script.watch(2)).version == "10"
+        assert script.seen[-1].at - ended < 0.1
+
+    mirror(scenario, listing("10"))
+
+
+def test_ended_at_once_without_a_word_it_pauses_ever_longer() -> None:
+    async def scenario(script: Script, sink: Sink, _: Reflector[ResourceClaim]) -> None:
+        for number in range(1, 4):
+            (await script.watch(number)).end()
+        await script.watch(4)
+        times = [one.at for one in script.seen if "watch" in one.query]
+        assert 0.1 <= times[1] - times[0] <= 0.3
+        assert 0.4 <= times[3] - times[2] <= 0.9
+
+    mirror(scenario, listing("10"))
+
+
+def test_a_reset_connection_goes_on_from_the_last_version() -> None:
+    async def scenario(script: Script, sink: Sink, reflector: Reflector[ResourceClaim]) -> None:
+        watch = await script.watch(1)
+        watch.send("ADDED", claim("a", 11))
+        await heard(sink, ("ADDED", "a@11"))
+        watch.reset()
+        assert (await script.watch(2)).version == "11"
+        assert reflector.lists == 1
+
+    mirror(scenario, listing("10"))
+
+
+def test_a_line_cut_off_by_the_end_is_not_taken() -> None:
+    async def scenario(script: Script, sink: Sink, reflector: Reflector[ResourceClaim]) -> None:
+        watch = await script.watch(1)
+        watch.raw(b'{"type":"ADDED","object":{"metadata":{"name":"a","resourceVersion":"11"}}}')
+        watch.end()
+        assert (await script.watch(2)).version == "10"
+        assert reflector.lists == 1
+
+    assert mirror(scenario, listing("10"))[0] == [("LIST", "10", [])]
+
+
+def test_a_silent_watch_is_taken_for_dead() -> None:
+    async def scenario(script: Script, sink: Sink, _: Reflector[ResourceClaim]) -> None:
+        await script.watch(1)
+        opened = asyncio.get_running_loop().time()
+        await script.watch(2)
+        assert 120 < asyncio.get_running_loop().time() - opened < 200
+
+    mirror(scenario, listing("10"))
+
+
+def test_bookmarks_keep_a_watch_alive_and_move_the_version_on() -> None:
+    async def scenario(script: Script, sink: Sink, _: Reflector[ResourceClaim]) -> None:
+        watch = await script.watch(1)
+        for version in range(20, 24):
+            await asyncio.sleep(60)
+            watch.send("BOOKMARK", {"kind": "ResourceClaim", "metadata": {"resourceVersion": str(version)}})
+        await asyncio.sleep(1)
+        assert len(script.watches) == 1
+        watch.end()
+        assert (await script.watch(2)).version == "23"
+
+    assert mirror(scenario, listing("10"))[0] == [("LIST", "10", [])]
+
+
+@pytest.mark.parametrize("refusal", [failure(500, "InternalError"), failure(429, "TooManyRequests")])
+def test_a_refused_watch_is_tried_again_from_the_same_version(refusal: Answer) -> None:
+    async def scenario(script: Script, sink: Sink, reflector: Reflector[ResourceClaim]) -> None:
+        script.tell_watches(refusal)
+        assert (await script.watch(1)).version == "10"
+        assert gap(script) >= 0.1
+        assert reflector.lists == 1
+
+    mirror(scenario, listing("10"))
+
+
+def test_no_sooner_than_the_server_asks() -> None:
+    async def scenario(script: Script, sink: Sink, _: Reflector[ResourceClaim]) -> None:
+        script.tell_watches(failure(429, "TooManyRequests", retry_after=7))
+        await script.watch(1)
+        assert gap(script) >= 7 - 1e-6
+
+    mirror(scenario, listing("10"))
+
+
+def test_a_version_of_the_future_ends_in_a_new_list() -> None:
+    """After a restore of etcd: the server waits for that version, and says 504 each time."""
+
+    async def scenario(script: Script, sink: Sink, _: Reflector[ResourceClaim]) -> None:
+        script.tell_watches(*[failure(504, "Timeout", "Too large resource version: 99, current: 10")] * 4)
+        assert (await script.watch(1)).version == "10"
+
+    assert mirror(scenario, listing("99"), listing("10"))[0][-1] == ("LIST", "10", [])
+
+
+def test_gone_by_status_lists_anew_at_once() -> None:
+    async def scenario(script: Script, sink: Sink, _: Reflector[ResourceClaim]) -> None:
+        watch = await script.watch(1)
+        watch.send("ADDED", claim("b", 11))
+        await heard(sink, ("ADDED", "b@11"))
+        script.tell_watches(failure(410, "Expired"))
+        watch.end()
+        assert (await script.watch(2)).version == "20"
+        assert script.seen[-1].at - script.seen[-3].at < 0.1
+
+    assert mirror(scenario, listing("10", claim("a", 5)), listing("20", claim("b", 11)))[0] == [
+        ("LIST", "10", ["a@5"]),
+        ("ADDED", "b@11"),
+        ("LIST", "20", ["b@11"]),  # without a: that is its tombstone
+    ]
+
+
+def test_gone_by_event_lists_anew_at_once() -> None:
+    async def scenario(script: Script, sink: Sink, _: Reflector[ResourceClaim]) -> None:
+        (await script.watch(1)).send("ERROR", error(410, "Expired"))
+        assert (await script.watch(2)).version == "20"
+        assert script.seen[-1].at - script.seen[-3].at < 0.1
+
+    mirror(scenario, listing("10"), listing("20"))
+
+
+def test_gone_again_and_again_does_not_spin() -> None:
+    async def scenario(script: Script, sink: Sink, reflector: Reflector[ResourceClaim]) -> None:
+        script.tell_watches(*[failure(410, "Expired")] * 1000)
+        await asyncio.sleep(60)
+        assert reflector.lists < 15
+
+    mirror(scenario, listing("10"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(b"no JSON\n", id="no JSON"),
+        pytest.param(b"\xff\xfe\n", id="no UTF-8"),
+        pytest.param(b'{"kind":"Status"}\n', id="no event"),
+        pytest.param(b'{"type":"RENAMED","object":{}}\n', id="unknown type"),
+        pytest.param(b'{"type":"ERROR","object":{"kind":"Status","code":500}}\n', id="ERROR that is not 410"),
+        pytest.param(b'{"type":"ADDED","object":{"metadata":7}}\n', id="no metadata"),
+        pytest.param(b"x" * (WATCH_LINE_MAX + 1), id="too long"),
+    ],
+)
+def test_a_line_that_is_no_watch_event_lists_anew_after_a_pause(line: bytes) -> None:
+    async def scenario(script: Script, sink: Sink, _: Reflector[ResourceClaim]) -> None:
+        (await script.watch(1)).raw(line)
+        assert (await script.watch(2)).version == "20"
+        assert script.requests("GET")[-1].at - script.watches[0].seen.at >= 0.1
+
+    mirror(scenario, listing("10"), listing("20"))
+
+
+def test_a_forbidden_watch_lists_anew_after_a_pause() -> None:
+    async def scenario(script: Script, sink: Sink, _: Reflector[ResourceClaim]) -> None:
+        script.tell_watches(failure(403, "Forbidden"))
+        assert (await script.watch(1)).version == "20"
+        assert script.requests("GET")[-1].at - script.requests("GET")[0].at >= 0.1
+
+    mirror(scenario, listing("10"), listing("20"))
+
+
+def test_a_list_that_fails_is_tried_again_until_it_succeeds() -> None:
+    async def scenario(script: Script, sink: Sink, reflector: Reflector[ResourceClaim]) -> None:
+        await script.watch(1)
+        assert reflector.lists == 1
+
+    refusals = [failure(403, "Forbidden")] * 3
+    assert mirror(scenario, *refusals, listing("", claim("a", 5)), Answer(200, b"<html>"), listing("10"))[0] == [
+        ("LIST", "10", [])
+    ]
+
+
+# --- objects that do not fit -----------------------------------------------------------------------------------------
+
+
+def test_an_unreadable_object_does_not_take_the_others_along() -> None:
+    async def scenario(script: Script, sink: Sink, reflector: Reflector[ResourceClaim]) -> None:
+        watch = await script.watch(1)
+        assert list(reflector.unreadable) == [ObjectKey("ns", "bad")]
+        watch.send("ADDED", unreadable("worse", 11))
+        watch.send("ADDED", claim("c", 12))
+        await heard(sink, ("ADDED", "c@12"))
+        assert sorted(reflector.unreadable) == [ObjectKey("ns", "bad"), ObjectKey("ns", "worse")]
+        watch.end()
+        assert (await script.watch(2)).version == "12"
+
+    assert mirror(scenario, listing("10", claim("a", 5), unreadable("bad", 6), claim("b", 7)))[0] == [
+        ("LIST", "10", ["a@5", "b@7"]),
+        ("ADDED", "c@12"),
+    ]
+
+
+def test_one_that_becomes_unreadable_stays_as_it_was_until_it_is_deleted() -> None:
+    async def scenario(script: Script, sink: Sink, reflector: Reflector[ResourceClaim]) -> None:
+        watch = await script.watch(1)
+        watch.send("MODIFIED", unreadable("a", 11))
+        watch.send("ERROR", error(410, "Expired"))
+        watch = await script.watch(2)
+        watch.send("DELETED", unreadable("a", 21))
+        await heard(sink, ("DELETED", "a@5"))
+        assert not reflector.unreadable
+        watch.end()
+        assert (await script.watch(3)).version == "21"
+
+    assert mirror(scenario, listing("10", claim("a", 5)), listing("20", unreadable("a", 11)))[0] == [
+        ("LIST", "10", ["a@5"]),
+        ("LIST", "20", ["a@5"]),
+        ("DELETED", "a@5"),
+    ]
+
+
+def test_one_that_can_be_read_again_is_heard_of() -> None:
+    async def scenario(script: Script, sink: Sink, reflector: Reflector[ResourceClaim]) -> None:
+        watch = await script.watch(1)
+        watch.send("MODIFIED", unreadable("a", 11))
+        watch.send("MODIFIED", claim("a", 12))
+        await heard(sink, ("LIST", "10", ["a@5"]), ("MODIFIED", "a@12"))
+        assert not reflector.unreadable
+
+    mirror(scenario, listing("10", claim("a", 5)))
+
+
+def test_an_unreadable_object_of_the_same_name_is_not_the_one_that_was() -> None:
+    async def scenario(script: Script, sink: Sink, _: Reflector[ResourceClaim]) -> None:
+        (await script.watch(1)).send("ERROR", error(410, "Expired"))
+        await script.watch(2)
+
+    other = unreadable("a", 15)
+    other["metadata"]["uid"] = "another"
+    assert mirror(scenario, listing("10", claim("a", 5)), listing("20", other))[0][-1] == ("LIST", "20", [])
