@@ -2,11 +2,10 @@
 # All of it runs from .venv; nothing is installed elsewhere but the control plane, in the user's cache folder.
 
 BIN := .venv/bin
-SANDBOX ?= demo
 PYTEST_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup controlplane demo demo-down check test unit cluster clean
+.PHONY: help setup controlplane demo check test unit cluster clean
 
 help: ## this list
 	@echo 'targets:'
@@ -16,13 +15,10 @@ setup: ## .venv with everything that development needs (PYTHON=... names an inte
 	@tools/setup.sh
 
 controlplane: setup ## the programs of a Kubernetes cluster; built once (about 10 minutes), then from the cache
-	@$(BIN)/dra-operator sandbox build
+	@$(BIN)/python -m dra_operator.sandbox.binaries
 
-demo: controlplane ## a cluster on this machine with simulated GPUs, the operator, and pods that get devices
-	@tools/demo.sh $(SANDBOX)
-
-demo-down: ## end what `make demo` started
-	@$(BIN)/dra-operator sandbox down --name $(SANDBOX)
+demo: controlplane ## a cluster on this machine with simulated GPUs: pods get them, share them, wait for them
+	@$(BIN)/dra-operator sandbox demo
 
 check: setup ## style, types, layers: what needs no test run
 	@$(BIN)/ruff check

@@ -30,7 +30,7 @@ class _Lazy(TyperGroup):
             return None
         module, attribute, help_ = COMMANDS[cmd_name]
         if cmd_name not in sys.argv:
-            return _stub(help_)  # only listed by --help
+            return _stub(cmd_name, help_)
         target = getattr(importlib.import_module(module), attribute)
         if isinstance(target, typer.Typer):
             command = typer.main.get_command(target)
@@ -42,13 +42,10 @@ class _Lazy(TyperGroup):
         return command
 
 
-def _stub(help_: str) -> Command:
+def _stub(name: str, help_: str) -> Command:
+    """A command that is only listed by `--help`, never called."""
     listed = typer.Typer(add_completion=False)
-
-    @listed.command(help=help_)
-    def nothing() -> None:
-        raise NotImplementedError
-
+    listed.command(name=name, help=help_)(lambda: None)
     return typer.main.get_command(listed)
 
 

@@ -122,10 +122,12 @@ def demo(
     """Bring a sandbox up with the operator, and show and check the main job on it."""
     started = time.monotonic()
     console = Console(highlight=False, soft_wrap=True)
-    take_down(name)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     state: State | None = None
     done = False
     try:
+        find_binaries(_say)
+        take_down(name)
         # The nodes come from a file, as a user's would.
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
             yaml.safe_dump({"nodes": [msgspec.to_builtins(group) for group in NODES]}, file)
@@ -139,7 +141,7 @@ def demo(
             show=lambda line: console.print(f"  [green]✓[/] {escape(line)}"),
         ).run()
         done = True
-    except (DemoError, KubectlError, SandboxError, KeyError) as error:
+    except (BinariesError, DemoError, KubectlError, SandboxError, KeyError) as error:
         console.print(f"\n[red]the demo failed:[/] {escape(str(error))}")
         if state is not None:
             logs = Path(tempfile.mkdtemp(prefix="dra-demo-logs-"))

