@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
+from dra_operator.cluster.kubeconfig import connect
 from dra_operator.sandbox.state import State
 from dra_operator.sandbox.supervisor import start_in_background, take_down
 from tests.controlplane import binaries
-from tests.e2e.stage import Stage, stage
+from tests.e2e.operators import operator
+from tests.e2e.stage import Stage, new_stage, stage
 
 
 def _say(line: str) -> None:
@@ -38,3 +41,21 @@ async def here(cluster: State) -> AsyncIterator[Stage]:
     """A namespace of the test's own in that sandbox, with all four devices free."""
     async with stage(cluster) as one:
         yield one
+
+
+@pytest.fixture(scope="session")
+def bare() -> Iterator[State]:
+    """A sandbox without an operator, for tests that run one themselves."""
+    yield from sandbox("bare", "--nodes=2", "--gpus=2", "--profile=l4")
+
+
+@pytest.fixture
+async def there(bare: State, tmp_path: Path) -> AsyncIterator[Stage]:
+    """A namespace of the test's own in the bare sandbox; an operator clears it up at the end."""
+    async with connect(bare.kubeconfig) as client:
+        one = await new_stage(client, bare)
+        try:
+            yield one
+        finally:
+            async with operator(bare.operator_kubeconfig, tmp_path / "cleanup.log"):
+                await one.clear()

@@ -186,6 +186,20 @@ class Stage:
 
         await until(lambda: f"claim {claim} is not free: {seen[0]}", there)
 
+    async def clear(self) -> None:
+        """End all pods, and wait until every claim is gone with them."""
+        for pod in (await self.client.list_objects(PODS, namespace=self.namespace))[0]:
+            await self.client.delete(PODS, pod.key, grace_seconds=0)
+        for claim in await self.claims():
+            if claim.metadata.controller is None and claim.metadata.deletion_timestamp is None:
+                await self.client.delete(CLAIMS, claim.key)
+
+        async def empty() -> bool:
+            return not await self.claims()
+
+        await until(lambda: f"claims are left over in {self.namespace}", empty)
+        await self.client.delete(NAMESPACES, ObjectKey("", self.namespace))
+
     async def events(self, pod: Pod) -> list[dict[str, Any]]:
         answer = await self.client.request("GET", f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events")
         items: list[dict[str, Any]] = json.loads(answer.body)["items"]
@@ -250,21 +264,16 @@ async def make_class(
 async def stage(state: State) -> AsyncIterator[Stage]:
     """A namespace of one's own; at the end its pods are gone and every device is free again."""
     async with connect(state.kubeconfig) as client:
-        await make_class(client)
-        name = f"e2e-{uuid.uuid4().hex[:8]}"
-        await client.create(NAMESPACES, {"metadata": {"name": name}})
-        here = Stage(client, name, state)
+        here = await new_stage(client, state)
         try:
             yield here
         finally:
-            for pod in (await client.list_objects(PODS, namespace=name))[0]:
-                await client.delete(PODS, pod.key, grace_seconds=0)
-            for claim in await here.claims():
-                if claim.metadata.controller is None and claim.metadata.deletion_timestamp is None:
-                    await client.delete(CLAIMS, claim.key)
+            await here.clear()
 
-            async def empty() -> bool:
-                return not await here.claims()
 
-            await until(lambda: f"claims are left over in {name}", empty)
-            await client.delete(NAMESPACES, ObjectKey("", name))
+async def new_stage(client: ApiClient, state: State) -> Stage:
+    """A new namespace, and the class that the tests ask for."""
+    await make_class(client)
+    name = f"e2e-{uuid.uuid4().hex[:8]}"
+    await client.create(NAMESPACES, {"metadata": {"name": name}})
+    return Stage(client, name, state)

@@ -53,10 +53,10 @@ class Credentials:
             self.server,
             token=self.token,
             token_file=self.token_file,
-            ssl_context=self._tls() if self.server.startswith("https") else False,
+            ssl_context=self.tls() if self.server.startswith("https") else False,
         )
 
-    def _tls(self) -> ssl.SSLContext:
+    def tls(self) -> ssl.SSLContext:
         tls = ssl.create_default_context(cadata=self.authority.decode() if self.authority is not None else None)
         if self.insecure:
             tls.check_hostname = False
