@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from dra_operator.api.quantity import Quantity
 from dra_operator.api.semver import Version
 from dra_operator.cel.device import AttributeValue, DeviceView
+from dra_operator.cel.errors import CELRuntimeError
 from dra_operator.cel.selector import compile_selector
 
 Json = Any
@@ -158,14 +159,17 @@ def _need(need: Json, of: dict[str, str]) -> bool:
 
 
 def matches_all(selectors: Iterable[Json], driver: str, device: Json) -> bool:
-    """Whether all selectors match; later ones are not asked once one does not."""
+    """Whether all selectors match; later ones are not asked once one does not. One that fails gives no device."""
     view = DeviceView(
         driver,
         {name: _value(value) for name, value in (device.get("attributes") or {}).items()},
         {name: Quantity.parse(value["value"]) for name, value in (device.get("capacity") or {}).items()},
         allow_multiple_allocations=bool(device.get("allowMultipleAllocations")),
     )
-    return all(compile_selector(selector["cel"]["expression"]).matches(view) for selector in selectors)
+    try:
+        return all(compile_selector(selector["cel"]["expression"]).matches(view) for selector in selectors)
+    except CELRuntimeError:
+        return False
 
 
 def _value(attribute: Json) -> AttributeValue:
