@@ -184,7 +184,8 @@ class Explanation:
             nearest = max(funnels, key=_nearness)
             if (reason := nearest.reason) is not None:
                 if self._incomplete and reason is Reason.NO_MATCHING_DEVICE:
-                    return Reason.POOL_INCOMPLETE, f"{self._incomplete} pools are being published"
+                    pools = "1 pool is" if self._incomplete == 1 else f"{self._incomplete} pools are"
+                    return Reason.POOL_INCOMPLETE, f"{pools} being published"
                 return reason, nearest.sentence()
         names = ", ".join(f'"{funnels[0].alternative.request}"' for funnels in self._funnels)
         if any(claim.spec.devices.constraints for claim in self._plan.claims):
