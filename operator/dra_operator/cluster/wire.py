@@ -243,6 +243,8 @@ class Wire:
             self._session = aiohttp.ClientSession(
                 connector=connector, headers=self._headers, timeout=aiohttp.ClientTimeout(total=None)
             )
+            # aiohttp would send a DELETE or a PUT again by itself when the connection breaks, past the write barrier.
+            self._session._retry_connection = False
         return self._session
 
 

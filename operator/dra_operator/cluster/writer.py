@@ -1,32 +1,44 @@
 """Performs Actions on a real API server: one request each, and nothing decided.
 
-| action           | request                                                                                        |
-|------------------|------------------------------------------------------------------------------------------------|
-| CreateClaim      | POST; AlreadyExists → the one that is there                                                    |
-| SetFinalizers    | merge patch of metadata with uid and resourceVersion                                           |
-| WriteClaimStatus | merge patch on /status with uid and resourceVersion                                            |
-| DeleteClaim, Pod | DELETE with uid and resourceVersion as preconditions                                           |
-| PublishStatus    | server-side apply on /status with uid and resourceVersion, no force                            |
-| Ungate           | strategic merge patch with uid and resourceVersion                                             |
-| ReadPod, Claim   | GET                                                                                            |
+| action           | request                                                                 |
+|------------------|-------------------------------------------------------------------------|
+| CreateClaim      | POST; AlreadyExists → GET: the one that is there, whosever it is        |
+| SetFinalizers    | merge patch of metadata with uid and resourceVersion                    |
+| WriteClaimStatus | merge patch of /status with uid and resourceVersion                     |
+| DeleteClaim, Pod | DELETE with uid and resourceVersion as preconditions; 404 is done       |
+| PublishStatus    | server-side apply to /status with uid and resourceVersion, never forced |
+| Ungate           | strategic merge patch with uid and resourceVersion                      |
+| ReadPod, Claim   | GET; for ReadPod another UID or 404 is "no such pod"                    |
 
-A merge patch is exact for a claim's status, since an allocation is only ever set where there was none, stated again
-as it is, or cleared (null); fields of newer API versions, which our types do not hold, survive it.
+| answer                             | outcome                                   |
+|------------------------------------|-------------------------------------------|
+| 409                                | Conflict                                  |
+| 404                                | Missing                                   |
+| any other 4xx but 408 and 429      | Refused                                   |
+| 408, 5xx; 429 after all repetition | Unknown                                   |
+| none, or one that is not understood| Unknown                                   |
 
-Before each write `allow` is asked (the lease's write barrier): a replica that may have lost the lease sends nothing.
+A merge patch merges: what it does not name stays. So every member of an allocation is named, null where it has none,
+and no allocation keeps a leftover of the one before it. Members that our types do not know (of a newer API) survive.
 
-Upstream: none; the forms of the requests are those of KEP-4381's scheduler plugin and resourceclaim controller.
+Before each write, and each repetition of one, `allow` is asked (the lease's write barrier): a replica that may have
+lost the lease sends nothing.
+
+Upstream: none; the forms of the requests are those of kube-scheduler's DynamicResources plugin and the resourceclaim
+controller.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from dra_operator.api.codec import to_plain
 from dra_operator.api.kinds import CLAIMS, PODS
 from dra_operator.api.names import DEVICES_ALLOCATED, FIELD_MANAGER, GATE
-from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
+from dra_operator.api.resource import AllocationResult
+from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer, NotSent
 from dra_operator.lifecycle.actions import (
     Action,
     Conflict,
@@ -46,37 +58,46 @@ from dra_operator.lifecycle.actions import (
     WriteClaimStatus,
 )
 
+OnWrite: TypeAlias = Callable[[Action, Outcome, float], None]
+
 _NOT_LEADER: Final = Unknown("the lease is not held; nothing was sent")
 
 
 class Writer:
     """See the module."""
 
-    def __init__(self, client: ApiClient, allow: Callable[[], bool] = lambda: True) -> None:
-        self._client = client
-        self._allow = allow
+    def __init__(
+        self,
+        client: ApiClient,
+        allow: Callable[[], bool] = lambda: True,
+        on_write: OnWrite = lambda action, outcome, seconds: None,
+    ) -> None:
+        """`on_write` is told of every write that was sent, its outcome and the seconds it took."""
+        self._reads = client
+        self._writes = client.guarded(allow)
+        self._on_write = on_write
 
     async def perform(self, action: Action) -> Outcome:
         """Perform one action. Never raises for what the API server or the network may do."""
-        if not isinstance(action, ReadPod | ReadClaim) and not self._allow():
-            return _NOT_LEADER
+        loop = asyncio.get_running_loop()
+        started = loop.time()
         try:
-            return await self._send(action)
+            outcome = await self._send(action)
+        except NotSent:
+            return _NOT_LEADER
         except NoAnswer as error:
-            return Unknown(str(error))
+            outcome = Unknown(str(error))
         except ApiError as error:
-            return _outcome(error)
+            outcome = _outcome(error)
+        if not isinstance(action, ReadPod | ReadClaim):
+            self._on_write(action, outcome, loop.time() - started)
+        return outcome
 
     async def _send(self, action: Action) -> Outcome:
-        client = self._client
+        client = self._writes
         match action:
-            case CreateClaim(claim):
-                try:
-                    return Done(await client.create(CLAIMS, claim))
-                except ApiError as error:
-                    if error.reason != "AlreadyExists":
-                        raise
-                return Done(await client.get(CLAIMS, claim.key))
+            case CreateClaim():
+                return await self._create_claim(action)
             case SetFinalizers():
                 body = {
                     "metadata": {
@@ -87,7 +108,8 @@ class Writer:
                 }
                 return Done(await client.patch(CLAIMS, action.key, body, patch_type="merge"))
             case WriteClaimStatus():
-                return await self._write_claim_status(action)
+                body = _claim_status_body(action)
+                return Done(await client.patch(CLAIMS, action.key, body, patch_type="merge", subresource="status"))
             case DeleteClaim() | DeletePod():
                 return await self._delete(action)
             case PublishStatus():
@@ -105,33 +127,56 @@ class Writer:
                 return Done(await client.patch(PODS, action.key, _ungate_body(action), patch_type="strategic"))
             case ReadPod():
                 try:
-                    pod = await client.get(PODS, action.key)
+                    pod = await self._reads.get(PODS, action.key)
                 except ApiError as error:
                     if error.status == 404:
                         return Done(None)
                     raise
                 return Done(pod if pod.uid == action.uid else None)
             case ReadClaim():
-                return Done(await client.get(CLAIMS, action.key))
+                return Done(await self._reads.get(CLAIMS, action.key))
 
-    async def _write_claim_status(self, action: WriteClaimStatus) -> Outcome:
-        body = {
-            "metadata": {"uid": action.uid, "resourceVersion": action.resource_version},
-            "status": {
-                "allocation": None if action.allocation is None else to_plain(action.allocation),
-                "reservedFor": to_plain(action.reserved_for) or None,
-            },
-        }
-        return Done(await self._client.patch(CLAIMS, action.key, body, patch_type="merge", subresource="status"))
+    async def _create_claim(self, action: CreateClaim) -> Outcome:
+        try:
+            return Done(await self._writes.create(CLAIMS, action.claim))
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+        try:
+            return Done(await self._reads.get(CLAIMS, action.claim.key))
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return Conflict(f"{action.claim.key} existed, and was deleted before it could be read")
 
     async def _delete(self, action: DeleteClaim | DeletePod) -> Outcome:
         kind = CLAIMS if isinstance(action, DeleteClaim) else PODS
         try:
-            await self._client.delete(kind, action.key, uid=action.uid, resource_version=action.resource_version)
+            left = await self._writes.delete(kind, action.key, uid=action.uid, resource_version=action.resource_version)
         except ApiError as error:
             if error.status != 404:
                 raise
-        return Done(None)
+            left = None
+        return Done(left)
+
+
+def _claim_status_body(action: WriteClaimStatus) -> dict[str, Any]:
+    return {
+        "metadata": {"uid": action.uid, "resourceVersion": action.resource_version},
+        "status": {
+            "allocation": None if action.allocation is None else _every_member(action.allocation),
+            "reservedFor": action.reserved_for or None,
+        },
+    }
+
+
+def _every_member(allocation: AllocationResult) -> dict[str, Any]:
+    """The allocation as a merge patch has to state it. Lists are replaced whole, so only objects need their nulls."""
+    return {
+        "devices": {"results": allocation.devices.results, "config": allocation.devices.config},
+        "nodeSelector": allocation.node_selector,
+        "allocationTimestamp": allocation.allocation_timestamp,
+    }
 
 
 def _status_body(action: PublishStatus) -> dict[str, Any]:
@@ -175,7 +220,9 @@ def _outcome(error: ApiError) -> Outcome:
             return Missing(error.message)
         case 409:
             return Conflict(error.message)
-        case 400 | 401 | 403 | 405 | 413 | 415 | 422:
-            return Refused(error.status, error.message)
+        case 408 | 429:
+            return Unknown(str(error), error.retry_after)
+        case status if 400 <= status < 500:
+            return Refused(status, error.message)
         case _:
             return Unknown(str(error), error.retry_after)

@@ -30,8 +30,12 @@ class Seen:
     path: str
     query: dict[str, str]
     headers: dict[str, str]
-    body: Any
+    content: bytes
     at: float
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.content) if self.content else None
 
     @property
     def content_type(self) -> str:
@@ -131,9 +135,8 @@ class Script:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         content = await request.read()
-        body = json.loads(content) if content else None
         now = asyncio.get_running_loop().time()
-        seen = Seen(request.method, request.path, dict(request.query), dict(request.headers), body, now)
+        seen = Seen(request.method, request.path, dict(request.query), dict(request.headers), content, now)
         self.seen.append(seen)
         watches = "watch" in seen.query
         if watches and not self._told_watches:
