@@ -31,6 +31,7 @@ _HEARTBEAT: Final = 10.0
 _LEASES: Final = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 _CAPACITY: Final = {"cpu": "64", "memory": "512Gi", "pods": "110", "ephemeral-storage": "1Ti"}
 _CONCURRENT: Final = 16
+_RETRY: Final = 1.0
 
 
 class Nodes:
@@ -59,9 +60,19 @@ class Nodes:
             tasks.create_task(self._repair())
             tasks.create_task(Reflector(self._client, SLICES, _SliceSink(self), rng=rng).run())
 
-    def see_deletion(self, node: str) -> None:
-        if node in self._nodes:
+    def see_slices_lost(self, node: str) -> None:
+        if node in self._publishers:
             self._due.put_nowait(node)
+
+    def see_slices(self, nodes: set[str]) -> None:
+        """These nodes have slices: what the others had was deleted while nobody watched."""
+        for node in self._publishers.keys() - nodes:
+            self._due.put_nowait(node)
+
+    def see_publishing(self, nodes: set[str]) -> None:
+        """Of these nodes there are slices; one that has none lost them while nobody watched."""
+        for node in self._nodes.keys() - nodes:
+            self.see_deletion(node)
 
     # --- nodes and their leases ------------------------------------------------------------------------------------
 
@@ -80,17 +91,6 @@ class Nodes:
             "kubernetes.io/arch": "amd64",
             **node.labels,
         }
-        body: dict[str, Any] = {
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {"name": node.name, "labels": labels},
-        }
-        try:
-            created = await self._client.create(NODES, body)
-        except ApiError as error:
-            if error.reason != "AlreadyExists":
-                raise
-            created = await self._client.get(NODES, ObjectKey("", node.name))
         now = datetime.now(tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         ready = {
             "type": "Ready",
@@ -102,10 +102,16 @@ class Nodes:
         }
         status = {"capacity": _CAPACITY, "allocatable": _CAPACITY, "conditions": [ready]}
         key = ObjectKey("", node.name)
-        await self._client.patch(NODES, key, {"status": status}, patch_type="strategic", subresource="status")
-        # The controller manager lifts the not-ready taint only after its next round: a kubelet that is ready from
-        # the start never had it.
-        return await self._client.patch(NODES, created.key, {"spec": {"taints": None}}, patch_type="merge")
+        try:
+            metadata = {"name": node.name, "labels": labels}
+            await self._client.create(NODES, {"metadata": metadata, "status": status})
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+            await self._client.patch(NODES, key, {"metadata": {"labels": labels}}, patch_type="merge")
+            await self._client.patch(NODES, key, {"status": status}, patch_type="strategic", subresource="status")
+        # Admission marks every new node not ready; the controller manager lifts that only in its next round.
+        return await self._client.patch(NODES, key, {"spec": {"taints": None}}, patch_type="merge")
 
     async def _beat(self) -> None:
         while True:
@@ -141,7 +147,9 @@ class Nodes:
             try:
                 await self._publishers[name].publish(self._nodes[name].devices)
             except (ApiError, NoAnswer) as error:
-                log.warning("slices not published", node=name, error=str(error))
+                log.warning("slices not published", node=name, error=str(error), again_in=_RETRY)
+                self._due.put_nowait(name)
+                await asyncio.sleep(_RETRY)
 
 
 class _SliceSink:
@@ -149,8 +157,8 @@ class _SliceSink:
         self._nodes = nodes
 
     def replace(self, objects: Sequence[ResourceSlice], resource_version: str) -> None:
-        """A list shows no deletions; the next publish would put right what is missing."""
+        self._nodes.see_publishing({object_.spec.node_name or "" for object_ in objects})
 
     def apply(self, type_: str, object_: ResourceSlice) -> None:
         if type_ == "DELETED":
-            self._nodes.see_deletion(object_.spec.node_name or "")
+            self._nodes.see_slices_lost(object_.spec.node_name or "")

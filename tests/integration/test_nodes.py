@@ -1,0 +1,187 @@
+"""Simulated nodes on a real API server: the kubelet's contract with DRA, kept also over a restart of the API server."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from dra_operator.api.core import Pod
+from dra_operator.api.kinds import CLAIMS, NODES, PODS, SLICES
+from dra_operator.api.meta import ObjectKey
+from dra_operator.api.names import RUN_FOR_ANNOTATION
+from dra_operator.cluster.http import ApiClient, ApiError
+from dra_operator.sandbox.controlplane import ControlPlane
+from dra_operator.sandbox.inventory import NodeGroup, SimulatedNode, expand
+from dra_operator.sandbox.nodes import Nodes
+from tests.controlplane import new_namespace, running_control_plane
+
+pytestmark = pytest.mark.cluster
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Running nodes of the test's own, and a namespace for its pods. Pods are bound by hand."""
+
+    client: ApiClient
+    namespace: str
+    nodes: list[SimulatedNode]
+
+    def key(self, name: str) -> ObjectKey:
+        return ObjectKey(self.namespace, name)
+
+    async def bind(self, name: str, *, claim: str = "", **annotations: str) -> Pod:
+        spec: dict[str, Any] = {
+            "nodeName": self.nodes[0].name,
+            "terminationGracePeriodSeconds": 30,
+            "containers": [{"name": "main", "image": "busybox"}],
+        }
+        if claim:
+            spec["resourceClaims"] = [{"name": "gpu", "resourceClaimName": claim}]
+            spec["containers"][0]["resources"] = {"claims": [{"name": "gpu"}]}
+        metadata = {"name": name, "annotations": annotations}
+        return await self.client.create(PODS, {"metadata": metadata, "spec": spec}, namespace=self.namespace)
+
+    async def phase(self, name: str) -> str:
+        return (await self.client.get(PODS, self.key(name))).status.phase
+
+    async def until(self, name: str, phase: str) -> None:
+        await eventually(f"{name} to be {phase}", lambda: self._has(name, phase))
+
+    async def until_gone(self, name: str) -> None:
+        async def gone() -> bool:
+            try:
+                await self.client.get(PODS, self.key(name))
+            except ApiError as error:
+                return error.status == 404
+            return False
+
+        await eventually(f"{name} to be gone", gone)
+
+    async def create_claim(self, name: str) -> None:
+        request = {"name": "gpu", "exactly": {"deviceClassName": "gpu"}}
+        spec = {"devices": {"requests": [request]}}
+        await self.client.create(CLAIMS, {"metadata": {"name": name}, "spec": spec}, namespace=self.namespace)
+
+    async def allocate(self, claim: str, *pods: Pod) -> None:
+        node = self.nodes[0]
+        result = {"request": "gpu", "driver": node.driver, "pool": node.name, "device": node.devices[0].name}
+        consumers = [{"resource": "pods", "name": pod.metadata.name, "uid": pod.uid} for pod in pods]
+        status = {"allocation": {"devices": {"results": [result]}}, "reservedFor": consumers}
+        await self.client.patch(CLAIMS, self.key(claim), {"status": status}, patch_type="merge", subresource="status")
+
+    async def slice_names(self) -> set[str]:
+        found, _ = await self.client.list_objects(SLICES, field_selector=f"spec.nodeName={self.nodes[0].name}")
+        return {one.metadata.name for one in found}
+
+    async def _has(self, name: str, phase: str) -> bool:
+        return await self.phase(name) == phase
+
+
+async def eventually(what: str, holds: Callable[[], Awaitable[bool]], within: float = 30.0) -> None:
+    try:
+        async with asyncio.timeout(within):
+            while not await holds():
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"waited {within:g} s for {what}") from None
+
+
+@asynccontextmanager
+async def running_nodes(plane: ControlPlane) -> AsyncIterator[Ground]:
+    group = NodeGroup(name=f"node-{uuid.uuid4().hex[:8]}", profile="l4", gpus=2)
+    simulated = expand([group])
+    async with plane.client() as client, new_namespace(client, "nodes") as namespace:
+        nodes = Nodes(client, simulated)
+        await nodes.register()
+        running = asyncio.create_task(nodes.run())
+        try:
+            yield Ground(client, namespace, simulated)
+            assert not running.done(), running.exception()
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+            await client.delete(NODES, ObjectKey("", group.name))
+
+
+@pytest.fixture
+async def ground(control_plane: ControlPlane) -> AsyncIterator[Ground]:
+    async with running_nodes(control_plane) as one:
+        yield one
+
+
+async def test_a_node_is_ready_from_the_start_and_publishes_its_devices(ground: Ground) -> None:
+    node = await ground.client.get(NODES, ObjectKey("", ground.nodes[0].name))
+
+    assert not node.spec.taints
+    assert node.metadata.labels is not None
+    assert node.metadata.labels["kubernetes.io/hostname"] == ground.nodes[0].name
+    assert len(await ground.slice_names()) == 1
+
+
+async def test_a_pod_runs_only_when_its_claim_is_allocated_and_reserved_for_it(ground: Ground) -> None:
+    await ground.create_claim("mine")
+    waiting = await ground.bind("waiting", claim="mine")
+    other = await ground.bind("other")
+    await ground.until("other", "Running")  # whoever came after it has been served
+    assert await ground.phase("waiting") == "Pending"
+
+    await ground.allocate("mine", other)
+    await ground.bind("another")
+    await ground.until("another", "Running")
+    assert await ground.phase("waiting") == "Pending"
+
+    await ground.allocate("mine", other, waiting)
+    await ground.until("waiting", "Running")
+    conditions = (await ground.client.get(PODS, ground.key("waiting"))).status.conditions or ()
+    assert {one.type: one.status for one in conditions}["Ready"] == "True"
+
+
+@pytest.mark.parametrize("time", ["0.1", "100ms"])
+async def test_a_pod_whose_time_is_up_has_succeeded(ground: Ground, time: str) -> None:
+    await ground.bind("short", **{RUN_FOR_ANNOTATION: time})
+
+    await ground.until("short", "Succeeded")
+
+
+@pytest.mark.parametrize("phase", ["Pending", "Running", "Succeeded"])
+async def test_a_deleted_pod_is_gone_before_its_grace_period_is_over(ground: Ground, phase: str) -> None:
+    await ground.create_claim("never")
+    claim = "never" if phase == "Pending" else ""
+    annotations = {RUN_FOR_ANNOTATION: "0.1"} if phase == "Succeeded" else {}
+    await ground.bind("victim", claim=claim, **annotations)
+    await ground.until("victim", phase)
+
+    await ground.client.delete(PODS, ground.key("victim"))
+
+    await ground.until_gone("victim")
+
+
+async def test_slices_that_someone_deletes_are_published_again(ground: Ground) -> None:
+    before = await ground.slice_names()
+    for name in before:
+        await ground.client.delete(SLICES, ObjectKey("", name))
+
+    async def back() -> bool:
+        return bool(await ground.slice_names() - before)
+
+    await eventually("other slices to be there", back)
+
+
+async def test_nodes_go_on_after_the_api_server_has_been_away() -> None:
+    async with running_control_plane(manifests=False) as plane, running_nodes(plane) as ground:
+        await ground.bind("before")
+        await ground.until("before", "Running")
+
+        await plane.restart("kube-apiserver")
+
+        await ground.bind("after")
+        await ground.until("after", "Running")
+        await ground.client.delete(PODS, ground.key("before"))
+        await ground.until_gone("before")
