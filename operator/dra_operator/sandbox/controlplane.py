@@ -13,7 +13,6 @@ import json
 import secrets
 import shutil
 import socket
-import ssl
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ from typing import Final, Self
 
 from dra_operator.api.names import OPERATOR_NAMESPACE
 from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
-from dra_operator.cluster.kubeconfig import connect
+from dra_operator.cluster.kubeconfig import KubeconfigError, connect
 from dra_operator.sandbox.processes import Process, ProcessDiedError, start, wait_until
 
 _READY_SECONDS: Final = 90.0
@@ -72,6 +71,7 @@ class ControlPlane:
     processes: dict[str, Process] = field(default_factory=dict)
     port: int = 0
     _etcd_port: int = 0
+    _etcd_peer_port: int = 0
     _own_folder: bool = False
 
     async def __aenter__(self) -> Self:
@@ -94,6 +94,16 @@ class ControlPlane:
     @property
     def server(self) -> str:
         return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def _certificate(self) -> Path:
+        """The API server makes it when it first starts, signed by an authority that is in the same file."""
+        return self.data / "apiserver" / "apiserver.crt"
+
+    @property
+    def _key(self) -> Path:
+        """Made along with the certificate. It signs service account tokens, too: nothing here outlives the cluster."""
+        return self.data / "apiserver" / "apiserver.key"
 
     @property
     def logs(self) -> Path:
@@ -122,10 +132,10 @@ class ControlPlane:
             self._own_folder = True
         self.logs.mkdir(parents=True, exist_ok=True)
         for attempt in range(1, _PORT_TRIES + 1):
-            self.port, self._etcd_port, peer = _free_ports(3)
+            self.port, self._etcd_port, self._etcd_peer_port = _free_ports(3)
             self._write_credentials()
             try:
-                self._start_etcd(peer)
+                self._start_etcd()
                 self._start_api_server()
                 await wait_until("the API server", self._is_ready, _READY_SECONDS, list(self.processes.values()))
                 break
@@ -147,23 +157,27 @@ class ControlPlane:
         if self._own_folder and not keep and self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
+    def kill(self, name: str) -> None:
+        """End one program at once, as a crash would; `start_again` brings it back."""
+        self.processes[name].kill()
+
     async def restart(self, name: str) -> None:
         """Stop one program and start it again on the same port."""
         await self.processes.pop(name).stop()
         await self.start_again(name)
 
     async def start_again(self, name: str) -> None:
-        """Start a program that has been killed; for the API server, wait until it serves."""
+        """Start a program that has been killed; for etcd and the API server, wait until the API serves."""
         self.processes.pop(name, None)
-        if name == "kube-apiserver":
-            self._start_api_server()
-            await wait_until("the API server", self._is_ready, _READY_SECONDS, [self.processes[name]])
+        if name in ("etcd", "kube-apiserver"):
+            self._start_etcd() if name == "etcd" else self._start_api_server()
+            await wait_until("the API server", self._is_ready, _READY_SECONDS, list(self.processes.values()))
         elif name == "kube-controller-manager":
             self._start_controller_manager()
         elif name == "kube-scheduler":
             self._start_scheduler()
         else:
-            raise ValueError(f"{name} cannot be started again by itself")
+            raise ValueError(f"there is no program {name!r} in a control plane")
 
     async def _stop_processes(self) -> None:
         for name in ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
@@ -172,11 +186,11 @@ class ControlPlane:
                 await process.stop()
 
     async def _is_ready(self) -> bool:
-        async with self.client() as client:
-            try:
+        try:
+            async with self.client() as client:
                 return (await client.request("GET", "/readyz", timeout=5.0)).status == 200
-            except (ApiError, NoAnswer):
-                return False
+        except (ApiError, NoAnswer, KubeconfigError, OSError):  # the last two: the certificate is not written yet
+            return False
 
     # --- programs ----------------------------------------------------------------------------------------------------
 
@@ -184,8 +198,8 @@ class ControlPlane:
         command = [str(self.binaries / name), *flags]
         self.processes[name] = start(name, command, self.logs / f"{name}.log")
 
-    def _start_etcd(self, peer_port: int) -> None:
-        client, peer = f"http://127.0.0.1:{self._etcd_port}", f"http://127.0.0.1:{peer_port}"
+    def _start_etcd(self) -> None:
+        client, peer = f"http://127.0.0.1:{self._etcd_port}", f"http://127.0.0.1:{self._etcd_peer_port}"
         self._run(
             "etcd",
             f"--data-dir={self.data / 'etcd'}",
@@ -206,15 +220,13 @@ class ControlPlane:
             "--bind-address=127.0.0.1",
             "--advertise-address=127.0.0.1",
             f"--secure-port={self.port}",
-            f"--tls-cert-file={self.data / 'server.crt'}",
-            f"--tls-private-key-file={self.data / 'server.key'}",
-            f"--cert-dir={self.data / 'apiserver'}",
+            f"--cert-dir={self._certificate.parent}",
             f"--token-auth-file={self.data / 'tokens.csv'}",
             "--authorization-mode=Node,RBAC",
             "--service-cluster-ip-range=10.223.0.0/24",
             "--service-account-issuer=https://kubernetes.default.svc",
-            f"--service-account-key-file={self.data / 'server.key'}",
-            f"--service-account-signing-key-file={self.data / 'server.key'}",
+            f"--service-account-key-file={self._key}",
+            f"--service-account-signing-key-file={self._key}",
             "--endpoint-reconciler-type=none",
             *disabled,
             *self.options.api_server_flags,
@@ -230,7 +242,7 @@ class ControlPlane:
             "--bind-address=127.0.0.1",
             "--secure-port=0",
             "--use-service-account-credentials",
-            f"--service-account-private-key-file={self.data / 'server.key'}",
+            f"--service-account-private-key-file={self._key}",
             *self._limits(),
             *self.options.controller_manager_flags,
         )
@@ -253,15 +265,12 @@ class ControlPlane:
     # --- credentials -------------------------------------------------------------------------------------------------
 
     def _write_credentials(self) -> None:
-        """A certificate for loopback that is its own authority, a token for each identity, a kubeconfig for each."""
-        if not (self.data / "server.crt").exists():
-            _make_certificate(self.data)
-        authority = str(self.data / "server.crt")
+        """A token and a kubeconfig for each identity."""
         lines = []
         for name, (user, groups) in IDENTITIES.items():
             token = secrets.token_hex(24)
             lines.append(",".join((token, user, user, f'"{",".join(groups)}"')))
-            cluster = {"server": self.server, "certificate-authority": authority}
+            cluster = {"server": self.server, "certificate-authority": str(self._certificate)}
             config = {
                 "apiVersion": "v1",
                 "kind": "Config",
@@ -272,17 +281,6 @@ class ControlPlane:
             }
             _write_secret(self.kubeconfig(name), json.dumps(config, indent=1))
         _write_secret(self.data / "tokens.csv", "\n".join(lines) + "\n")
-
-
-def _make_certificate(folder: Path) -> None:
-    command = [
-        *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-subj", "/CN=dra-sandbox"),
-        *("-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"),
-        *("-addext", "basicConstraints=critical,CA:TRUE"),
-        *("-keyout", str(folder / "server.key"), "-out", str(folder / "server.crt")),
-    ]
-    subprocess.run(command, check=True, capture_output=True)  # noqa: S603
-    ssl.create_default_context(cafile=str(folder / "server.crt"))
 
 
 def _write_secret(file: Path, text: str) -> None:

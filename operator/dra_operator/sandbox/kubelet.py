@@ -108,18 +108,19 @@ class Kubelets:
             del self._workers[worker.pod.uid]
 
     async def _become_ready(self, worker: _Worker) -> list[ResourceClaim]:
-        while not worker.ending:
-            try:
-                claims = await self._runtime.admit(worker.pod, self._claims)
-                await self._runtime.prepare(worker.pod, claims)
-            except NotYetError as reason:
-                log.debug("pod waits", pod=str(worker.pod.key), why=str(reason))
-                worker.waiting = True
-                await worker.wait()
-                worker.waiting = False
-            else:
-                return claims
-        return []
+        worker.waiting = True
+        try:
+            while not worker.ending:
+                try:
+                    claims = await self._runtime.admit(worker.pod, self._claims)
+                    await self._runtime.prepare(worker.pod, claims)
+                    return claims
+                except NotYetError as reason:
+                    log.debug("pod waits", pod=str(worker.pod.key), why=str(reason))
+                    await worker.wait()
+            return []
+        finally:
+            worker.waiting = False
 
     async def _live(self, worker: _Worker) -> None:
         """Until the pod's time is up, or it is deleted and its grace period is over."""

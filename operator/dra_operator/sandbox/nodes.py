@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
@@ -60,13 +60,8 @@ class Nodes:
             tasks.create_task(self._repair())
             tasks.create_task(Reflector(self._client, SLICES, _SliceSink(self), rng=rng).run())
 
-    def see_slices_lost(self, node: str) -> None:
+    def see_deletion(self, node: str) -> None:
         if node in self._publishers:
-            self._due.put_nowait(node)
-
-    def see_slices(self, nodes: set[str]) -> None:
-        """These nodes have slices: what the others had was deleted while nobody watched."""
-        for node in self._publishers.keys() - nodes:
             self._due.put_nowait(node)
 
     def see_publishing(self, nodes: set[str]) -> None:
@@ -161,4 +156,4 @@ class _SliceSink:
 
     def apply(self, type_: str, object_: ResourceSlice) -> None:
         if type_ == "DELETED":
-            self._nodes.see_slices_lost(object_.spec.node_name or "")
+            self._nodes.see_deletion(object_.spec.node_name or "")
