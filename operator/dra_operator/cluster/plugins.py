@@ -1,0 +1,97 @@
+"""Users of a kubeconfig that sign in with a plugin: `exec` (cloud CLIs) and `auth-provider` (OIDC).
+
+kubernetes_asyncio knows how; it is imported at the first request of such a user, and only then (most of a second and
+70 MB). A token is used until it expires or the API server refuses it; a certificate takes the place of the one before
+it in connections to come. What an OIDC provider renews is written back to the kubeconfig, as kubectl does: the old
+refresh token may be void from then on.
+
+Upstream: client-go's plugin/pkg/client/auth. Not here: users without plugins (`kubeconfig.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final
+
+import structlog
+import yaml
+
+from dra_operator.cluster.kubeconfig import Plugin
+from dra_operator.cluster.wire import ApiError
+
+log = structlog.get_logger()
+
+_LOOK_SECONDS: Final = 10.0
+"""How long a token is used without looking whether it has expired, and the least time between two sign-ins."""
+
+
+class PluginAuthenticator:
+    """An `Authenticator`. Raises `ApiError` 401 where the plugin fails: nothing else will help."""
+
+    def __init__(self, plugin: Plugin, tls: ssl.SSLContext | None) -> None:
+        self._plugin = plugin
+        self._tls = tls
+        self._loader: Any = None
+        self._value: str | None = None
+        self._looked_at = 0.0
+        self._one_at_a_time = asyncio.Lock()
+
+    async def authorization(self, *, refused: bool) -> str | None:
+        async with self._one_at_a_time:
+            now = asyncio.get_running_loop().time()
+            if self._loader is None or now >= self._looked_at + _LOOK_SECONDS:
+                self._looked_at = now
+                try:
+                    await self._sign_in(anew=refused)
+                except Exception as error:
+                    # Whatever a plugin and its library may raise: it is this user who cannot sign in.
+                    self._loader = None
+                    who = f"{self._plugin.file}: user {self._plugin.user_name!r}"
+                    raise ApiError(401, "Unauthorized", f"{who} cannot sign in: {error}") from error
+            return self._value
+
+    async def _sign_in(self, *, anew: bool) -> None:
+        if self._loader is None or anew:
+            self._loader = await asyncio.to_thread(self._load)
+        elif self._plugin.user.get("exec") and not hasattr(self._loader, "exec_plugin_expiry"):
+            return  # it never expires; the loader would run the plugin each time
+        result = SimpleNamespace(api_key={}, cert_file=None, key_file=None)
+        await self._loader.load_and_set(result)
+        self._value = result.api_key.get("BearerToken")
+        if result.cert_file and result.key_file and self._tls is not None:
+            self._tls.load_cert_chain(result.cert_file, result.key_file)
+
+    def _load(self) -> Any:
+        from kubernetes_asyncio.config.kube_config import KubeConfigLoader
+
+        user: dict[str, Any] = {name: dict(value) for name, value in self._plugin.user.items() if value}
+        command = user.get("exec", {}).get("command", "")
+        if os.sep in command:
+            user["exec"]["command"] = str(self._plugin.file.parent / command)
+        config = {
+            "current-context": "only",
+            "contexts": [{"name": "only", "context": {"cluster": "only", "user": "only"}}],
+            "clusters": [{"name": "only", "cluster": {"server": "http://not.used"}}],
+            "users": [{"name": "only", "user": user}],
+        }
+        return KubeConfigLoader(config, config_base_path=str(self._plugin.file.parent), config_persister=self._persist)
+
+    def _persist(self, config: Any) -> None:
+        """Put the provider's new tokens where its old ones are. Best effort: we have them either way."""
+        renewed = config["users"][0]["user"]["auth-provider"]["config"]
+        file = self._plugin.file.resolve()
+        try:
+            content = yaml.safe_load(file.read_text())
+            for user in content["users"]:
+                if user["name"] == self._plugin.user_name:
+                    user["user"]["auth-provider"]["config"].update(renewed)
+            with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as new:
+                yaml.safe_dump(content, new, sort_keys=False)
+            Path(new.name).replace(file)
+        except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+            log.warning("renewed tokens not written back", file=str(file), error=type(error).__name__)
