@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 from dra_operator.api.core import Pod
 from dra_operator.api.kinds import CLAIMS, NODES, PODS, SLICES
 from dra_operator.api.meta import ObjectKey
-from dra_operator.api.names import RUN_FOR_ANNOTATION
+from dra_operator.api.names import IGNORE_TERM_ANNOTATION, RUN_FOR_ANNOTATION
 from dra_operator.cluster.http import ApiClient, ApiError
 from dra_operator.sandbox.controlplane import ControlPlane
 from dra_operator.sandbox.inventory import NodeGroup, SimulatedNode, expand
@@ -35,16 +35,17 @@ class Ground:
     def key(self, name: str) -> ObjectKey:
         return ObjectKey(self.namespace, name)
 
-    async def bind(self, name: str, *, claim: str = "", **annotations: str) -> Pod:
+    async def bind(self, name: str, *, claim: str = "", node: int = 0, marks: Mapping[str, str] | None = None) -> Pod:
+        """`marks` are annotations."""
         spec: dict[str, Any] = {
-            "nodeName": self.nodes[0].name,
+            "nodeName": self.nodes[node].name,
             "terminationGracePeriodSeconds": 30,
             "containers": [{"name": "main", "image": "busybox"}],
         }
         if claim:
             spec["resourceClaims"] = [{"name": "gpu", "resourceClaimName": claim}]
             spec["containers"][0]["resources"] = {"claims": [{"name": "gpu"}]}
-        metadata = {"name": name, "annotations": annotations}
+        metadata = {"name": name, "annotations": dict(marks or {})}
         return await self.client.create(PODS, {"metadata": metadata, "spec": spec}, namespace=self.namespace)
 
     async def phase(self, name: str) -> str:
@@ -93,8 +94,8 @@ async def eventually(what: str, holds: Callable[[], Awaitable[bool]], within: fl
 
 
 @asynccontextmanager
-async def running_nodes(plane: ControlPlane) -> AsyncIterator[Ground]:
-    group = NodeGroup(name=f"node-{uuid.uuid4().hex[:8]}", profile="l4", gpus=2)
+async def running_nodes(plane: ControlPlane, count: int = 1) -> AsyncIterator[Ground]:
+    group = NodeGroup(name=f"node-{uuid.uuid4().hex[:8]}", count=count, profile="l4", gpus=2)
     simulated = expand([group])
     async with plane.client() as client, new_namespace(client, "nodes") as namespace:
         nodes = Nodes(client, simulated)
@@ -107,7 +108,7 @@ async def running_nodes(plane: ControlPlane) -> AsyncIterator[Ground]:
             running.cancel()
             with suppress(asyncio.CancelledError):
                 await running
-            await client.delete(NODES, ObjectKey("", group.name))
+            await asyncio.gather(*(client.delete(NODES, ObjectKey("", node.name)) for node in simulated))
 
 
 @pytest.fixture
@@ -145,7 +146,7 @@ async def test_a_pod_runs_only_when_its_claim_is_allocated_and_reserved_for_it(g
 
 @pytest.mark.parametrize("time", ["0.1", "100ms"])
 async def test_a_pod_whose_time_is_up_has_succeeded(ground: Ground, time: str) -> None:
-    await ground.bind("short", **{RUN_FOR_ANNOTATION: time})
+    await ground.bind("short", marks={RUN_FOR_ANNOTATION: time})
 
     await ground.until("short", "Succeeded")
 
@@ -154,13 +155,46 @@ async def test_a_pod_whose_time_is_up_has_succeeded(ground: Ground, time: str) -
 async def test_a_deleted_pod_is_gone_before_its_grace_period_is_over(ground: Ground, phase: str) -> None:
     await ground.create_claim("never")
     claim = "never" if phase == "Pending" else ""
-    annotations = {RUN_FOR_ANNOTATION: "0.1"} if phase == "Succeeded" else {}
-    await ground.bind("victim", claim=claim, **annotations)
+    marks = {RUN_FOR_ANNOTATION: "0.1"} if phase == "Succeeded" else {}
+    await ground.bind("victim", claim=claim, marks=marks)
     await ground.until("victim", phase)
 
     await ground.client.delete(PODS, ground.key("victim"))
 
     await ground.until_gone("victim")
+
+
+async def test_a_pod_that_ignores_the_signal_runs_on_for_its_grace_period(ground: Ground) -> None:
+    await ground.bind("stubborn", marks={IGNORE_TERM_ANNOTATION: "true"})
+    await ground.bind("obedient")
+    for name in ("stubborn", "obedient"):
+        await ground.until(name, "Running")
+    for name in ("stubborn", "obedient"):
+        await ground.client.delete(PODS, ground.key(name), grace_seconds=3)
+
+    await ground.until_gone("obedient")
+    assert await ground.phase("stubborn") == "Running"
+    await ground.until_gone("stubborn")
+
+
+async def test_two_hundred_pods_on_a_hundred_nodes_run_and_go(control_plane: ControlPlane) -> None:
+    async with running_nodes(control_plane, count=100) as ground:
+        names = [f"pod-{index}" for index in range(200)]
+        await asyncio.gather(*(ground.bind(name, node=index % 100) for index, name in enumerate(names)))
+
+        async def pods(field_selector: str = "") -> int:
+            found = await ground.client.list_objects(PODS, namespace=ground.namespace, field_selector=field_selector)
+            return len(found[0])
+
+        async def all_run() -> bool:
+            return await pods("status.phase=Running") == len(names)
+
+        async def none_left() -> bool:
+            return await pods() == 0
+
+        await eventually("200 pods to run", all_run)
+        await asyncio.gather(*(ground.client.delete(PODS, ground.key(name)) for name in names))
+        await eventually("200 pods to be gone", none_left)
 
 
 async def test_slices_that_someone_deletes_are_published_again(ground: Ground) -> None:
