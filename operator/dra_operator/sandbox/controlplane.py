@@ -28,6 +28,8 @@ from dra_operator.sandbox.processes import Process, ProcessDiedError, start, wai
 
 _READY_SECONDS: Final = 90.0
 _PORT_TRIES: Final = 3
+_API_SERVER_PATIENCE: Final = 2.0
+"""Seconds that it may take to end. It would wait a minute for watches to end, and has nothing to lose."""
 
 
 def _service_account(name: str) -> tuple[str, tuple[str, ...]]:
@@ -163,7 +165,7 @@ class ControlPlane:
 
     async def restart(self, name: str) -> None:
         """Stop one program and start it again on the same port."""
-        await self.processes.pop(name).stop()
+        await self._stop_process(name)
         await self.start_again(name)
 
     async def start_again(self, name: str) -> None:
@@ -181,9 +183,15 @@ class ControlPlane:
 
     async def _stop_processes(self) -> None:
         for name in ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
-            process = self.processes.pop(name, None)
-            if process is not None:
-                await process.stop()
+            if name in self.processes:
+                await self._stop_process(name)
+
+    async def _stop_process(self, name: str) -> None:
+        process = self.processes.pop(name)
+        if name == "kube-apiserver":
+            await process.stop(_API_SERVER_PATIENCE)
+        else:
+            await process.stop()
 
     async def _is_ready(self) -> bool:
         try:

@@ -52,11 +52,11 @@ class Process:
         self._popen.kill()
         self._popen.wait()
 
-    async def stop(self) -> None:
+    async def stop(self, patience: float = _TERM_SECONDS) -> None:
         """Ask it to end, and end it if it does not."""
         if self.alive:
             self._popen.terminate()
-            deadline = asyncio.get_running_loop().time() + _TERM_SECONDS
+            deadline = asyncio.get_running_loop().time() + patience
             while self.alive and asyncio.get_running_loop().time() < deadline:
                 await asyncio.sleep(_POLL)
             if self.alive:
