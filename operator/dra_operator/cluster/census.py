@@ -1,8 +1,9 @@
 """Finds what vanished while Kopf was not looking.
 
 Kopf emits no DELETED for objects that are deleted during a 410 and the list that follows. A census lists a kind's
-metadata only, and reports what we know and the API server does not: at once when asked (Kopf relisted), and every ten
-minutes anyway.
+metadata only, and reports what we know and the API server does not: at start, within a second when asked (Kopf
+relisted), and every ten minutes anyway. The first one also says what there is (`synced`), so that a caller can wait
+until its mirror holds all of it.
 
 An object created after the list began is not in it and has not vanished: only what was known before the list started
 is compared, and only if it is still known with that UID afterwards.
@@ -50,19 +51,26 @@ class Census:
         self._rng = rng
         self._interval = interval
         self._asked = asyncio.Event()
+        self._asked.set()
+        self._first: frozenset[ObjectKey] | None = None
+        self._listed = asyncio.Event()
+
+    async def synced(self) -> frozenset[ObjectKey]:
+        """What there was at the first census, once `run` has taken it.
+
+        A mirror that lists later may never hold all of it: what is deleted in between, it does not see.
+        """
+        await self._listed.wait()
+        assert self._first is not None
+        return self._first
 
     def request(self) -> None:
         """Take a census within a second; several requests make one."""
         self._asked.set()
 
     async def run(self) -> None:
+        """Take the first census at once, the others as described, for ever."""
         while True:
-            try:
-                async with asyncio.timeout(self._interval * self._rng.uniform(0.9, 1.1)):
-                    await self._asked.wait()
-                await asyncio.sleep(_COALESCE)
-            except TimeoutError:
-                log.debug("regular census", resource=self._kind.plural)
             self._asked.clear()
             try:
                 await self.take()
@@ -70,6 +78,16 @@ class Census:
                 log.warning("census failed", resource=self._kind.plural, error=str(error))
                 await asyncio.sleep(_RETRY)
                 self._asked.set()
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Until the next census is due."""
+        try:
+            async with asyncio.timeout(self._interval * self._rng.uniform(0.9, 1.1)):
+                await self._asked.wait()
+        except TimeoutError:
+            return
+        await asyncio.sleep(_COALESCE)
 
     async def take(self) -> int:
         """One census. Returns how many had vanished."""
@@ -79,4 +97,7 @@ class Census:
         gone = [(key, uid) for key, uid in before.items() if listed.get(key) != uid and after.get(key) == uid]
         for key, uid in gone:
             self._vanished(key, uid)
+        if self._first is None:
+            self._first = frozenset(listed)
+            self._listed.set()
         return len(gone)

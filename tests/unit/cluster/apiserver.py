@@ -87,14 +87,14 @@ class ApiServer:
             case "GET" if request.path in self.objects:
                 return web.json_response(self.objects[request.path])
             case "GET":
-                return self._list(request)
+                return self.answer_list(request)
             case "POST":
                 return self._create(request.path, body)
             case "PATCH":
                 return self._patch(request.path, request.content_type, body)
         return status(405, "MethodNotAllowed")
 
-    def _list(self, request: web.Request) -> web.Response:
+    def answer_list(self, request: web.Request) -> web.Response:
         root, _, plural = request.path.rpartition("/")
         if plural not in _PLURALS:
             return status(404, "NotFound")
