@@ -1,0 +1,182 @@
+"""Where the programs of a cluster come from. The Go here is a script that notes how it was called."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dra_operator.sandbox.binaries import PROGRAMS, BinariesError, cache_folder, find_binaries
+
+BUILDS = """#!/bin/sh
+case $1 in list) exit 0;; esac
+echo "$@" >> "$CALLS"
+while [ "$1" != -o ]; do shift; done
+echo program > "$2"
+"""
+FAILS = """#!/bin/sh
+case $1 in list) exit 0;; esac
+echo "main.go:1: something is wrong"
+exit 1
+"""
+HANGS = """#!/bin/sh
+case $1 in list) exit 0;; esac
+sleep 600 &
+echo $! > "$CALLS"
+wait
+"""
+TOO_OLD = """#!/bin/sh
+exit 1
+"""
+
+
+class Ground:
+    """A machine with its own cache, sources and PATH."""
+
+    def __init__(self, folder: Path) -> None:
+        self.calls = folder / "calls"
+        self.bin = folder / "bin"
+        self.source = folder / "source"
+        self.cache = folder / "cache"
+        self.said: list[str] = []
+        self.bin.mkdir()
+        self.source.mkdir()
+        for name in ("main.go", "go.mod", "go.sum"):
+            (self.source / name).write_text(name)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "PATH": f"{self.bin}:/usr/bin:/bin",
+            "XDG_CACHE_HOME": str(self.cache),
+            "DRA_OPERATOR_CONTROLPLANE_SOURCE": str(self.source),
+            "CALLS": str(self.calls),
+        }
+
+    def install_go(self, script: str) -> None:
+        (self.bin / "go").write_text(script)
+        (self.bin / "go").chmod(0o755)
+
+    def find(self) -> Path:
+        return find_binaries(self.said.append)
+
+    def builds(self) -> int:
+        return len(self.calls.read_text().splitlines()) if self.calls.exists() else 0
+
+    def leftovers(self) -> list[Path]:
+        return list(self.cache.glob("dra-operator/*.tmp"))
+
+
+@pytest.fixture
+def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
+    one = Ground(tmp_path)
+    monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
+    for name, value in one.environment.items():
+        monkeypatch.setenv(name, value)
+    return one
+
+
+def test_a_folder_that_is_named_comes_before_the_cache(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    assets = ground.cache / "assets"
+    assets.mkdir(parents=True)
+    for name in ("etcd", "kube-apiserver", "kubectl"):
+        (assets / name).touch()
+    ground.install_go(BUILDS)
+    ground.find()
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(assets))
+
+    assert ground.find() == assets
+
+
+def test_a_folder_that_is_named_and_lacks_a_program_is_an_error(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(ground.bin))
+
+    with pytest.raises(BinariesError, match="lacks etcd, kube-apiserver, kubectl"):
+        ground.find()
+
+
+def test_a_build_is_made_once_and_holds_every_program(ground: Ground) -> None:
+    ground.install_go(BUILDS)
+
+    folder = ground.find()
+
+    assert ground.find() == folder
+    assert ground.builds() == 1
+    assert [(folder / name).read_text() for name in PROGRAMS] == ["program\n"] * len(PROGRAMS)
+
+
+def test_other_sources_are_another_build(ground: Ground) -> None:
+    ground.install_go(BUILDS)
+    first = ground.find()
+    (ground.source / "go.mod").write_text("changed")
+
+    assert ground.find() != first
+    assert ground.builds() == 2
+
+
+def test_a_failed_build_names_its_log_and_leaves_nothing_else(ground: Ground) -> None:
+    ground.install_go(FAILS)
+
+    with pytest.raises(BinariesError, match="something is wrong") as caught:
+        ground.find()
+
+    log = Path(f"{cache_folder(ground.source)}.log")
+    assert str(log) in str(caught.value)
+    assert "something is wrong" in log.read_text()
+    assert not cache_folder(ground.source).exists()
+    assert ground.leftovers() == []
+
+
+@pytest.mark.parametrize("script", [TOO_OLD, ""], ids=["too old", "none"])
+def test_without_a_go_that_suffices_the_error_says_how_to_get_one(
+    ground: Ground, script: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(ground.bin / "python"))
+    monkeypatch.setenv("PATH", str(ground.bin))
+    if script:
+        ground.install_go(script)
+
+    with pytest.raises(BinariesError, match="make setup"):
+        ground.find()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "term"])
+def test_a_signal_ends_the_build_and_what_it_started(ground: Ground, number: signal.Signals) -> None:
+    ground.install_go(HANGS)
+    command = [sys.executable, "-m", "dra_operator.cli.main", "sandbox", "up", "--nodes=0", "--name=none"]
+    environment = {**os.environ, **ground.environment, "DRA_OPERATOR_SANDBOX_DIR": str(ground.cache)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        wait_until(lambda: ground.calls.exists() and ground.calls.read_text().strip())
+        compiler = Path("/proc") / ground.calls.read_text().strip()
+        assert compiler.exists()
+
+        process.send_signal(number)
+
+        assert process.wait(20) != 0
+    wait_until(lambda: not compiler.exists() or ") Z " in (compiler / "stat").read_text())
+    assert ground.leftovers() == []
+
+
+def test_what_a_killed_build_left_goes_with_the_next(ground: Ground) -> None:
+    left = Path(f"{cache_folder(ground.source)}.1.tmp")
+    left.mkdir(parents=True)
+    ground.install_go(BUILDS)
+
+    ground.find()
+
+    assert not left.exists()
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
