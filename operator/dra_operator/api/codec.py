@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from functools import cache
 from typing import Any, TypeVar
 
@@ -29,7 +30,7 @@ def _encode_hook(value: Any) -> Any:
 
 
 @cache
-def _decoder(type_: type[T]) -> msgspec.json.Decoder[T]:
+def _decoder(type_: Hashable) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(type_, dec_hook=_decode_hook)
 
 
@@ -38,7 +39,8 @@ _encoder = msgspec.json.Encoder(enc_hook=_encode_hook)
 
 def decode(data: bytes | str | msgspec.Raw, type_: type[T]) -> T:
     """Decode JSON text into `type_`."""
-    return _decoder(type_).decode(data)
+    decoded: T = _decoder(type_).decode(data)
+    return decoded
 
 
 def convert(value: Any, type_: type[T]) -> T:

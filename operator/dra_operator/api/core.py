@@ -16,38 +16,38 @@ POD_SUCCEEDED = "Succeeded"
 POD_FAILED = "Failed"
 
 
-class NodeSelectorRequirement(Struct):
+class NodeSelectorRequirement(Struct, frozen=True):
     key: str
     operator: str
     values: tuple[str, ...] = ()
 
 
-class NodeSelectorTerm(Struct):
+class NodeSelectorTerm(Struct, frozen=True):
     match_expressions: tuple[NodeSelectorRequirement, ...] = ()
     match_fields: tuple[NodeSelectorRequirement, ...] = ()
 
 
-class NodeSelector(Struct):
+class NodeSelector(Struct, frozen=True):
     node_selector_terms: tuple[NodeSelectorTerm, ...] = ()
 
 
-class NodeAffinity(Struct):
+class NodeAffinity(Struct, frozen=True):
     required: NodeSelector | None = field(default=None, name="requiredDuringSchedulingIgnoredDuringExecution")
 
 
-class PodAffinity(Struct):
+class PodAffinity(Struct, frozen=True):
     """Inter-pod (anti-)affinity: only whether there are hard terms is read."""
 
     required: tuple[Any, ...] | None = field(default=None, name="requiredDuringSchedulingIgnoredDuringExecution")
 
 
-class Affinity(Struct):
+class Affinity(Struct, frozen=True):
     node_affinity: NodeAffinity | None = None
     pod_affinity: PodAffinity | None = None
     pod_anti_affinity: PodAffinity | None = None
 
 
-class Toleration(Struct):
+class Toleration(Struct, frozen=True):
     key: str = ""
     operator: str = ""
     value: str = ""
@@ -55,37 +55,37 @@ class Toleration(Struct):
     toleration_seconds: int | None = None
 
 
-class Taint(Struct):
+class Taint(Struct, frozen=True):
     key: str
     effect: str
     value: str = ""
 
 
-class ContainerClaim(Struct):
+class ContainerClaim(Struct, frozen=True):
     """A container's use of one of the pod's claims, optionally of one request of it."""
 
     name: str
     request: str = ""
 
 
-class ResourceRequirements(Struct):
+class ResourceRequirements(Struct, frozen=True):
     requests: dict[str, Quantity] | None = None
     limits: dict[str, Quantity] | None = None
     claims: tuple[ContainerClaim, ...] | None = None
 
 
-class ContainerPort(Struct):
+class ContainerPort(Struct, frozen=True):
     host_port: int = 0
 
 
-class Container(Struct):
+class Container(Struct, frozen=True):
     name: str = ""
     resources: ResourceRequirements = ResourceRequirements()
     ports: tuple[ContainerPort, ...] | None = None
     restart_policy: str | None = None
 
 
-class PodResourceClaim(Struct):
+class PodResourceClaim(Struct, frozen=True):
     """An entry of `spec.resourceClaims`: exactly one of the two names is set."""
 
     name: str
@@ -93,23 +93,23 @@ class PodResourceClaim(Struct):
     resource_claim_template_name: str | None = None
 
 
-class PodSchedulingGate(Struct):
+class PodSchedulingGate(Struct, frozen=True):
     name: str
 
 
-class TopologySpreadConstraint(Struct):
+class TopologySpreadConstraint(Struct, frozen=True):
     topology_key: str = ""
     when_unsatisfiable: str = ""
 
 
-class NamedReference(Struct):
+class NamedReference(Struct, frozen=True):
     """A reference by name within the namespace; the name may be spelled `name` or `claimName`."""
 
     name: str = ""
     claim_name: str = ""
 
 
-class Volume(Struct):
+class Volume(Struct, frozen=True):
     """Only the sources that can tie a pod to a node are read."""
 
     name: str = ""
@@ -117,7 +117,7 @@ class Volume(Struct):
     ephemeral: Any = None
 
 
-class PodSpec(Struct):
+class PodSpec(Struct, frozen=True):
     node_name: str = ""
     node_selector: dict[str, str] | None = None
     affinity: Affinity | None = None
@@ -138,12 +138,12 @@ class PodSpec(Struct):
     termination_grace_period_seconds: int | None = None
 
 
-class PodResourceClaimStatus(Struct):
+class PodResourceClaimStatus(Struct, frozen=True):
     name: str
     resource_claim_name: str | None = None
 
 
-class PodStatus(Struct):
+class PodStatus(Struct, frozen=True):
     phase: str = ""
     reason: str = ""
     message: str = ""
@@ -152,7 +152,7 @@ class PodStatus(Struct):
     start_time: str | None = None
 
 
-class Pod(Object):
+class Pod(Object, frozen=True):
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
 
@@ -175,26 +175,26 @@ class Pod(Object):
         return any(gate.name == name for gate in self.spec.scheduling_gates or ())
 
 
-class NodeSpec(Struct):
+class NodeSpec(Struct, frozen=True):
     unschedulable: bool = False
     taints: tuple[Taint, ...] | None = None
 
 
-class NodeStatus(Struct):
+class NodeStatus(Struct, frozen=True):
     allocatable: dict[str, Quantity] | None = None
     capacity: dict[str, Quantity] | None = None
     conditions: tuple[Condition, ...] | None = None
     declared_features: tuple[str, ...] | None = None
 
 
-class Node(Object):
+class Node(Object, frozen=True):
     spec: NodeSpec = NodeSpec()
     status: NodeStatus = NodeStatus()
 
 
-class NamespaceStatus(Struct):
+class NamespaceStatus(Struct, frozen=True):
     phase: str = ""
 
 
-class Namespace(Object):
+class Namespace(Object, frozen=True):
     status: NamespaceStatus = NamespaceStatus()

@@ -30,7 +30,7 @@ class Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rena
     """Base of every API type: immutable, camelCase on the wire, defaults left out."""
 
 
-class OwnerReference(Struct):
+class OwnerReference(Struct, frozen=True):
     api_version: str = ""
     kind: str = ""
     name: str = ""
@@ -39,7 +39,7 @@ class OwnerReference(Struct):
     block_owner_deletion: bool | None = None
 
 
-class ManagedFieldsEntry(Struct):
+class ManagedFieldsEntry(Struct, frozen=True):
     """Who wrote last through which subresource; the field set itself is not read."""
 
     manager: str = ""
@@ -48,7 +48,7 @@ class ManagedFieldsEntry(Struct):
     time: str | None = None
 
 
-class ObjectMeta(Struct):
+class ObjectMeta(Struct, frozen=True):
     name: str = ""
     generate_name: str = ""
     namespace: str = ""
@@ -80,7 +80,7 @@ class ObjectMeta(Struct):
         return self.labels.get(name) if self.labels else None
 
 
-class Object(Struct):
+class Object(Struct, frozen=True):
     """Anything with metadata. `kind` and `apiVersion` are empty on items of a list, as the API server sends them."""
 
     api_version: str = ""
@@ -96,7 +96,7 @@ class Object(Struct):
         return self.metadata.uid
 
 
-class Condition(Struct):
+class Condition(Struct, frozen=True):
     """`metav1.Condition` and `v1.PodCondition`, whichever fields are there."""
 
     type: str
@@ -107,12 +107,12 @@ class Condition(Struct):
     observed_generation: int | None = None
 
 
-class LabelSelectorRequirement(Struct):
+class LabelSelectorRequirement(Struct, frozen=True):
     key: str
     operator: str
     values: tuple[str, ...] = ()
 
 
-class LabelSelector(Struct):
+class LabelSelector(Struct, frozen=True):
     match_labels: dict[str, str] | None = None
     match_expressions: tuple[LabelSelectorRequirement, ...] | None = None

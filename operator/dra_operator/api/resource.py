@@ -24,7 +24,7 @@ ALL: Final = "All"
 # --- ResourceSlice ---------------------------------------------------------------------------------------------------
 
 
-class DeviceAttribute(Struct):
+class DeviceAttribute(Struct, frozen=True):
     """Exactly one field is set."""
 
     int_value: int | None = field(default=None, name="int")
@@ -37,46 +37,46 @@ class DeviceAttribute(Struct):
     version_values: tuple[str, ...] | None = field(default=None, name="versions")
 
 
-class CapacityRequestPolicyRange(Struct):
+class CapacityRequestPolicyRange(Struct, frozen=True):
     min: Quantity | None = None
     max: Quantity | None = None
     step: Quantity | None = None
 
 
-class CapacityRequestPolicy(Struct):
+class CapacityRequestPolicy(Struct, frozen=True):
     default: Quantity | None = None
     valid_values: tuple[Quantity, ...] | None = None
     valid_range: CapacityRequestPolicyRange | None = None
 
 
-class DeviceCapacity(Struct):
+class DeviceCapacity(Struct, frozen=True):
     value: Quantity
     request_policy: CapacityRequestPolicy | None = None
 
 
-class Counter(Struct):
+class Counter(Struct, frozen=True):
     value: Quantity
 
 
-class CounterSet(Struct):
+class CounterSet(Struct, frozen=True):
     name: str
     counters: dict[str, Counter] | None = None
 
 
-class DeviceCounterConsumption(Struct):
+class DeviceCounterConsumption(Struct, frozen=True):
     counter_set: str
     counters: dict[str, Counter] | None = None
     compatibility_groups: tuple[str, ...] | None = None
 
 
-class DeviceTaint(Struct):
+class DeviceTaint(Struct, frozen=True):
     key: str
     effect: str
     value: str = ""
     time_added: str | None = None
 
 
-class BasicDevice(Struct):
+class BasicDevice(Struct, frozen=True):
     """A device as a slice lists it (`resourceapi.Device`)."""
 
     name: str
@@ -93,13 +93,13 @@ class BasicDevice(Struct):
     allow_multiple_allocations: bool | None = None
 
 
-class ResourcePool(Struct):
+class ResourcePool(Struct, frozen=True):
     name: str
     generation: int = 0
     resource_slice_count: int = 1
 
 
-class ResourceSliceSpec(Struct):
+class ResourceSliceSpec(Struct, frozen=True):
     driver: str
     pool: ResourcePool
     node_name: str | None = None
@@ -112,44 +112,44 @@ class ResourceSliceSpec(Struct):
     skip_node_operations: tuple[str, ...] | None = None
 
 
-class ResourceSlice(Object, kw_only=True):
+class ResourceSlice(Object, frozen=True, kw_only=True):
     spec: ResourceSliceSpec
 
 
 # --- DeviceClass -----------------------------------------------------------------------------------------------------
 
 
-class CELDeviceSelector(Struct):
+class CELDeviceSelector(Struct, frozen=True):
     expression: str
 
 
-class DeviceSelector(Struct):
+class DeviceSelector(Struct, frozen=True):
     cel: CELDeviceSelector | None = None
 
 
-class OpaqueDeviceConfiguration(Struct):
+class OpaqueDeviceConfiguration(Struct, frozen=True):
     driver: str
     parameters: msgspec.Raw
 
 
-class DeviceClassConfiguration(Struct):
+class DeviceClassConfiguration(Struct, frozen=True):
     opaque: OpaqueDeviceConfiguration | None = None
 
 
-class DeviceClassSpec(Struct):
+class DeviceClassSpec(Struct, frozen=True):
     selectors: tuple[DeviceSelector, ...] | None = None
     config: tuple[DeviceClassConfiguration, ...] | None = None
     extended_resource_name: str | None = None
 
 
-class DeviceClass(Object):
+class DeviceClass(Object, frozen=True):
     spec: DeviceClassSpec = DeviceClassSpec()
 
 
 # --- ResourceClaim, ResourceClaimTemplate ----------------------------------------------------------------------------
 
 
-class DeviceToleration(Struct):
+class DeviceToleration(Struct, frozen=True):
     key: str = ""
     operator: str = ""
     value: str = ""
@@ -157,16 +157,16 @@ class DeviceToleration(Struct):
     toleration_seconds: int | None = None
 
 
-class CapacityRequirements(Struct):
+class CapacityRequirements(Struct, frozen=True):
     requests: dict[str, Quantity] | None = None
 
 
-class DeviceDerivedAttribute(Struct):
+class DeviceDerivedAttribute(Struct, frozen=True):
     name: str
     expression: str
 
 
-class ExactDeviceRequest(Struct):
+class ExactDeviceRequest(Struct, frozen=True):
     device_class_name: str = ""
     selectors: tuple[DeviceSelector, ...] | None = None
     allocation_mode: str = EXACT_COUNT
@@ -177,7 +177,7 @@ class ExactDeviceRequest(Struct):
     derived_attributes: tuple[DeviceDerivedAttribute, ...] | None = None
 
 
-class DeviceSubRequest(Struct):
+class DeviceSubRequest(Struct, frozen=True):
     name: str
     device_class_name: str = ""
     selectors: tuple[DeviceSelector, ...] | None = None
@@ -188,7 +188,7 @@ class DeviceSubRequest(Struct):
     derived_attributes: tuple[DeviceDerivedAttribute, ...] | None = None
 
 
-class DeviceRequest(Struct):
+class DeviceRequest(Struct, frozen=True):
     """One of `exactly` and `first_available` is set."""
 
     name: str
@@ -196,28 +196,28 @@ class DeviceRequest(Struct):
     first_available: tuple[DeviceSubRequest, ...] | None = None
 
 
-class DeviceConstraint(Struct):
+class DeviceConstraint(Struct, frozen=True):
     requests: tuple[str, ...] | None = None
     match_attribute: str | None = None
     distinct_attribute: str | None = None
 
 
-class DeviceClaimConfiguration(Struct):
+class DeviceClaimConfiguration(Struct, frozen=True):
     requests: tuple[str, ...] | None = None
     opaque: OpaqueDeviceConfiguration | None = None
 
 
-class DeviceClaim(Struct):
+class DeviceClaim(Struct, frozen=True):
     requests: tuple[DeviceRequest, ...] | None = None
     constraints: tuple[DeviceConstraint, ...] | None = None
     config: tuple[DeviceClaimConfiguration, ...] | None = None
 
 
-class ResourceClaimSpec(Struct):
+class ResourceClaimSpec(Struct, frozen=True):
     devices: DeviceClaim = DeviceClaim()
 
 
-class DeviceRequestAllocationResult(Struct):
+class DeviceRequestAllocationResult(Struct, frozen=True):
     request: str
     driver: str
     pool: str
@@ -231,31 +231,31 @@ class DeviceRequestAllocationResult(Struct):
     skip_node_operations: tuple[str, ...] | None = None
 
 
-class DeviceAllocationConfiguration(Struct):
+class DeviceAllocationConfiguration(Struct, frozen=True):
     source: Literal["FromClass", "FromClaim"]
     requests: tuple[str, ...] | None = None
     opaque: OpaqueDeviceConfiguration | None = None
 
 
-class DeviceAllocationResult(Struct):
+class DeviceAllocationResult(Struct, frozen=True):
     results: tuple[DeviceRequestAllocationResult, ...] | None = None
     config: tuple[DeviceAllocationConfiguration, ...] | None = None
 
 
-class AllocationResult(Struct):
+class AllocationResult(Struct, frozen=True):
     devices: DeviceAllocationResult = DeviceAllocationResult()
     node_selector: NodeSelector | None = None
     allocation_timestamp: str | None = None
 
 
-class ResourceClaimConsumerReference(Struct):
+class ResourceClaimConsumerReference(Struct, frozen=True):
     resource: str
     name: str
     uid: Uid
     api_group: str = ""
 
 
-class AllocatedDeviceStatus(Struct):
+class AllocatedDeviceStatus(Struct, frozen=True):
     driver: str
     pool: str
     device: str
@@ -263,13 +263,13 @@ class AllocatedDeviceStatus(Struct):
     conditions: tuple[Condition, ...] | None = None
 
 
-class ResourceClaimStatus(Struct):
+class ResourceClaimStatus(Struct, frozen=True):
     allocation: AllocationResult | None = None
     reserved_for: tuple[ResourceClaimConsumerReference, ...] | None = None
     devices: tuple[AllocatedDeviceStatus, ...] | None = None
 
 
-class ResourceClaim(Object):
+class ResourceClaim(Object, frozen=True):
     spec: ResourceClaimSpec = ResourceClaimSpec()
     status: ResourceClaimStatus = ResourceClaimStatus()
 
@@ -277,28 +277,28 @@ class ResourceClaim(Object):
         return any(consumer.uid == uid for consumer in self.status.reserved_for or ())
 
 
-class ResourceClaimTemplateSpec(Struct):
+class ResourceClaimTemplateSpec(Struct, frozen=True):
     metadata: ObjectMeta = ObjectMeta()
     spec: ResourceClaimSpec = ResourceClaimSpec()
 
 
-class ResourceClaimTemplate(Object):
+class ResourceClaimTemplate(Object, frozen=True):
     spec: ResourceClaimTemplateSpec = ResourceClaimTemplateSpec()
 
 
 # --- DeviceTaintRule -------------------------------------------------------------------------------------------------
 
 
-class DeviceTaintSelector(Struct):
+class DeviceTaintSelector(Struct, frozen=True):
     driver: str | None = None
     pool: str | None = None
     device: str | None = None
 
 
-class DeviceTaintRuleSpec(Struct):
+class DeviceTaintRuleSpec(Struct, frozen=True):
     taint: DeviceTaint
     device_selector: DeviceTaintSelector | None = None
 
 
-class DeviceTaintRule(Object, kw_only=True):
+class DeviceTaintRule(Object, frozen=True, kw_only=True):
     spec: DeviceTaintRuleSpec
