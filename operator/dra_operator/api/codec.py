@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -29,17 +27,16 @@ def _encode_hook(value: Any) -> Any:
     raise NotImplementedError(f"no encoder for {type(value).__name__}")
 
 
-@cache
-def _decoder(type_: Hashable) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(type_, dec_hook=_decode_hook)
-
-
+_decoders: dict[type, msgspec.json.Decoder[Any]] = {}
 _encoder = msgspec.json.Encoder(enc_hook=_encode_hook)
 
 
 def decode(data: bytes | str | msgspec.Raw, type_: type[T]) -> T:
     """Decode JSON text into `type_`."""
-    decoded: T = _decoder(type_).decode(data)
+    decoder = _decoders.get(type_)
+    if decoder is None:
+        decoder = _decoders[type_] = msgspec.json.Decoder(type_, dec_hook=_decode_hook)
+    decoded: T = decoder.decode(data)
     return decoded
 
 
