@@ -297,6 +297,9 @@ def _credentials(context: _Context, in_cluster: _Found[_NamedCluster], as_user: 
         raise KubeconfigError(f"{where}: certificate-authority and insecure-skip-tls-verify exclude each other")
     if user.username:
         raise KubeconfigError(f"{who}: username and password are not supported; use a token or a client certificate")
+    provider = (user.auth_provider or {}).get("name", "oidc")
+    if provider != "oidc":
+        raise KubeconfigError(f"{who}: auth-provider {provider!r} is not supported; use its exec plugin")
     certificate = _data(
         user.client_certificate_data, user.client_certificate, as_user.file, f"{who}: client-certificate"
     )

@@ -1,9 +1,12 @@
-"""Users of a kubeconfig that sign in with a plugin: `exec` (cloud CLIs) and `auth-provider` (OIDC).
+"""Users of a kubeconfig that sign in with a plugin: `exec` (cloud CLIs) and `auth-provider: oidc`.
 
-kubernetes_asyncio knows how; it is imported at the first request of such a user, and only then (most of a second and
-70 MB). A token is used until it expires or the API server refuses it; a certificate takes the place of the one before
-it in connections to come. What an OIDC provider renews is written back to the kubeconfig, as kubectl does: the old
-refresh token may be void from then on.
+kubernetes_asyncio knows how; it is imported at the first request of such a user, and only then (it takes seconds the
+first time, and 70 MB). A token is used until it expires or the API server refuses it; a certificate takes the place of
+the one before it in connections to come.
+
+An OIDC token that has expired is not renewed here: kubernetes_asyncio 36 sends the client's secret and the refresh
+token without verifying the provider's certificate, and a token renewed for us could void the one that kubectl has.
+kubectl renews it at its next call.
 
 Upstream: client-go's plugin/pkg/client/auth. Not here: users without plugins (`kubeconfig.py`).
 """
@@ -13,18 +16,11 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-import tempfile
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
-import structlog
-import yaml
-
 from dra_operator.cluster.kubeconfig import Plugin
 from dra_operator.cluster.wire import ApiError
-
-log = structlog.get_logger()
 
 _LOOK_SECONDS: Final = 10.0
 """How long a token is used without looking whether it has expired, and the least time between two sign-ins."""
@@ -52,7 +48,8 @@ class PluginAuthenticator:
                     # Whatever a plugin and its library may raise: it is this user who cannot sign in.
                     self._loader = None
                     who = f"{self._plugin.file}: user {self._plugin.user_name!r}"
-                    raise ApiError(401, "Unauthorized", f"{who} cannot sign in: {error}") from error
+                    expired = "; kubectl renews an expired token" if self._plugin.user.get("auth-provider") else ""
+                    raise ApiError(401, "Unauthorized", f"{who} cannot sign in: {error}{expired}") from error
             return self._value
 
     async def _sign_in(self, *, anew: bool) -> None:
@@ -70,6 +67,9 @@ class PluginAuthenticator:
         from kubernetes_asyncio.config.kube_config import KubeConfigLoader
 
         user: dict[str, Any] = {name: dict(value) for name, value in self._plugin.user.items() if value}
+        if "auth-provider" in user:
+            settings = user["auth-provider"].get("config") or {}
+            user["auth-provider"]["config"] = {name: settings[name] for name in settings if name != "refresh-token"}
         command = user.get("exec", {}).get("command", "")
         if os.sep in command:
             user["exec"]["command"] = str(self._plugin.file.parent / command)
@@ -79,19 +79,4 @@ class PluginAuthenticator:
             "clusters": [{"name": "only", "cluster": {"server": "http://not.used"}}],
             "users": [{"name": "only", "user": user}],
         }
-        return KubeConfigLoader(config, config_base_path=str(self._plugin.file.parent), config_persister=self._persist)
-
-    def _persist(self, config: Any) -> None:
-        """Put the provider's new tokens where its old ones are. Best effort: we have them either way."""
-        renewed = config["users"][0]["user"]["auth-provider"]["config"]
-        file = self._plugin.file.resolve()
-        try:
-            content = yaml.safe_load(file.read_text())
-            for user in content["users"]:
-                if user["name"] == self._plugin.user_name:
-                    user["user"]["auth-provider"]["config"].update(renewed)
-            with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as new:
-                yaml.safe_dump(content, new, sort_keys=False)
-            Path(new.name).replace(file)
-        except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-            log.warning("renewed tokens not written back", file=str(file), error=type(error).__name__)
+        return KubeConfigLoader(config, config_base_path=str(self._plugin.file.parent))

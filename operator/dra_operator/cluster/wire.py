@@ -252,7 +252,8 @@ def _pause(problem: ApiError | NoAnswer, number: int, *, read: bool) -> float | 
     """Seconds until the request is sent again; None if it is not."""
     growing = _RETRY_PAUSE * 2.0**number
     if isinstance(problem, NoAnswer):
-        return growing if read else None
+        distrust = isinstance(problem.__cause__, aiohttp.ClientSSLError)  # a certificate stays what it is
+        return growing if read and not distrust else None
     if problem.status in (429, 503) and problem.retry_after is not None:
         return problem.retry_after
     return growing if read and (problem.status == 429 or problem.status >= 500) else None

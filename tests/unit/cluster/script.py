@@ -32,6 +32,8 @@ class Seen:
     headers: dict[str, str]
     content: bytes
     at: float
+    pairs: tuple[tuple[str, str], ...]
+    """The headers, with those that come more than once."""
 
     @property
     def body(self) -> Any:
@@ -101,6 +103,8 @@ class Script:
         self.url = ""
         self.seen: list[Seen] = []
         self.watches: list[Watch] = []
+        self.peers: list[str | None] = []
+        """Over TLS: the common name in the client's certificate, of each request."""
         self.otherwise = otherwise or failure(500, "NothingWasTold")
         self._told: deque[Told] = deque()
         self._told_watches: deque[Told] = deque()
@@ -136,8 +140,17 @@ class Script:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         content = await request.read()
         now = asyncio.get_running_loop().time()
-        seen = Seen(request.method, request.path, dict(request.query), dict(request.headers), content, now)
+        seen = Seen(
+            request.method,
+            request.path,
+            dict(request.query),
+            dict(request.headers),
+            content,
+            now,
+            tuple(request.headers.items()),
+        )
         self.seen.append(seen)
+        self.peers += _peer(request)
         watches = "watch" in seen.query
         if watches and not self._told_watches:
             return await self._stream(request, seen)
@@ -163,6 +176,15 @@ class Script:
                 return _break(request)
             await answer.write(data)
         return answer
+
+
+def _peer(request: web.Request) -> list[str | None]:
+    assert request.transport is not None
+    tls = request.transport.get_extra_info("ssl_object")
+    if tls is None:
+        return []
+    subject = (tls.getpeercert() or {}).get("subject", ())
+    return [next((value for part in subject for name, value in part if name == "commonName"), None)]
 
 
 def _response(answer: Answer) -> web.Response:
