@@ -141,6 +141,25 @@ def test_down_cleans_up_after_a_supervisor_that_was_killed(sandboxes: Sandboxes)
     assert not Path(state.folder).exists()
 
 
+def test_on_an_existing_cluster_only_the_nodes_are_its_own(sandboxes: Sandboxes) -> None:
+    cluster = sandboxes.up("cluster", "--nodes", "1")
+    inventory = Path(cluster.folder) / "nodes.yaml"
+    inventory.write_text("nodes: [{name: guest, profile: l4, gpus: 1}]")
+
+    guest = sandboxes.up("guest", "--kubeconfig", cluster.kubeconfig, "--inventory", str(inventory))
+    assert guest.children == ()
+    assert sandboxes.node_names("cluster") == ["node/gpu-0", "node/guest"]
+    sandboxes.run("down", "guest")
+
+    assert sandboxes.node_names("cluster") == ["node/gpu-0"]
+    taken = sandboxes.run(
+        "up", "guest", "--no-manifests", "--kubeconfig", cluster.kubeconfig, "--nodes", "1", check=False
+    )
+    assert taken.returncode == 1
+    assert "'gpu-0' that is not of this sandbox" in taken.stderr
+    assert sandboxes.node_names("cluster") == ["node/gpu-0"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "term"])
 def test_in_the_foreground_a_signal_ends_everything(sandboxes: Sandboxes, number: signal.Signals) -> None:
     process = sandboxes.foreground("front", "--nodes", "1")

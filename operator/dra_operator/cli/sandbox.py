@@ -25,7 +25,7 @@ from dra_operator.sandbox.demo import NODES, Demo, DemoError
 from dra_operator.sandbox.inventory import InventoryError, NodeGroup, expand, read_inventory
 from dra_operator.sandbox.kubectl import Kubectl, KubectlError
 from dra_operator.sandbox.state import State, read_state
-from dra_operator.sandbox.supervisor import Plan, SandboxError, serve, start_in_background, take_down
+from dra_operator.sandbox.supervisor import ERROR_PREFIX, Plan, SandboxError, serve, start_in_background, take_down
 
 app = typer.Typer(no_args_is_help=True, help="A real Kubernetes control plane on loopback, with simulated GPU nodes.")
 
@@ -58,7 +58,7 @@ def up(
         groups = read_inventory(inventory) if inventory else _group(nodes, gpus, profile)
         simulated = expand(groups)
     except InventoryError as error:
-        typer.echo(f"dra-operator sandbox up: {error}", err=True)
+        typer.echo(f"{ERROR_PREFIX}{error}", err=True)
         raise typer.Exit(2) from error
     running = read_state(name)
     if running is not None and running.supervisor.alive:
@@ -83,7 +83,7 @@ def up(
         else:
             _show(start_in_background(name, sys.argv[1:], _say))
     except (SandboxError, BinariesError, OSError, TimeoutError) as error:
-        typer.echo(f"dra-operator sandbox up: {error}", err=True)
+        typer.echo(f"{ERROR_PREFIX}{error}", err=True)
         raise typer.Exit(1) from error
 
 

@@ -1,6 +1,9 @@
 """Simulated GPU nodes: a Node and its heartbeat, its ResourceSlices, and a stand-in for its kubelet.
 
 Slices go out through the agent's own publisher; when someone deletes them they are published again.
+
+A Node of that name that is not this sandbox's own is left alone: an existing cluster may be used, and it has real ones.
+What was made goes with its Node, which owns the Lease and the slices.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ from dra_operator.agent.publisher import Publisher
 from dra_operator.api.codec import encode
 from dra_operator.api.core import Node
 from dra_operator.api.kinds import NODES, SLICES
-from dra_operator.api.meta import ObjectKey
+from dra_operator.api.meta import ObjectKey, Uid
+from dra_operator.api.names import SANDBOX_LABEL
 from dra_operator.api.resource import ResourceSlice
 from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
 from dra_operator.cluster.reflector import Reflector
@@ -34,13 +38,26 @@ _CONCURRENT: Final = 16
 _RETRY: Final = 1.0
 
 
+class NodeTakenError(Exception):
+    """The cluster has such a Node already, and it is not ours."""
+
+
 class Nodes:
     """See the module."""
 
-    def __init__(self, client: ApiClient, nodes: Sequence[SimulatedNode], runtime: NodeRuntime | None = None) -> None:
+    def __init__(
+        self,
+        client: ApiClient,
+        nodes: Sequence[SimulatedNode],
+        *,
+        sandbox: str = "default",
+        runtime: NodeRuntime | None = None,
+    ) -> None:
         self._client = client
+        self._sandbox = sandbox
         self._nodes = {node.name: node for node in nodes}
         self._publishers: dict[str, Publisher] = {}
+        self._uids: dict[str, Uid] = {}
         self._kubelets = Kubelets(client, list(self._nodes), runtime or SimulatedRuntime())
         self._due: asyncio.Queue[str] = asyncio.Queue()
         self._limit = asyncio.Semaphore(_CONCURRENT)
@@ -73,9 +90,9 @@ class Nodes:
 
     async def _register(self, node: SimulatedNode) -> None:
         async with self._limit:
-            registered = await self._create_node(node)
+            uid = self._uids[node.name] = (await self._create_node(node)).uid
             await self._renew(node.name)
-            publisher = Publisher(self._client, node_name=node.name, node_uid=registered.uid, driver=node.driver)
+            publisher = Publisher(self._client, node_name=node.name, node_uid=uid, driver=node.driver)
             self._publishers[node.name] = publisher
             await publisher.publish(node.devices)
 
@@ -85,6 +102,7 @@ class Nodes:
             "kubernetes.io/os": "linux",
             "kubernetes.io/arch": "amd64",
             **node.labels,
+            SANDBOX_LABEL: self._sandbox,
         }
         now = datetime.now(tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         ready = {
@@ -103,6 +121,9 @@ class Nodes:
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
+            existing = await self._client.get(NODES, key)
+            if (existing.metadata.labels or {}).get(SANDBOX_LABEL) != self._sandbox:
+                raise NodeTakenError(f"the cluster has a node {node.name!r} that is not of this sandbox") from error
             await self._client.patch(NODES, key, {"metadata": {"labels": labels}}, patch_type="merge")
             await self._client.patch(NODES, key, {"status": status}, patch_type="strategic", subresource="status")
         # Admission marks every new node not ready; the controller manager lifts that only in its next round.
@@ -111,19 +132,23 @@ class Nodes:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(_HEARTBEAT)
-            for name in self._nodes:
-                try:
-                    await self._renew(name)
-                except (ApiError, NoAnswer) as error:
-                    log.warning("heartbeat failed", node=name, error=str(error))
+            await asyncio.gather(*(self._beat_once(name) for name in self._nodes))
+
+    async def _beat_once(self, name: str) -> None:
+        async with self._limit:
+            try:
+                await self._renew(name)
+            except (ApiError, NoAnswer) as error:
+                log.warning("heartbeat failed", node=name, error=str(error))
 
     async def _renew(self, name: str) -> None:
         now = datetime.now(tz=UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         spec = {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": now}
+        owner = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": self._uids[name]}
         lease = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": {"name": name, "namespace": "kube-node-lease"},
+            "metadata": {"name": name, "namespace": "kube-node-lease", "ownerReferences": [owner]},
             "spec": spec,
         }
         await self._client.request(

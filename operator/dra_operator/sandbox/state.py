@@ -51,6 +51,11 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     ready: bool
     operator_kubeconfig: str = ""
 
+    @property
+    def own_cluster(self) -> bool:
+        """Whether the cluster ends with the sandbox, or is one that was there before (`--kubeconfig`)."""
+        return Path(self.kubeconfig).is_relative_to(self.folder)
+
 
 def start_time(pid: int) -> str | None:
     """When the process was started, in clock ticks since boot; None if there is none."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import itertools
 import os
 import shutil
 import signal
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dra_operator.api.kinds import PODS
-from dra_operator.api.names import GATE
+from dra_operator.api.names import GATE, SANDBOX_LABEL
 from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
 from dra_operator.cluster.kubeconfig import connect
 from dra_operator.sandbox.controlplane import ControlPlane, Options, wait_for_service_accounts
@@ -38,6 +39,9 @@ _MANIFESTS: Final = Path(__file__).resolve().parents[3] / "manifests" / "base"
 _GATE_SECONDS: Final = 30.0
 _UP_SECONDS: Final = 180.0
 _DOWN_SECONDS: Final = 40.0
+_TAIL: Final = 12
+ERROR_PREFIX: Final = "dra-operator sandbox up: "
+"""How `up` begins what it says when it fails; in the log of a supervisor, progress ends there."""
 
 
 class SandboxError(Exception):
@@ -121,6 +125,8 @@ class _Sandbox:
         finally:
             if self._operator is not None:
                 await self._operator.stop()
+            if self._plan.kubeconfig:
+                await asyncio.to_thread(remove_nodes, str(self._binaries / "kubectl"), self._admin, self._plan.name)
             await self._plane.stop()
             if not keep:
                 shutil.rmtree(self._folder, ignore_errors=True)
@@ -141,7 +147,7 @@ class _Sandbox:
                 say("applying manifests/base")
                 await apply_manifests(self._binaries, self._admin)
                 await wait_for_gate(client)
-            nodes = Nodes(client, plan.nodes)
+            nodes = Nodes(client, plan.nodes, sandbox=plan.name)
             if plan.nodes:
                 say(f"registering {len(plan.nodes)} nodes with {sum(len(node.devices) for node in plan.nodes)} devices")
                 await nodes.register()
@@ -274,14 +280,16 @@ def _wait_for_ready(name: str, process: subprocess.Popen[bytes], log: Path, say:
     while time.monotonic() < deadline:
         ended = process.poll() is not None
         lines = log.read_text(errors="replace").splitlines()
+        progress = list(itertools.takewhile(lambda line: not line.startswith(ERROR_PREFIX), lines))
         if ended:
-            raise SandboxError("the sandbox did not come up:\n" + "\n".join(lines[shown:]))
+            error = "\n".join(lines[len(progress) :] or lines[-_TAIL:])
+            raise SandboxError(error.removeprefix(ERROR_PREFIX) or f"the sandbox did not come up; log: {log}")
         state = read_state(name)
         if state is not None and state.ready and state.supervisor.pid == process.pid:
             return state
-        for line in lines[shown:]:
+        for line in progress[shown:]:
             say(line)
-        shown = len(lines)
+        shown = len(progress)
         time.sleep(0.1)
     raise SandboxError(f"the sandbox was not ready after {_UP_SECONDS:g} s; log: {log}")
 
@@ -301,6 +309,16 @@ def take_down(name: str) -> bool:
         time.sleep(0.1)
     for process in everyone:
         process.send(signal.SIGKILL)
+    if not state.own_cluster:
+        remove_nodes(state.kubectl, Path(state.kubeconfig), name)
     shutil.rmtree(state.folder, ignore_errors=True)
     remove_state(name)
     return True
+
+
+def remove_nodes(kubectl: str, kubeconfig: Path, name: str) -> None:
+    """Delete the nodes of a sandbox from a cluster that outlives it. Their Leases and slices go with them."""
+    command = [kubectl, f"--kubeconfig={kubeconfig}", "delete", "nodes", "--wait=false"]
+    subprocess.run(  # noqa: S603
+        [*command, f"--selector={SANDBOX_LABEL}={name}"], check=False, capture_output=True, timeout=_DOWN_SECONDS
+    )
