@@ -193,7 +193,7 @@ def test_a_silent_watch_is_taken_for_dead() -> None:
         await script.watch(1)
         opened = asyncio.get_running_loop().time()
         await script.watch(2)
-        assert 120 < asyncio.get_running_loop().time() - opened < 200
+        assert 120 < asyncio.get_running_loop().time() - opened < 240, "bookmarks may be two minutes apart"
 
     mirror(scenario, listing("10"))
 
