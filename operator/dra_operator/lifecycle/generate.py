@@ -78,8 +78,10 @@ def claim_name(pod: Pod, pod_claim: str, attempt: int) -> str:
     pod_part, claim_part = pod.metadata.name, pod_claim
     length = len(pod_part) + len(claim_part) + 2
     if length > BASE_MAX_LENGTH:
-        pod_part = pod_part[: len(pod_part) * BASE_MAX_LENGTH // length]
-        claim_part = claim_part[: len(claim_part) * BASE_MAX_LENGTH // length]
+        # In proportion, but something of both: a name that begins with a hyphen is refused.
+        claim_part = claim_part[: max(1, len(claim_part) * BASE_MAX_LENGTH // length)]
+        pod_part = pod_part[: max(1, len(pod_part) * BASE_MAX_LENGTH // length)]
+        pod_part = pod_part[: BASE_MAX_LENGTH - 1 - len(claim_part)]
     pod_part, claim_part = pod_part.rstrip("-."), claim_part.rstrip("-.")
     digest = hashlib.sha256(f"{pod.uid}/{pod_claim}/{attempt}".encode()).digest()
     suffix = "".join(_SUFFIX_ALPHABET[byte % len(_SUFFIX_ALPHABET)] for byte in digest[:_SUFFIX_LENGTH])
