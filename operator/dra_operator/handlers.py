@@ -16,7 +16,7 @@ from typing import Any
 import kopf
 
 from dra_operator.api.kinds import CLASSES, NAMESPACES, NODES, PODS, TEMPLATES
-from dra_operator.cluster.kubeconfig import find_credentials
+from dra_operator.cluster.kubeconfig import Credentials
 from dra_operator.controller.controller import Controller
 from dra_operator.controller.settings import Settings
 
@@ -39,13 +39,12 @@ def identity() -> str:
 @kopf.on.login()
 async def login(memo: Any, **_: Any) -> kopf.ConnectionInfo:
     """Kopf goes where the controller goes, as whom the controller goes."""
-    settings = memo["controller"].settings if "controller" in memo else Settings.from_environment()
-    found = find_credentials(settings.kubeconfig or None, settings.context or None)
+    found: Credentials = memo["controller"].credentials
     return kopf.ConnectionInfo(
         server=found.server,
         ca_data=base64.b64encode(found.authority).decode() if found.authority is not None else None,
         insecure=found.insecure,
-        token=found.token if found.token_file is None else found.token_file.read_text().strip(),
+        token=await found.bearer(),
         certificate_data=base64.b64encode(found.certificate).decode() if found.certificate is not None else None,
         private_key_data=base64.b64encode(found.key).decode() if found.key is not None else None,
     )
@@ -60,7 +59,7 @@ async def startup(settings: kopf.OperatorSettings, memo: Any, **_: Any) -> None:
     settings.queueing.worker_limit = None
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 310
-    settings.watching.inactivity_timeout = 70
+    settings.watching.inactivity_timeout = 200  # the first bookmark of a quiet watch comes after 120 s
     settings.persistence.diffbase_storage = _NoDiffBase()
     if memo.get("controller") is None:
         controller = Controller(Settings.from_environment(), identity=identity())

@@ -26,7 +26,7 @@ from dra_operator.api.kinds import CLAIMS, SLICES, Kind
 from dra_operator.cluster.census import Census
 from dra_operator.cluster.events import EventRecorder
 from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
-from dra_operator.cluster.kubeconfig import connect
+from dra_operator.cluster.kubeconfig import KubeconfigError, find_credentials
 from dra_operator.cluster.lease import LeaderElection
 from dra_operator.cluster.queue import WorkQueue
 from dra_operator.cluster.reflector import Reflector
@@ -50,13 +50,20 @@ class Controller:
     """See the module."""
 
     def __init__(self, settings: Settings, *, identity: str, rng: random.Random | None = None) -> None:
-        """`identity` names this replica in the Lease."""
+        """`identity` names this replica in the Lease. Raises `KubeconfigError`."""
         self.settings = settings
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
-        self._client: ApiClient = connect(settings.kubeconfig or None, settings.context or None)
+        self.credentials = find_credentials(settings.kubeconfig or None, settings.context or None)
+        if self.credentials.headers or self.credentials.server_name:
+            raise KubeconfigError(
+                f"{self.credentials.source}: impersonation and tls-server-name do not work for the controller, since "
+                "Kopf knows neither; use the account itself, and a name that is in the certificate"
+            )
+        self._client: ApiClient = self.credentials.client()
         self.view = View()
         self.metrics = Metrics(self.view)
         self._queue: WorkQueue[Ref] = WorkQueue(self._rng)
+        self.metrics.watch_queue(lambda: self._queue.depth, lambda: self._queue.adds)
         self._lease = LeaderElection(
             self._client, namespace=settings.namespace, name=settings.lease_name, identity=identity
         )

@@ -143,7 +143,7 @@ class Engine:
             # One object that breaks a rule must not stop the others; it is tried again, ever more slowly.
             pause = self.queue.retry(ref)
             log.exception("look failed", ref=str(ref), retry_in=pause)
-            self.queue.add(ref, after=pause)
+            self.queue.add(ref, after=pause, priority=self._priority(ref))
             self.queue.done(ref)
             return
         self.watcher.looked(ref, verdict, asyncio.get_running_loop().time() - started)
@@ -156,7 +156,7 @@ class Engine:
         if not verdict.actions:
             self.queue.forget(ref)
             if verdict.requeue_after is not None:
-                self.queue.add(ref, after=verdict.requeue_after)
+                self.queue.add(ref, after=verdict.requeue_after, priority=self._priority(ref))
             self.queue.done(ref)
             return
         for target in targets:
@@ -209,7 +209,7 @@ class Engine:
                 self.record(notice)
             self.queue.add(ref, after=verdict.requeue_after or 0.0, priority=self._priority(ref))
         else:
-            self.queue.add(ref, after=max(pause, self.queue.retry(ref)))
+            self.queue.add(ref, after=max(pause, self.queue.retry(ref)), priority=self._priority(ref))
 
     async def _certain(self, action: Action) -> Outcome:
         """Perform, and where the answer to a claim's status was lost, read until it is known whether it took effect.

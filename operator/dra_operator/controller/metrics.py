@@ -6,6 +6,8 @@ kinds of actions, outcomes, reason codes; never names of objects.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -50,6 +52,14 @@ class Metrics:
         for name, help_, read in (
             ("resourceclaim_controller_resource_claims", "ResourceClaims known", lambda: len(view.claims)),
             ("dra_operator_pods_waiting", "Gated pods that wait for devices", lambda: len(view.waiting)),
+        ):
+            Gauge(name, help_, registry=self.registry).set_function(read)
+
+    def watch_queue(self, depth: Callable[[], int], adds: Callable[[], int]) -> None:
+        """Serve the queue's figures under upstream's names."""
+        for name, help_, read in (
+            ("workqueue_depth", "Refs that wait to be looked at", depth),
+            ("workqueue_adds", "How often a ref was marked", adds),
         ):
             Gauge(name, help_, registry=self.registry).set_function(read)
 
