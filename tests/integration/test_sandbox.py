@@ -25,7 +25,7 @@ class Sandboxes:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._environment = {**os.environ, "DRA_OPERATOR_SANDBOX_DIR": str(folder)}
+        self._environment = {**os.environ, "DRA_OPERATOR_SANDBOX_DIR": str(folder), "TMPDIR": str(folder)}
 
     def run(self, command: str, name: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         line = [*PROGRAM, command, "--name", name, *arguments]
