@@ -1,0 +1,435 @@
+"""The View: what the mirrors show, what our own writes know already, what is assumed, and who has to look again."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from dra_operator.api.core import Pod
+from dra_operator.api.meta import ObjectKey
+from dra_operator.api.resource import ResourceClaim
+from dra_operator.lifecycle.keys import ClaimRef, PodRef
+from dra_operator.lifecycle.view import View
+from tests.builders import allocation, claim, device_class, node, pod, slice_of, template
+from tests.unit.lifecycle.scene import gated, generated, gpus, held, later, namespace, show, view_of
+
+KEY = ObjectKey("default", "claim")
+USER = pod("user", claims=["claim"])
+
+
+def at(version: int, *, uid: str | None = None) -> ResourceClaim:
+    return claim(version=version, uid=uid)
+
+
+def pod_at(version: int, *, phase: str = "Pending", uid: str | None = None) -> Pod:
+    return pod("user", claims=["claim"], version=version, phase=phase, uid=uid)
+
+
+def version_of(view: View) -> str | None:
+    found = view.claim(KEY)
+    return None if found is None else found.metadata.resource_version
+
+
+# --- our own writes to claims ----------------------------------------------------------------------------------------
+
+
+def test_what_we_wrote_is_seen_before_the_mirror_has_it() -> None:
+    view = view_of(at(1))
+    view.note_written(held(at(2)))
+    assert version_of(view) == "2"
+    assert view.claim_catching_up(KEY)
+
+
+def test_a_write_of_our_own_confirms_nothing() -> None:
+    view = view_of(at(1))
+    view.note_written(held(at(2)))
+    assert not view.ledger.confirmed(at(2).uid)
+
+
+def test_an_older_event_does_not_undo_our_own_write() -> None:
+    view = view_of(at(1))
+    view.note_written(at(5))
+    show(view, at(3))
+    assert version_of(view) == "5"
+    assert view.claim_catching_up(KEY)
+
+
+@pytest.mark.parametrize("version", [5, 7])
+def test_the_mirror_takes_over_once_it_has_caught_up(version: int) -> None:
+    view = view_of(at(1))
+    view.note_written(at(5))
+    show(view, at(version))
+    assert version_of(view) == str(version)
+    assert not view.claim_catching_up(KEY)
+
+
+def test_a_late_answer_does_not_take_the_mirror_back() -> None:
+    view = view_of(at(7))
+    view.note_written(at(5))
+    assert version_of(view) == "7"
+    assert not view.claim_catching_up(KEY)
+
+
+def test_versions_are_numbers_and_not_words() -> None:
+    view = view_of(at(9))
+    view.note_written(at(10))
+    assert version_of(view) == "10"
+
+
+def test_a_claim_that_we_created_is_there_at_once_and_is_its_owners() -> None:
+    owner = pod("owner", templates=["template"])
+    view = view_of(owner)
+    refs = view.note_written(generated(owner))
+    assert list(view.claims_owned_by(owner.uid)) == [generated(owner)]
+    assert refs == {ClaimRef(generated(owner).key), PodRef(owner.uid)}
+
+
+def test_a_claim_deleted_before_the_answer_to_our_write_leaves_no_ghost() -> None:
+    view = view_of(at(1))
+    view.forget_claim(KEY)
+    view.note_written(at(2))
+    assert view.claim(KEY) is None
+
+
+def test_a_claim_created_anew_under_the_name_is_no_ghost() -> None:
+    view = view_of(at(1, uid="old"))
+    view.forget_claim(KEY)
+    view.note_written(at(3, uid="new"))
+    assert version_of(view) == "3"
+
+
+def test_a_claim_whose_deletion_nobody_saw_is_replaced_by_the_new_one() -> None:
+    view = view_of(held(at(1, uid="old")))
+    show(view, at(3, uid="new"))
+    assert version_of(view) == "3"
+    assert not view.ledger.allocations()
+    view.note_written(at(2, uid="old"))
+    assert version_of(view) == "3"
+
+
+def test_what_only_our_write_told_goes_when_the_api_server_does_not_know_it() -> None:
+    view = view_of()
+    view.note_written(at(2))
+    view.note_claim_missing(KEY)
+    assert view.claim(KEY) is None
+
+
+# --- assumed ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_assumed_device_is_taken_until_the_mirror_shows_it() -> None:
+    view = view_of(at(1))
+    view.assume_allocation(at(1), allocation("node-a/gpu-0"))
+    assert view.ledger.is_assumed(at(1).uid)
+    show(view, held(at(2)))
+    assert not view.ledger.is_assumed(at(1).uid)
+    assert view.ledger.confirmed(at(1).uid)
+
+
+def test_a_write_that_did_not_take_effect_frees_what_was_assumed() -> None:
+    view = view_of(at(1))
+    view.assume_allocation(at(1), allocation("node-a/gpu-0"))
+    view.waiting.add(USER.uid)
+    assert PodRef(USER.uid) in view.forget_allocation(at(1).uid)
+    assert not view.ledger.allocations()
+
+
+def test_an_older_event_does_not_end_what_is_assumed() -> None:
+    view = view_of(at(1))
+    view.assume_allocation(at(1), allocation("node-a/gpu-0"))
+    show(view, at(2))
+    assert view.ledger.is_assumed(at(1).uid)
+
+
+def test_an_allocation_that_someone_took_back_before_the_mirror_caught_up_is_not_assumed_for_ever() -> None:
+    view = view_of(at(1))
+    view.assume_allocation(at(1), allocation("node-a/gpu-0"))
+    view.note_written(held(at(2)))
+    show(view, at(3))
+    assert not view.ledger.is_assumed(at(1).uid)
+
+
+def test_so_it_is_when_the_answer_comes_after_the_mirror() -> None:
+    view = view_of(at(1))
+    view.assume_allocation(at(1), allocation("node-a/gpu-0"))
+    show(view, at(3))
+    view.note_written(held(at(2)))
+    assert not view.ledger.is_assumed(at(1).uid)
+
+
+def test_a_claim_that_is_gone_holds_nothing() -> None:
+    view = view_of(held(at(1)))
+    view.assume_allocation(at(1), allocation("node-a/gpu-1"))
+    view.forget_claim(KEY)
+    assert not view.ledger.allocations()
+
+
+# --- lists -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_list_does_not_show_is_gone() -> None:
+    view = view_of(held(claim(name="gone")), claim(name="stays"))
+    view.replace_claims([claim(name="stays")], "9")
+    assert set(view.claims) == {("default", "stays")}
+    assert not view.ledger.allocations()
+
+
+def test_what_we_wrote_after_the_list_was_made_is_not_gone() -> None:
+    view = view_of()
+    view.note_written(at(12))
+    view.replace_claims([], "9")
+    assert version_of(view) == "12"
+
+
+def test_what_we_wrote_before_the_list_was_made_is_gone_if_it_does_not_show_it() -> None:
+    view = view_of()
+    view.note_written(at(8))
+    view.replace_claims([], "9")
+    assert view.claim(KEY) is None
+
+
+def test_a_list_shows_claims_anew_that_were_deleted_and_created_unseen() -> None:
+    view = view_of(held(at(1, uid="old")))
+    view.replace_claims([at(5, uid="new")], "9")
+    assert version_of(view) == "5"
+    assert not view.ledger.allocations()
+
+
+def test_of_two_claims_on_one_device_in_a_list_none_is_confirmed() -> None:
+    one, two = held(claim(name="one")), held(claim(name="two"))
+    view = view_of()
+    view.replace_claims([one, two], "9")
+    assert not view.ledger.confirmed(one.uid)
+    assert not view.ledger.confirmed(two.uid)
+
+
+def test_the_pods_of_what_is_gone_are_looked_at_again() -> None:
+    view = view_of(USER, claim())
+    assert view.replace_claims([], "9") == {ClaimRef(KEY), PodRef(USER.uid)}
+
+
+# --- pods ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_pods_own_write_is_seen_before_the_mirror_has_it_and_not_undone_by_an_older_event() -> None:
+    view = view_of(pod_at(1))
+    view.note_written(pod_at(5))
+    show(view, pod_at(3))
+    assert view.pod(USER.uid) == pod_at(5)
+    show(view, pod_at(6))
+    assert view.pod(USER.uid) == pod_at(6)
+
+
+def test_an_older_event_does_not_take_a_pod_back() -> None:
+    view = view_of(pod_at(5))
+    show(view, pod_at(3))
+    assert view.pod(USER.uid) == pod_at(5)
+
+
+def test_a_pod_deleted_before_the_answer_to_our_write_leaves_no_ghost() -> None:
+    view = view_of(pod_at(1))
+    view.forget_pod(USER.uid, certain=True)
+    assert view.note_written(pod_at(2)) == set()
+    assert view.pod(USER.uid) is None
+    assert view.pod_named(USER.key) is None
+
+
+def test_a_pod_whose_deletion_was_watched_is_gone_and_one_that_a_census_missed_may_not_be() -> None:
+    view = view_of(pod_at(1, uid="a"), pod("other", uid="b"))
+    view.forget_pod(pod_at(1, uid="a").uid, certain=True)
+    view.forget_pod(pod("other", uid="b").uid, certain=False)
+    assert view.is_gone(pod_at(1, uid="a").uid)
+    assert not view.is_gone(pod("other", uid="b").uid)
+
+
+def test_a_pod_replaced_under_its_name_is_gone_for_certain() -> None:
+    first, second = pod_at(1, uid="first"), pod_at(2, uid="second")
+    view = view_of(held(claim(), by=[first]), first)
+    refs = view.observe_pod(second)
+    assert view.is_gone(first.uid)
+    assert view.pod_named(first.key) == second
+    assert {ClaimRef(KEY), PodRef(second.uid)} <= refs
+
+
+def test_the_claims_of_a_pod_that_ended_are_looked_at() -> None:
+    view = view_of(pod_at(1), held(claim(), by=[USER]))
+    assert ClaimRef(KEY) in view.observe_pod(pod_at(2, phase="Succeeded"))
+
+
+def test_the_claims_of_a_pod_that_only_changed_are_not() -> None:
+    view = view_of(pod_at(1), held(claim(), by=[USER]))
+    assert view.observe_pod(pod_at(2)) == {PodRef(USER.uid)}
+
+
+def test_a_claim_is_looked_at_when_a_pod_that_named_it_goes() -> None:
+    view = view_of(pod_at(1), claim())
+    assert view.forget_pod(USER.uid, certain=True) == {ClaimRef(KEY)}
+    assert list(view.pods_naming(KEY)) == []
+
+
+def test_nothing_about_a_pod_that_is_gone_is_remembered() -> None:
+    view = view_of(pod_at(1))
+    view.waiting.add(USER.uid)
+    view.message_written[USER.uid] = 1.0
+    view.assume_placement(USER.uid, "node-a")
+    view.forget_pod(USER.uid, certain=True)
+    assert (view.waiting, view.message_written, view.refusals) == (set(), {}, {})
+    assert view.placed_on(USER.uid) is None
+
+
+# --- who has to look again -------------------------------------------------------------------------------------------
+
+
+def test_a_claim_concerns_the_pods_that_name_it_and_its_owner() -> None:
+    owner, sharer = pod("owner", templates=["template"]), pod("sharer", claims=["made"])
+    view = view_of(owner, sharer)
+    made = generated(owner, name="made")
+    assert view.observe_claim(made, live=True) == {ClaimRef(made.key), PodRef(owner.uid), PodRef(sharer.uid)}
+
+
+def test_a_template_concerns_the_pods_that_name_it() -> None:
+    user = pod("user", templates=["template"])
+    view = view_of(user, USER)
+    assert view.observe_template(template()) == {PodRef(user.uid)}
+    assert view.observe_template(template(namespace="elsewhere")) == set()
+    assert view.forget_template(template().key) == {PodRef(user.uid)}
+
+
+def test_the_labels_of_a_namespace_concern_its_pods_with_claims() -> None:
+    view = view_of(USER, pod("plain"), pod("far", "elsewhere", claims=["x"]), namespace())
+    assert view.observe_namespace(namespace(team="a")) == {PodRef(USER.uid)}
+    assert view.observe_namespace(namespace(team="a")) == set()
+
+
+def test_a_sweep_looks_at_claims_and_at_pods_that_have_some() -> None:
+    waiting = gated("waiting")
+    view = view_of(USER, waiting, pod("plain"), claim())
+    assert set(view.refs()) == {PodRef(USER.uid), PodRef(waiting.uid), ClaimRef(KEY)}
+
+
+def test_a_dispute_ends_when_the_claim_that_came_first_lets_go() -> None:
+    first, second = held(claim(name="first")), held(claim(name="second"))
+    view = view_of(first, second)
+    assert view.ledger.rivals(second.uid) == {first.uid}
+    view.forget_claim(first.key)
+    assert view.ledger.confirmed(second.uid)
+
+
+def test_both_sides_of_a_dispute_of_one_list_are_looked_at() -> None:
+    users = [pod(name, claims=[name]) for name in ("a", "b")]
+    view = view_of(*users)
+    refs = view.replace_claims([held(claim(name="a")), held(claim(name="b"))], "9")
+    assert {PodRef(user.uid) for user in users} <= refs
+
+
+# --- when a "does not fit" is worth another search -------------------------------------------------------------------
+
+
+def moves(view: View) -> int:
+    """The epoch; a pod waits, so that whoever is woken shows."""
+    view.waiting.add(USER.uid)
+    return view.capacity_epoch
+
+
+def test_a_device_that_is_given_back_moves_the_epoch_and_wakes_those_who_wait() -> None:
+    view = view_of(USER, held(claim(name="taken")))
+    before = moves(view)
+    assert PodRef(USER.uid) in view.observe_claim(later(claim(name="taken"), 2), live=True)
+    assert view.capacity_epoch > before
+
+
+def test_a_claim_that_goes_with_its_device_moves_the_epoch() -> None:
+    view = view_of(USER, held(claim(name="taken")))
+    before = moves(view)
+    assert PodRef(USER.uid) in view.forget_claim(ObjectKey("default", "taken"))
+    assert view.capacity_epoch > before
+
+
+def test_a_device_that_is_taken_does_not_move_the_epoch() -> None:
+    view = view_of(USER, claim(name="taken"))
+    before = moves(view)
+    show(view, later(held(claim(name="taken")), 2))
+    view.assume_allocation(claim(name="more"), allocation("node-a/gpu-1"))
+    assert view.capacity_epoch == before
+
+
+def test_a_claim_that_only_changes_users_does_not_move_the_epoch() -> None:
+    view = view_of(USER, held(claim(name="taken")))
+    before = moves(view)
+    show(view, later(held(claim(name="taken"), by=[USER]), 2))
+    assert view.capacity_epoch == before
+
+
+def test_a_pod_that_takes_room_does_not_move_the_epoch_and_one_that_ends_does() -> None:
+    view = view_of(USER)
+    before = moves(view)
+    show(view, pod("heavy", node_name="node-a", phase="Running"))
+    assert view.capacity_epoch == before
+    ended = view.observe_pod(pod("heavy", node_name="node-a", phase="Succeeded", version=2))
+    assert view.capacity_epoch > before
+    assert PodRef(USER.uid) in ended
+
+
+def test_more_of_anything_that_is_searched_moves_the_epoch_once() -> None:
+    for new in gpus():
+        view = view_of(USER)
+        before = moves(view)
+        show(view, new)
+        assert view.capacity_epoch == before + 1, type(new).__name__
+        show(view, new)
+        assert view.capacity_epoch == before + 1, type(new).__name__
+
+
+def test_a_nodes_heartbeat_does_not_move_the_epoch() -> None:
+    view = view_of(USER, node())
+    before = moves(view)
+    beat = msgspec.structs.replace(node(), metadata=msgspec.structs.replace(node().metadata, resource_version="9"))
+    assert view.observe_node(beat) == set()
+    assert view.capacity_epoch == before
+
+
+def test_a_node_that_is_uncordoned_moves_the_epoch() -> None:
+    view = view_of(USER, node(cordoned=True))
+    before = moves(view)
+    assert view.observe_node(node()) == {PodRef(USER.uid)}
+    assert view.capacity_epoch > before
+
+
+def test_what_is_taken_away_changes_the_answer_too() -> None:
+    view = view_of(USER, *gpus())
+    before = moves(view)
+    view.forget_slice(slice_of().metadata.name)
+    after_slice = view.capacity_epoch
+    view.forget_class(device_class().metadata.name)
+    after_class = view.capacity_epoch
+    view.forget_node("node-a")
+    assert before < after_slice < after_class < view.capacity_epoch
+
+
+# --- room on nodes ---------------------------------------------------------------------------------------------------
+
+
+def test_an_assumed_placement_takes_room_until_it_is_forgotten() -> None:
+    user = gated("user", claims=["claim"])
+    view = view_of(user)
+    view.assume_placement(user.uid, "node-a")
+    assert view.placed_on(user.uid) == "node-a"
+    before = view.capacity_epoch
+    view.forget_placement(user.uid)
+    assert view.placed_on(user.uid) is None
+    assert view.capacity_epoch > before
+
+
+def test_what_the_pod_itself_says_about_its_node_is_not_forgotten() -> None:
+    bound = pod("bound", node_name="node-a")
+    view = view_of(bound)
+    view.forget_placement(bound.uid)
+    assert view.placed_on(bound.uid) == "node-a"
+
+
+def test_a_pod_that_is_bound_elsewhere_moves_its_room() -> None:
+    user = gated("user")
+    view = view_of(user)
+    view.assume_placement(user.uid, "node-a")
+    show(view, pod("user", node_name="node-b", version=2))
+    assert view.placed_on(user.uid) == "node-b"
