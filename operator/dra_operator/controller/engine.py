@@ -97,6 +97,8 @@ class Engine:
     _busy: defaultdict[ObjectKey | Uid, set[Ref]] = field(default_factory=lambda: defaultdict(set))
     writes: set[asyncio.Task[None]] = field(default_factory=set)
     """What is on its way to the API server."""
+    _untold: dict[Ref, tuple[Notice, ...]] = field(default_factory=dict)
+    """Notices of writes whose answer was lost: told when the next look finds the write done."""
 
     # --- in --------------------------------------------------------------------------------------------------------
 
@@ -153,6 +155,9 @@ class Engine:
             self.queue.done(ref)
             return
         self._assume(ref, verdict)
+        for notice in self._untold.pop(ref, ()):
+            if notice.reason == verdict.reason and not verdict.notices:
+                self.record(notice)
         if not verdict.actions:
             self.queue.forget(ref)
             if verdict.requeue_after is not None:
@@ -209,6 +214,8 @@ class Engine:
                 self.record(notice)
             self.queue.add(ref, after=verdict.requeue_after or 0.0, priority=self._priority(ref))
         else:
+            if verdict.notices:
+                self._untold[ref] = tuple(verdict.notices)
             self.queue.add(ref, after=max(pause, self.queue.retry(ref)), priority=self._priority(ref))
 
     async def _certain(self, action: Action) -> Outcome:

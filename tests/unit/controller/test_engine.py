@@ -1,0 +1,390 @@
+"""The engine's promises: one decision at a time, one write of an object at a time, no answer that matters is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from itertools import pairwise
+
+import msgspec
+import pytest
+
+from dra_operator.api.core import Pod, PodStatus
+from dra_operator.api.meta import Condition
+from dra_operator.api.names import DEVICES_ALLOCATED
+from dra_operator.api.resource import ResourceClaim
+from dra_operator.controller.engine import LOOKS_PER_TURN, REFUSAL_RETRY
+from dra_operator.lifecycle.actions import (
+    Conflict,
+    CreateClaim,
+    DeleteClaim,
+    PublishStatus,
+    ReadClaim,
+    ReadPod,
+    Refused,
+    SetFinalizers,
+    Ungate,
+    Unknown,
+    WriteClaimStatus,
+)
+from dra_operator.lifecycle.keys import ClaimRef, PodRef
+from tests.builders import claim, pod, template
+from tests.unit.controller.desk import ANSWER_LOST, BROKEN, REQUEST_LOST, Call, Desk, Fate, now, play
+from tests.unit.lifecycle.scene import PROTECTED, gated, gpus, held
+
+QUOTA = Refused(403, "exceeded quota: claims")
+
+
+def times(calls: list[Call]) -> list[float]:
+    return [round(call.begun, 3) for call in calls]
+
+
+def devices(desk: Desk) -> list[str]:
+    """Every device that some claim has, as often as it is given."""
+    return sorted(
+        f"{result.pool}/{result.device}"
+        for one in desk.store.all(ResourceClaim)
+        if one.status.allocation is not None
+        for result in one.status.allocation.devices.results or ()
+    )
+
+
+# --- the way of a pod ------------------------------------------------------------------------------------------------
+
+
+def test_a_pod_with_a_template_takes_four_writes() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.create(*gpus(), template(), gated(templates=["template"]))
+        await desk.until(desk.ungated, "the pod is ungated")
+        await asyncio.sleep(100)
+        assert [type(call.action) for call in desk.sent] == [CreateClaim, WriteClaimStatus, PublishStatus, Ungate]
+
+    play(scenario)
+
+
+def test_a_users_claim_takes_one_more() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.create(*gpus(), claim(name="mine"), gated(claims=["mine"]))
+        await desk.until(lambda: bool(desk.calls(Ungate)), "the pod is ungated")
+        assert [type(call.action) for call in desk.sent] == [SetFinalizers, WriteClaimStatus, PublishStatus, Ungate]
+
+    play(scenario)
+
+
+def test_no_pod_is_ungated_before_the_watch_confirms_its_allocation() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.watch_delay = 3.0
+        desk.create(*gpus(), claim(name="mine", finalizers=PROTECTED), gated(claims=["mine"]))
+        await desk.until(lambda: bool(desk.calls(Ungate)), "the pod is ungated")
+        [write], [ungate] = desk.calls(WriteClaimStatus), desk.calls(Ungate)
+        assert ungate.begun - write.ended > 2.0
+
+    play(scenario)
+
+
+def test_devices_come_back_when_pods_end_and_go_to_those_who_wait() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.create(*gpus(), template(), gated("first", templates=["template"]))
+        await desk.until(lambda: desk.ungated("first"), "the first is ungated")
+        desk.create(gated("second", templates=["template"]))
+        await desk.until(lambda: desk.reason("second") == "DevicesInUse", "the second waits")
+        ended = PodStatus(phase="Succeeded")
+        desk.store.modify(Pod, desk.pod("first").key, lambda one: msgspec.structs.replace(one, status=ended))
+        await desk.until(lambda: desk.ungated("second"), "the second is ungated")
+        assert [one.metadata.controller.name for one in desk.store.all(ResourceClaim) if one.metadata.controller] == [
+            "second"
+        ]
+
+    play(scenario)
+
+
+# --- one write of an object at a time --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_writes_of_one_object_never_overlap(seed: int) -> None:
+    names = [f"p{index}" for index in range(6)]
+
+    async def scenario(desk: Desk) -> None:
+        desk.create(*gpus(4), template(), claim(name="shared"))
+        desk.create(*(gated(name, claims=["shared"], templates=["template"]) for name in names))
+        for _ in range(400):  # everything is looked at over and over, whatever is under way
+            desk.engine.sweep()
+            await asyncio.sleep(0.005)
+        spans: defaultdict[str, list[Call]] = defaultdict(list)
+        for call in desk.sent:
+            spans[call.target].append(call)
+        for calls in spans.values():
+            for one, next_ in pairwise(sorted(calls, key=lambda call: call.begun)):
+                assert one.ended <= next_.begun
+        assert len(spans["default/shared"]) > 3
+
+    play(scenario, seed=seed)
+
+
+def test_writes_of_different_objects_do_overlap() -> None:
+    names = [f"p{index}" for index in range(10)]
+
+    async def scenario(desk: Desk) -> None:
+        desk.latency = 1.0
+        desk.create(*gpus(10), template(), *(gated(name, templates=["template"]) for name in names))
+        await desk.until(lambda: desk.ungated(*names), "all are ungated")
+        assert now() < 6.0  # four writes each
+        assert len(devices(desk)) == len(set(devices(desk))) == 10
+
+    play(scenario)
+
+
+def test_two_pods_that_want_one_device_are_decided_one_after_the_other() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.create(*gpus(), claim(name="a", finalizers=PROTECTED), claim(name="b", finalizers=PROTECTED))
+        desk.create(gated("one", claims=["a"]), gated("two", claims=["b"]))
+        await desk.until(lambda: desk.ungated("one"), "the first is ungated")
+        await desk.until(lambda: desk.reason("two") == "DevicesInUse", "the second waits")
+        assert len(desk.calls(WriteClaimStatus)) == 1
+
+    play(scenario)
+
+
+# --- answers ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_write_that_took_effect_without_an_answer_is_found_by_reading_and_not_repeated() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.meets(WriteClaimStatus, ANSWER_LOST)
+        desk.create(*gpus(), claim(name="mine", finalizers=PROTECTED), gated(claims=["mine"]))
+        await desk.until(desk.ungated, "the pod is ungated")
+        assert len(desk.calls(ReadClaim)) == 1
+        assert len(desk.calls(WriteClaimStatus)) == 1
+
+    play(scenario)
+
+
+def test_a_write_that_did_not_take_effect_is_found_by_reading_and_decided_anew() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.meets(WriteClaimStatus, REQUEST_LOST)
+        desk.create(*gpus(), claim(name="mine", finalizers=PROTECTED), gated(claims=["mine"]))
+        await desk.until(desk.ungated, "the pod is ungated")
+        assert len(desk.calls(ReadClaim)) == 1
+        assert len(desk.calls(WriteClaimStatus)) == 2
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("fate", [ANSWER_LOST, REQUEST_LOST], ids=["took effect", "did not"])
+def test_while_it_is_not_known_nobody_else_is_given_the_device(fate: Fate) -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.watch_delay = 30.0
+        desk.create(*gpus(), claim(name="a", finalizers=PROTECTED), claim(name="b", finalizers=PROTECTED))
+        desk.create(gated("one", claims=["a"]))
+        desk.meets(WriteClaimStatus, fate)
+        desk.meets(ReadClaim, *[REQUEST_LOST] * 4)
+        await desk.until(lambda: bool(desk.calls(WriteClaimStatus)), "the write was sent")
+        two = desk.store.create(gated("two", claims=["b"]))
+        desk.engine.mark(desk.view.observe_pod(two))
+        await desk.until(lambda: desk.reason("two") == "DevicesInUse", "the second waits", 1.0)
+        assert {call.target for call in desk.calls(WriteClaimStatus)} == {"default/a"}
+        await desk.until(lambda: desk.ungated("one"), "the first is ungated", 200.0)
+        assert devices(desk) == ["node-a/gpu-0"]
+
+    play(scenario)
+
+
+def test_it_is_read_ever_more_slowly_until_it_is_known() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.latency = 0.0
+        desk.meets(WriteClaimStatus, ANSWER_LOST)
+        desk.meets(ReadClaim, *[REQUEST_LOST] * 8)
+        desk.create(*gpus(), claim(name="mine", finalizers=PROTECTED), gated(claims=["mine"]))
+        await desk.until(lambda: len(desk.calls(ReadClaim)) == 9, "it was read until it was known", 100.0)
+        reads = times(desk.calls(ReadClaim))
+        gaps = [round(second - first, 3) for first, second in pairwise(reads)]
+        assert gaps == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]
+
+    play(scenario)
+
+
+def test_a_server_that_says_how_long_to_wait_is_heard() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.meets(WriteClaimStatus, Unknown("too many requests", retry_after=7.0))
+        desk.create(*gpus(), claim(name="mine", finalizers=PROTECTED), gated(claims=["mine"]))
+        await desk.until(desk.ungated, "the pod is ungated")
+        [read] = desk.calls(ReadClaim)
+        assert read.begun - desk.calls(WriteClaimStatus)[0].ended >= 7.0
+
+    play(scenario)
+
+
+def test_a_claim_that_is_gone_when_it_is_read_holds_nothing() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.meets(WriteClaimStatus, REQUEST_LOST)
+        desk.create(*gpus(), claim(name="mine", finalizers=PROTECTED), gated(claims=["mine"]))
+        await desk.until(lambda: bool(desk.calls(WriteClaimStatus)), "the write was sent")
+        desk.store.modify(
+            ResourceClaim,
+            claim(name="mine").key,
+            lambda one: msgspec.structs.replace(one, metadata=msgspec.structs.replace(one.metadata, finalizers=None)),
+        )
+        desk.store.delete(ResourceClaim, claim(name="mine").key, now="2026-01-01T00:00:00Z")
+        await desk.until(lambda: desk.reason() == "ClaimNotFound", "the pod is told")
+        assert not desk.view.ledger.allocations()
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("action", [CreateClaim, SetFinalizers, WriteClaimStatus, PublishStatus, Ungate])
+@pytest.mark.parametrize(
+    "fate",
+    [REQUEST_LOST, ANSWER_LOST, BROKEN, Conflict("changed"), Refused(422, "invalid")],
+    ids=["request lost", "answer lost", "broken", "conflict", "refused once"],
+)
+def test_whatever_becomes_of_a_write_the_pod_gets_there(action: type[CreateClaim], fate: Fate) -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.meets(action, fate)
+        desk.create(*gpus(2), template(), claim(name="mine"), gated(claims=["mine"], templates=["template"]))
+        await desk.until(desk.ungated, "the pod is ungated")
+        assert devices(desk) == ["node-a/gpu-0", "node-a/gpu-1"]
+        assert len(list(desk.store.all(ResourceClaim))) == 2
+
+    play(scenario)
+
+
+def test_a_consumer_that_the_mirror_does_not_have_is_looked_up_before_its_claim_is_released() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.create(*gpus(), held(claim(name="mine", finalizers=PROTECTED), by=[pod("lost")]))
+        await desk.until(lambda: bool(desk.calls(WriteClaimStatus)), "the claim is released")
+        assert desk.claim("mine").status.allocation is None
+        [read], [release] = desk.calls(ReadPod), desk.calls(WriteClaimStatus)
+        assert read.ended <= release.begun
+        assert not desk.calls(DeleteClaim)
+
+    play(scenario)
+
+
+# --- refused creations -----------------------------------------------------------------------------------------------
+
+
+def test_a_refused_creation_is_told_with_the_api_servers_words() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.meets(CreateClaim, QUOTA)
+        desk.create(*gpus(), template(), gated(templates=["template"]))
+        await desk.until(lambda: desk.reason() == "ClaimCreationRefused", "the pod is told", 1.0)
+        condition = desk.pod().condition(DEVICES_ALLOCATED)
+        assert condition is not None
+        assert (condition.status, condition.message) == ("False", QUOTA.message)
+
+    play(scenario)
+
+
+def test_a_refused_creation_is_tried_again_and_succeeds_by_itself() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.meets(CreateClaim, QUOTA, QUOTA)
+        desk.create(*gpus(), template(), gated(templates=["template"]))
+        await desk.until(desk.ungated, "the pod is ungated")
+        assert [second - first >= REFUSAL_RETRY for first, second in pairwise(times(desk.calls(CreateClaim)))] == [
+            True,
+            True,
+        ]
+        assert [notice.reason for notice in desk.notices] == ["ClaimCreationRefused", "Allocated"]
+
+    play(scenario)
+
+
+def test_a_refused_creation_holds_up_nobody_else() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.meets(CreateClaim, QUOTA)
+        desk.create(*gpus(), template(), gated("first", templates=["template"]))
+        await desk.until(lambda: desk.reason("first") == "ClaimCreationRefused", "the first is told")
+        desk.create(gated("second", templates=["template"]))
+        await desk.until(lambda: desk.ungated("second"), "the second is ungated", 2.0)
+
+    play(scenario)
+
+
+# --- one that breaks a rule ------------------------------------------------------------------------------------------
+
+
+def test_a_pod_that_cannot_be_looked_at_stops_nobody_and_is_tried_ever_more_slowly() -> None:
+    broken = Condition(type=DEVICES_ALLOCATED, status="True", reason="Allocated", last_transition_time="yesterday")
+    bad = msgspec.structs.replace(pod("bad", claims=["mine"]), status=PodStatus(conditions=(broken,)))
+
+    async def scenario(desk: Desk) -> None:
+        looks: list[float] = []
+        reconcile = desk.view.pod
+        desk.create(*gpus(), template(), claim(name="mine"), bad, gated("good", templates=["template"]))
+        await desk.until(lambda: desk.ungated("good"), "the other is ungated")
+        bad_uid = desk.pod("bad").uid
+        desk.view.pod = lambda uid: (looks.append(now()) if uid == bad_uid else None, reconcile(uid))[1]  # type: ignore[func-returns-value,method-assign]
+        await asyncio.sleep(100)
+        assert 3 < len(looks) < 60
+
+    play(scenario)
+
+
+# --- who may write ---------------------------------------------------------------------------------------------------
+
+
+def test_a_follower_writes_nothing_and_takes_over_where_the_leader_stopped() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.leads = False
+        desk.create(*gpus(), template(), gated(templates=["template"]))
+        await asyncio.sleep(100)
+        assert desk.sent == []
+        desk.leads = True
+        desk.engine.sweep()
+        await desk.until(desk.ungated, "the pod is ungated")
+
+    play(scenario)
+
+
+def test_writes_on_their_way_are_waited_for() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.latency = 5.0
+        desk.create(*gpus(), template(), gated(templates=["template"]))
+        await desk.until(lambda: bool(desk.engine.writes), "a write is on its way")
+        desk.leads = False
+        await desk.engine.drain()
+        assert [type(call.action) for call in desk.sent] == [CreateClaim]
+
+    play(scenario)
+
+
+# --- order and turns -------------------------------------------------------------------------------------------------
+
+
+def test_claims_are_looked_at_before_pods() -> None:
+    async def scenario(desk: Desk) -> None:
+        waiting, free = PodRef(pod("waiting").uid), ClaimRef(claim().key)
+        desk.engine.mark({waiting, free})
+        await asyncio.sleep(0)
+        assert [ref for _, ref in desk.looks] == [free, waiting]
+
+    play(scenario)
+
+
+def test_others_get_their_turn_between_looks() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.engine.mark({PodRef(pod(f"p{index}").uid) for index in range(10 * LOOKS_PER_TURN)})
+        seen = []
+        while len(desk.looks) < 10 * LOOKS_PER_TURN:
+            await asyncio.sleep(0)
+            seen.append(len(desk.looks))
+        assert max(second - first for first, second in pairwise([0, *seen])) <= LOOKS_PER_TURN
+
+    play(scenario)
+
+
+# --- telling ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fate", [Conflict("changed"), REQUEST_LOST, ANSWER_LOST], ids=["conflict", "lost", "done"])
+def test_a_reason_is_told_once_whatever_became_of_its_first_write(fate: Fate) -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.meets(PublishStatus, fate)
+        desk.create(*gpus(), gated(claims=["missing"]))
+        await desk.until(lambda: desk.reason() == "ClaimNotFound", "the pod is told")
+        await asyncio.sleep(300)
+        assert [notice.reason for notice in desk.notices] == ["ClaimNotFound"]
+        assert len(desk.calls(PublishStatus)) <= 2
+
+    play(scenario)
