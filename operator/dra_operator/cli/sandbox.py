@@ -9,6 +9,8 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +19,7 @@ import typer
 import yaml
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TaskID, TimeElapsedColumn
 
 from dra_operator.cli.logs import configure_logging
 from dra_operator.sandbox.binaries import BinariesError, find_binaries
@@ -75,13 +78,16 @@ def up(
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends a build, too, and what was started
     try:
-        binaries = find_binaries(_say)
-        take_down(name)  # what a killed supervisor left
-        if foreground:
-            configure_logging("auto", "warning")
-            asyncio.run(serve(plan, binaries, _say))
-        else:
-            _show(start_in_background(name, sys.argv[1:], _say))
+        with _progress(foreground) as say:
+            binaries = find_binaries(say)
+            take_down(name)  # what a killed supervisor left
+            if foreground:
+                configure_logging("auto", "warning")
+                asyncio.run(serve(plan, binaries, say))
+            else:
+                state = start_in_background(name, sys.argv[1:], say)
+        if not foreground:
+            _show(state)
     except (SandboxError, BinariesError, OSError, TimeoutError) as error:
         typer.echo(f"{ERROR_PREFIX}{error}", err=True)
         raise typer.Exit(1) from error
@@ -176,6 +182,29 @@ def _show(state: State) -> None:
     for process in state.children:
         typer.echo(f"  {process.name + ':':<26}{'running' if process.alive else 'ended'}, pid {process.pid}")
     typer.echo(f"use it:  export KUBECONFIG={state.kubeconfig}")
+
+
+@contextmanager
+def _progress(plain: bool) -> Iterator[Callable[[str], None]]:
+    """Where lines of progress go: on a terminal each stays with its seconds, the last one turns; else plain lines."""
+    console = Console(highlight=False, soft_wrap=True)
+    if plain or not console.is_terminal:
+        yield _say
+        return
+    with Progress(SpinnerColumn(finished_text="[green]✓[/]"), "{task.description}", TimeElapsedColumn()) as progress:
+        current: list[TaskID] = []
+
+        def finish() -> None:
+            for task in current:
+                progress.update(task, total=1, completed=1)
+            current.clear()
+
+        def say(line: str) -> None:
+            finish()
+            current.append(progress.add_task(escape(line), total=None))
+
+        yield say
+        finish()
 
 
 def _say(line: str) -> None:
