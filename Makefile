@@ -25,6 +25,7 @@ check: setup ## style, types, layers: what needs no test run
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python tools/protos.py --check
 
 test: check unit cluster ## everything: check, unit, conformance, simulation, integration, e2e
 
