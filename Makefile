@@ -3,9 +3,10 @@
 
 BIN := .venv/bin
 PYTEST_FLAGS ?=
+LIMIT ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup controlplane demo check test unit cluster clean
+.PHONY: help setup controlplane demo check test unit cluster conformance clean
 
 help: ## this list
 	@echo 'targets:'
@@ -31,6 +32,9 @@ test: check unit cluster ## everything: check, unit, conformance, simulation, in
 
 unit: setup ## the tests that need no cluster: unit, conformance, simulation
 	@$(BIN)/pytest tests/unit tests/conformance tests/simulation $(PYTEST_FLAGS)
+
+conformance: setup ## golden vectors of any folder: VECTORS=DIR [LIMIT=20 failing ones shown for a file]
+	@$(BIN)/python -m tests.conformance "$(VECTORS)" --limit "$(LIMIT)" --near "$(PWD)"
 
 cluster: controlplane ## the tests on a real control plane: integration, e2e
 	@$(BIN)/pytest tests/integration tests/e2e $(PYTEST_FLAGS)

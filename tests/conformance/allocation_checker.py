@@ -11,16 +11,18 @@ Rules: `SEMANTICS.md` beside the vectors. Amounts are whole numbers of nanos her
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tests.conformance.allocation_rules import (
     MAX_RESULTS,
     Dev,
     Gates,
     PoolView,
+    Values,
     admits_groups,
     consumed,
     fold_groups,
@@ -32,8 +34,7 @@ from tests.conformance.allocation_rules import (
     values_of,
     violates,
 )
-
-Json = Any
+from tests.conformance.vectors import Json
 
 
 class Ask(NamedTuple):
@@ -76,7 +77,8 @@ class _Check:
         self.found = {dev: (pool, slice_, d) for pool in self.pools for dev, slice_, d in pool.devices}
         self.state = _State()
         for claim in case["allocatedClaims"]:
-            for result in claim["status"]["allocation"]["devices"].get("results") or ():
+            allocation = claim.get("status", {}).get("allocation", {})
+            for result in allocation.get("devices", {}).get("results") or ():
                 self._occupy(result)
         self.counters = {id(pool): self._available(pool) for pool in self.pools}
         self.groups = {id(pool): self._groups(pool) for pool in self.pools}
@@ -118,7 +120,7 @@ class _Check:
             yield f"{len(allocations)} allocations for {len(self.claims)} claims"
             return
         for index, (claim, allocation) in enumerate(zip(self.claims, allocations, strict=True)):
-            for problem in self._claim(index, claim["spec"]["devices"], allocation):
+            for problem in self._claim(index, claim["spec"].get("devices") or {}, allocation):
                 yield f"claim {index}: {problem}"
 
     def _claim(self, index: int, spec: Json, allocation: Json) -> Iterator[str]:
@@ -275,25 +277,25 @@ class _Check:
     # --- what follows from the devices --------------------------------------------------------------------------------
 
     def _constraints(self, spec: Json, chosen: list[tuple[Ask, Dev]]) -> Iterator[str]:
-        lists = self.gates.list_type_attributes
         for constraint in spec.get("constraints") or ():
             name = constraint.get("matchAttribute") or constraint["distinctAttribute"]
-            sets = [
+            found = [
                 values_of(ask.spec, dev.driver, self.found[dev][2], name)
                 for ask, dev in chosen
                 if ask.in_scope(constraint.get("requests"))
             ]
-            if any(values is None for values in sets):
+            values = [one for one in found if one is not None]
+            if len(values) != len(found):
                 yield f"a device lacks {name}"
-                continue
-            present = [values for values in sets if values is not None]
-            if constraint.get("matchAttribute"):
-                if len(present) > 1 and not frozenset.intersection(*present):
-                    yield f"{name} does not match: {present}"
-                if not lists and len(present) > 1 and any(len(values) != 1 for values in present):
-                    yield f"{name} is a list, gate off"
-            elif sum(len(values) for values in present) != len(frozenset().union(*present)):
-                yield f"{name} is not distinct: {present}"
+            elif not self.gates.list_type_attributes:
+                yield from _compare_scalars(constraint, name, values)
+            elif not all(one.set for one in values):
+                yield f"a device has no value in {name}"
+            elif constraint.get("matchAttribute"):
+                if values and not frozenset.intersection(*(one.set for one in values)):
+                    yield f"{name} does not match: {values}"
+            elif sum(len(one.set) for one in values) != len(frozenset().union(*(one.set for one in values))):
+                yield f"{name} is not distinct: {values}"
 
     def _config(self, spec: Json, asks: list[Ask]) -> list[Json]:
         config: list[Json] = []
@@ -330,6 +332,17 @@ class _Check:
                             term[kind].append(need)
         filled = {kind: needs for kind, needs in term.items() if needs}
         return {"nodeSelectorTerms": [filled]} if filled else None
+
+
+def _compare_scalars(constraint: Json, name: str, values: list[Values]) -> Iterator[str]:
+    """Without list type attributes: the first device may have any value, a further one only a scalar."""
+    if any(not one.scalar or not one.set for one in values[1:]):
+        yield f"{name} is a list, gate off"
+        return
+    match = bool(constraint.get("matchAttribute"))
+    for one, other in itertools.combinations(values, 2):
+        if (one == other) != match:
+            yield f"{name} {'does not match' if match else 'is not distinct'}: {values}"
 
 
 def _chosen(request: Json, results: list[Json]) -> Ask:

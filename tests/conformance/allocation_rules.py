@@ -12,21 +12,36 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from dra_operator.api.quantity import Quantity
-from dra_operator.api.semver import Version
+from dra_operator.api.semver import Version, VersionError
 from dra_operator.cel.device import AttributeValue, DeviceView
-from dra_operator.cel.errors import CELRuntimeError
+from dra_operator.cel.errors import CELCompileError, CELRuntimeError
 from dra_operator.cel.selector import compile_selector
-
-Json = Any
+from tests.conformance.vectors import Json
 
 MAX_RESULTS = 32
 _UNIT, _MILLI = 10**9, 10**6
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
 class Dev(NamedTuple):
     driver: str
     pool: str
     device: str
+
+
+GATES = (
+    "adminAccess",
+    "compatibilityGroups",
+    "consumableCapacity",
+    "derivedAttributes",
+    "deviceBindingAndStatus",
+    "deviceTaints",
+    "fractionalCapacityRange",
+    "listTypeAttributes",
+    "optionalNodeOperations",
+    "partitionableDevices",
+    "prioritizedList",
+)
 
 
 class Gates:
@@ -148,42 +163,66 @@ def _need(need: Json, of: dict[str, str]) -> bool:
         case "DoesNotExist":
             return value is None
         case "Gt" | "Lt":
-            if value is None or not re.fullmatch(r"[+-]?[0-9]+", value):
+            if value is None or len(values) != 1 or not all(map(_INTEGER.fullmatch, (value, values[0]))):
                 return False
             return int(value) > int(values[0]) if need["operator"] == "Gt" else int(value) < int(values[0])
-        case operator:
-            raise AssertionError(f"no vector has used the operator {operator} so far")
+        case _:
+            return False
 
 
 # --- devices ---------------------------------------------------------------------------------------------------------
 
 
+class Values(NamedTuple):
+    """What an attribute holds, with the type of each; nothing if it has no value of a known type."""
+
+    scalar: bool
+    set: frozenset[tuple[str, Any]]
+
+
 def matches_all(selectors: Iterable[Json], driver: str, device: Json) -> bool:
     """Whether all selectors match; later ones are not asked once one does not. One that fails gives no device."""
-    view = DeviceView(
+    wanted = [selector["cel"]["expression"] for selector in selectors]
+    if not wanted:
+        return True
+    try:
+        view = _view(driver, device)
+        return all(compile_selector(expression).matches(view) for expression in wanted)
+    except (CELCompileError, CELRuntimeError, VersionError, _NoValueError):
+        return False
+
+
+def _view(driver: str, device: Json) -> DeviceView:
+    return DeviceView(
         driver,
         {name: _value(value) for name, value in (device.get("attributes") or {}).items()},
         {name: Quantity.parse(value["value"]) for name, value in (device.get("capacity") or {}).items()},
         allow_multiple_allocations=bool(device.get("allowMultipleAllocations")),
     )
-    try:
-        return all(compile_selector(selector["cel"]["expression"]).matches(view) for selector in selectors)
-    except CELRuntimeError:
-        return False
+
+
+class _NoValueError(ValueError):
+    """An attribute has no value of a known type: no selector can be asked about its device."""
+
+
+_LISTS = ("ints", "bools", "strings", "versions")
+_SCALARS = ("int", "bool", "string", "version")
 
 
 def _value(attribute: Json) -> AttributeValue:
-    for kind, value in attribute.items():
-        if kind == "version":
-            return Version.parse(value)
-        if kind == "versions":
-            return tuple(Version.parse(text) for text in value)
-        return tuple(value) if isinstance(value, list) else value
-    return ()
+    for kind in (*_LISTS, *_SCALARS):
+        if kind in attribute:
+            value = attribute[kind]
+            if kind == "version":
+                return Version.parse(value)
+            if kind == "versions":
+                return tuple(Version.parse(text) for text in value)
+            return tuple(value) if isinstance(value, list) else value
+    raise _NoValueError
 
 
-def values_of(ask: Json, driver: str, device: Json, name: str) -> frozenset[tuple[str, Any]] | None:
-    """The attribute's values with their type, as a set; None if the device lacks it."""
+def values_of(ask: Json, driver: str, device: Json, name: str) -> Values | None:
+    """What the request finds in the device's attribute; None if the device lacks it."""
     for derived in ask.get("derivedAttributes") or ():
         if derived["name"] == name:
             return _derived(derived["expression"], driver, device)
@@ -192,16 +231,18 @@ def values_of(ask: Json, driver: str, device: Json, name: str) -> frozenset[tupl
     attribute = attributes.get(name)
     if attribute is None and domain == driver:
         attribute = attributes.get(bare)
-    if not attribute:
+    if attribute is None:
         return None
-    ((kind, value),) = attribute.items()
-    return frozenset((kind.removesuffix("s"), each) for each in (value if isinstance(value, list) else [value]))
+    for kind in _LISTS:
+        if kind in attribute:
+            return Values(False, frozenset((kind.removesuffix("s"), each) for each in attribute[kind]))
+    return Values(True, frozenset((kind, attribute[kind]) for kind in _SCALARS if kind in attribute))
 
 
-def _derived(expression: str, driver: str, device: Json) -> frozenset[tuple[str, Any]] | None:
+def _derived(expression: str, driver: str, device: Json) -> Values | None:
     """The two kinds of expressions that vectors use: a text, and an attribute of the device."""
     if text := re.fullmatch(r'"([^"\\]*)"', expression):
-        return frozenset({("string", text[1])})
+        return Values(True, frozenset({("string", text[1])}))
     found = re.fullmatch(r'device\.attributes\["([^"]+)"\](?:\.(\w+)|\["([^"]+)"\])', expression)
     assert found is not None, f"no vector has used {expression} so far"
     return values_of({}, driver, device, f"{found[1]}/{found[2] or found[3]}")

@@ -1,22 +1,18 @@
 """Runs golden allocator vectors: what upstream's Go code gave each node, against what ours gives.
 
-`run(path)` yields a `Verdict` per node of each case. Agreement is the rule of the README beside the vectors: same
-outcome; if allocated, the same chosen subrequests and an allocation that `allocation_checker` finds nothing wrong with;
-and equal allocations (but for share IDs) where the same devices were chosen.
-
-Usable for any file of that format: `python -m tests.conformance.allocator_vectors FILE...` prints what disagrees.
+`run(path)` yields a `CaseVerdict` per case, with a `Verdict` per node: a case agrees if all its nodes do. Agreement is
+the rule of the README beside the vectors: same outcome; if allocated, the same chosen subrequests and an allocation
+that `allocation_checker` finds nothing wrong with; and equal allocations (but for share IDs) where the same devices
+were chosen. Nodes that depend on upstream's order of search are no exception: `Allocator` searches in that order.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dra_operator.allocation.allocator import Allocated, AllocationError, Allocator
 from dra_operator.allocation.features import Features
@@ -28,18 +24,18 @@ from dra_operator.api.resource import AllocationResult, DeviceClass, ResourceCla
 from dra_operator.inventory.inventory import Inventory
 from dra_operator.inventory.ledger import Ledger
 from tests.conformance.allocation_checker import check
-from tests.conformance.allocation_rules import Gates
-
-Json = Any
+from tests.conformance.allocation_rules import GATES, Gates
+from tests.conformance.vectors import Broken, Json, NoVectorError, field, judge, read
 
 ALLOCATED, UNSCHEDULABLE, ERROR = "allocated", "unschedulable", "error"
+OUTCOMES = (ALLOCATED, UNSCHEDULABLE, ERROR)
+OBJECTS = ("deviceClasses", "resourceSlices", "allocatedClaims", "claims", "nodes")
 
 
 @dataclass(frozen=True)
 class Verdict:
     """One node of one case."""
 
-    id: str
     node: str
     wanted: str
     got: str
@@ -52,47 +48,100 @@ class Verdict:
     def agrees(self) -> bool:
         return self.wanted == self.got and not self.problems
 
+    @property
+    def faults(self) -> Iterator[str]:
+        if self.wanted != self.got:
+            yield f"{self.node}: wanted {self.wanted}, got {self.got}{self.message}"
+        for problem in self.problems:
+            yield f"{self.node}: wanted {self.wanted}, got one with a fault: {problem}"
 
-def run(path: Path) -> Iterator[Verdict]:
-    """The verdicts on all nodes of all cases of a file."""
-    for case in cases(path):
-        yield from run_case(case)
+
+@dataclass(frozen=True)
+class CaseVerdict:
+    """One case: the same state and claims, asked for each node."""
+
+    id: str
+    nodes: tuple[Verdict, ...]
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        return tuple(fault for node in self.nodes for fault in node.faults)
+
+
+def run(path: Path) -> Iterator[CaseVerdict | Broken]:
+    """The verdicts on all cases of a file."""
+    for entry in read(path):
+        if isinstance(entry, Broken):
+            yield entry
+        else:
+            id_ = entry.value.get("id") if isinstance(entry.value, dict) else None
+            yield judge(_judge, entry.value, str(id_ or entry.place))
 
 
 def cases(path: Path) -> Iterator[Json]:
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
-        for line in lines:
-            yield json.loads(line)
+    """The cases of a file that is known to be whole, as `run_case` takes them."""
+    for entry in read(path):
+        assert not isinstance(entry, Broken), entry
+        yield well_formed(entry.value)
 
 
-def run_case(case: Json) -> Iterator[Verdict]:
+def well_formed(vector: Json) -> Json:
+    """The case with nothing null and a name of its own for each slice. Raises NoVectorError."""
+    case = _without_nulls(vector)
+    field(case, "id", str)
+    case |= {name: field({name: [], **case}, name, list) for name in OBJECTS}
+    for gate in field({"features": {}, **case}, "features", dict):
+        if gate not in GATES:
+            raise NoVectorError(f'there is no feature "{gate}", only {", ".join(GATES)}')
+    wanted = field(field(case, "want", dict), "nodes", dict)
+    names = [field(field(node, "metadata", dict), "name", str) for node in case["nodes"]]
+    if not names or sorted(names) != sorted(wanted):
+        raise NoVectorError(f"it has the nodes {sorted(names)}, and answers for {sorted(wanted)}")
+    for name in names:
+        if field(wanted[name], "outcome", str) not in OUTCOMES:
+            raise NoVectorError(f'there is no outcome "{wanted[name]["outcome"]}", only {", ".join(OUTCOMES)}')
+    case["resourceSlices"] = list(_with_own_names(case["resourceSlices"]))
+    return case
+
+
+def run_case(case: Json) -> CaseVerdict:
+    """The verdict on a case that is `well_formed`."""
     allocator = allocator_of(case)
     claims = [convert(claim, ResourceClaim) for claim in case["claims"]]
-    for node in case["nodes"]:
-        wanted = case["want"]["nodes"][node["metadata"]["name"]]
-        outcome = allocator.allocate(claims, convert(node, Node))
-        problems: list[str] = []
-        same_devices = False
-        if isinstance(outcome, Allocated):
-            got, message = ALLOCATED, ""
-            plain = [to_plain(allocation) for allocation in outcome.allocations]
-            problems = check(case, node, plain)
-            if wanted["outcome"] == ALLOCATED:
-                theirs = [to_plain(convert(one, AllocationResult)) for one in wanted.get("allocations") or ()]
-                same_devices = _devices(plain) == _devices(theirs)
-                problems += _compare(plain, theirs, same_devices=same_devices)
-        else:
-            got, message = ERROR if isinstance(outcome, AllocationError) else UNSCHEDULABLE, outcome.message
-        yield Verdict(
-            case["id"],
-            node["metadata"]["name"],
-            wanted["outcome"],
-            got,
-            f"{message} (upstream: {wanted.get('error', '')})",
-            tuple(problems),
-            bool(wanted.get("orderSensitive")),
-            same_devices,
-        )
+    return CaseVerdict(case["id"], tuple(_run_node(case, node, allocator, claims) for node in case["nodes"]))
+
+
+def _judge(vector: Json) -> CaseVerdict:
+    return run_case(well_formed(vector))
+
+
+def _run_node(case: Json, node: Json, allocator: Allocator, claims: list[ResourceClaim]) -> Verdict:
+    name = node["metadata"]["name"]
+    wanted = case["want"]["nodes"][name]
+    outcome = allocator.allocate(claims, convert(node, Node))
+    problems: list[str] = []
+    same_devices = False
+    if isinstance(outcome, Allocated):
+        got, message = ALLOCATED, ""
+        plain = [to_plain(allocation) for allocation in outcome.allocations]
+        problems = check(case, node, plain)
+        if wanted["outcome"] == ALLOCATED:
+            theirs = [to_plain(convert(one, AllocationResult)) for one in wanted.get("allocations") or ()]
+            same_devices = _devices(plain) == _devices(theirs)
+            problems += _compare(plain, theirs, same_devices=same_devices)
+    else:
+        got, message = ERROR if isinstance(outcome, AllocationError) else UNSCHEDULABLE, f" ({outcome.message})"
+    if wanted.get("error"):
+        message += f"; upstream said: {wanted['error']}"
+    return Verdict(
+        name,
+        wanted["outcome"],
+        got,
+        message,
+        tuple(problems),
+        bool(wanted.get("orderSensitive")),
+        same_devices,
+    )
 
 
 def allocator_of(case: Json) -> Allocator:
@@ -117,6 +166,13 @@ def _with_own_names(slices: list[Json]) -> Iterator[Json]:
         name = slice_["metadata"]["name"]
         yield slice_ if not seen[name] else {**slice_, "metadata": {"name": f"{name}\0{seen[name]}"}}
         seen[name] += 1
+
+
+def _without_nulls(value: Json) -> Json:
+    """To Kubernetes' JSON a null is a field that is not there."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(one) for name, one in value.items() if one is not None}
+    return [_without_nulls(one) for one in value] if isinstance(value, list) else value
 
 
 def _compare(ours: list[Json], theirs: list[Json], *, same_devices: bool) -> Iterator[str]:
@@ -148,22 +204,3 @@ def _comparable(allocations: list[Json]) -> Json:
             for name, amount in result.get("consumedCapacity", {}).items():
                 result["consumedCapacity"][name] = Quantity.parse(amount).scaled_value(-9)
     return copy
-
-
-def main(paths: list[str]) -> int:
-    failed = 0
-    for path in paths:
-        counts: Counter[str] = Counter()
-        for verdict in run(Path(path)):
-            counts[f"{verdict.wanted}: {'agrees' if verdict.agrees else f'ours {verdict.got}'}"] += 1
-            counts["same devices" if verdict.same_devices else "other devices"] += verdict.wanted == ALLOCATED
-            if not verdict.agrees:
-                failed += 1
-                print(f"{verdict.id} {verdict.node}: {verdict.wanted}, ours {verdict.got}: {verdict.message}")
-                print("".join(f"    {problem}\n" for problem in verdict.problems), end="")
-        print(f"{path}: {dict(sorted(counts.items()))}")
-    return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,28 +1,30 @@
 """Runs golden CEL vectors: what upstream's Go code said about a selector, against what ours says.
 
-Two formats (`README.md` beside the vectors describes them): `cel_selectors.jsonl`, one device and many expressions, and
-`cel_upstream_cases.json`, upstream's own table with a device each. `run(path)` yields a `Verdict` per vector, whichever
-format the file has; outcomes are compared, texts and costs are only carried along.
+Two formats, whatever the file is called: `{"device": ...}` and then `{"expression", "outcome", ...}` for that device,
+and upstream's own table, `{"name", "expr", ...}` with a device each. A vector is one expression, or one case of the
+table. Agreement is the rule of the README beside the vectors: the same outcome; a static cost on the same side of the
+limit; of the table the texts of errors too. Other texts and costs are only carried along.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from dra_operator.api.quantity import Quantity
-from dra_operator.api.semver import Version
-from dra_operator.cel.device import AttributeValue, DeviceView
+from dra_operator.api.codec import convert
+from dra_operator.api.meta import ObjectMeta
+from dra_operator.api.resource import BasicDevice, ResourcePool, ResourceSlice, ResourceSliceSpec
 from dra_operator.cel.environment import STORED, Features
 from dra_operator.cel.errors import CELCompileError, CELRuntimeError
 from dra_operator.cel.selector import compile_selector
+from dra_operator.inventory.devices import Device, UnsupportedAttribute
+from tests.conformance.vectors import Broken, Json, LeftOut, NoVectorError, field, judge, read
 
 MATCH, NO_MATCH, COMPILE_ERROR, RUNTIME_ERROR = "match", "no_match", "compile_error", "runtime_error"
+OUTCOMES = (MATCH, NO_MATCH, COMPILE_ERROR, RUNTIME_ERROR)
 
-# v0.37.2 replaced this case of the older table the vectors were made from.
+# v0.37.2 replaced this case of the older table the vectors were made from; the README allows to leave it out.
 REPLACED_UPSTREAM = "includes-function-on-very-long-list-runtime-error"
 
 
@@ -44,88 +46,100 @@ class Verdict:
     def agrees(self) -> bool:
         return self.wanted == self.got
 
+    @property
+    def faults(self) -> tuple[str, ...]:
+        if self.agrees:
+            return ()
+        wanted = f"{self.wanted} ({self.wanted_message})" if self.wanted_message else self.wanted
+        got = f"{self.got} ({_first_line(self.message)})" if self.message else self.got
+        return (f"wanted {wanted}, got {got}: {self.expression}",)
 
-def run(path: Path) -> Iterator[Verdict]:
+
+def run(path: Path) -> Iterator[Verdict | Broken | LeftOut]:
     """The verdicts on all vectors of a file."""
-    return _run_upstream_cases(path) if path.suffix == ".json" else _run_selectors(path)
+    device: Json = None
+    for entry in read(path):
+        if isinstance(entry, Broken):
+            yield entry
+        elif not isinstance(entry.value, dict):
+            yield Broken(entry.place, "no vector: it is not an object")
+        elif "device" in entry.value:
+            device = entry.value["device"]
+        elif "expr" not in entry.value:
+            yield judge(_selector, {"id": entry.place, "device": device, **entry.value}, entry.place)
+        elif entry.value.get("name") == REPLACED_UPSTREAM:
+            yield LeftOut(REPLACED_UPSTREAM, "Kubernetes 1.37 has another case in its place")
+        else:
+            yield judge(_upstream_case, entry.value, str(entry.value.get("name", entry.place)))
 
 
-def outcome(expression: str, device: DeviceView, features: Features = STORED) -> tuple[str, str, int | None]:
+def outcome(expression: str, device: Device, features: Features = STORED) -> tuple[str, str, int | None]:
     """What we say: the outcome, the error's text, the cost."""
     try:
         selector = compile_selector(expression, features)
     except CELCompileError as error:
         return COMPILE_ERROR, str(error), None
     try:
-        matched, cost = selector.measure(device)
-    except CELRuntimeError as error:
+        matched, cost = selector.measure(device.view)
+    except (CELRuntimeError, UnsupportedAttribute) as error:
         return RUNTIME_ERROR, str(error), None
     return (MATCH if matched else NO_MATCH), "", cost
 
 
-def _run_selectors(path: Path) -> Iterator[Verdict]:
-    with path.open() as lines:
-        device = _device(json.loads(next(lines))["device"])
-        for number, line in enumerate(lines, start=2):
-            vector = json.loads(line)
-            got, message, cost = outcome(vector["expression"], device)
-            yield Verdict(
-                id=f"{path.name}:{number}",
-                group=vector["group"],
-                expression=vector["expression"],
-                wanted=vector["outcome"],
-                got=got,
-                wanted_message=vector.get("message", ""),
-                message=message,
-                wanted_cost=vector.get("actualCost"),
-                cost=cost,
-            )
+def _selector(vector: Json) -> Verdict:
+    wanted = field(vector, "outcome", str)
+    if wanted not in OUTCOMES:
+        raise NoVectorError(f'there is no outcome "{wanted}", only {", ".join(OUTCOMES)}')
+    expression = field(vector, "expression", str)
+    got, message, cost = outcome(expression, _device(vector["device"]))
+    return Verdict(
+        id=vector["id"],
+        group=vector.get("group", ""),
+        expression=expression,
+        wanted=wanted,
+        got=got,
+        wanted_message=vector.get("message", ""),
+        message=message,
+        wanted_cost=vector.get("actualCost"),
+        cost=cost,
+    )
 
 
-def _run_upstream_cases(path: Path) -> Iterator[Verdict]:
-    for case in json.loads(path.read_text()):
-        if case["name"] == REPLACED_UPSTREAM:
-            continue
-        device = _device({**case, "allowMultipleAllocations": case["allow"]})
-        got, message, cost = outcome(case["expr"], device, _features(case))
-        wanted, wanted_message = _wanted(case)
-        if got == wanted and wanted_message not in message:
-            got = f"{got}: {message}"  # the table asks for a substring of the message too
-        yield Verdict(case["name"], "upstream", case["expr"], wanted, got, wanted_message, message, None, cost)
+def _upstream_case(case: Json) -> Verdict:
+    device = _device({**case, "allowMultipleAllocations": case.get("allow")})
+    expression = field(case, "expr", str)
+    got, message, cost = outcome(expression, device, _features(case))
+    wanted, wanted_message = _wanted(case)
+    return Verdict(field(case, "name", str), "upstream", expression, wanted, got, wanted_message, message, None, cost)
 
 
-def _features(case: dict[str, Any]) -> Features:
-    if not case["newEnv"]:
+def _features(case: Json) -> Features:
+    if not case.get("newEnv"):
         return STORED
-    return Features(list_type_attributes=case["listOnly"] != "false", consumable_capacity=bool(case["consumable"]))
+    return Features(
+        list_type_attributes=case.get("listOnly") != "false", consumable_capacity=bool(case.get("consumable"))
+    )
 
 
-def _wanted(case: dict[str, Any]) -> tuple[str, str]:
+def _wanted(case: Json) -> tuple[str, str]:
     if message := case.get("expectCompileError"):
         return COMPILE_ERROR, message
     if message := case.get("expectMatchError"):
         return RUNTIME_ERROR, message
-    return (MATCH if case["expectMatch"] else NO_MATCH), ""
+    return (MATCH if case.get("expectMatch") else NO_MATCH), ""
 
 
-def _device(described: dict[str, Any]) -> DeviceView:
-    return DeviceView(
-        described["driver"],
-        {name: _attribute(value) for name, value in described["attributes"].items()},
-        {name: Quantity.from_json(value["value"]) for name, value in described["capacity"].items()},
-        allow_multiple_allocations=bool(described.get("allowMultipleAllocations")),
-    )
+def _device(described: Json) -> Device:
+    """The device as the product reads it from a slice."""
+    if described is None:
+        raise NoVectorError("no device comes before it")
+    names = ("attributes", "capacity", "allowMultipleAllocations")
+    basic = convert({"name": "device", **{name: described.get(name) for name in names}}, BasicDevice)
+    driver = field(described, "driver", str)
+    pool = ResourcePool(name="pool", generation=1, resource_slice_count=1)
+    slice_ = ResourceSlice(metadata=ObjectMeta(), spec=ResourceSliceSpec(driver=driver, pool=pool))
+    return Device(slice_, basic)
 
 
-def _attribute(value: dict[str, Any]) -> AttributeValue:
-    ((kind, content),) = value.items()
-    match kind:
-        case "version":
-            return Version.parse(content)
-        case "versions":
-            return tuple(Version.parse(text) for text in content)
-        case "bools" | "ints" | "strings":
-            return tuple(content)
-        case _:
-            scalar: AttributeValue = content
-            return scalar
+def _first_line(text: str) -> str:
+    return text.split("\n", 1)[0]
