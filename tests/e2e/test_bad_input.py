@@ -376,7 +376,7 @@ async def test_an_invalid_example_gets_what_its_comment_promises(here: Stage, cl
         of_pod = documents[-1]["metadata"]["namespace"]
         stages = {of_pod: here} if of_pod == home else {of_pod: here, home: elsewhere}
         await make_class(here.client, class_["metadata"]["name"], class_["spec"]["selectors"][0]["cel"]["expression"])
-        for index, device in enumerate(example.devices_of("node", 2)):
+        for index, device in enumerate(example.devices_of("node", 2).devices):
             await publish(example.driver, index, of=2, device=to_plain(device))
         await create(stages[home], template)
         for document in documents:

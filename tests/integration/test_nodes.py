@@ -71,7 +71,7 @@ class Ground:
 
     async def allocate(self, claim: str, *pods: Pod) -> None:
         node = self.nodes[0]
-        result = {"request": "gpu", "driver": node.driver, "pool": node.name, "device": node.devices[0].name}
+        result = {"request": "gpu", "driver": node.driver, "pool": node.name, "device": node.content.devices[0].name}
         consumers = [{"resource": "pods", "name": pod.metadata.name, "uid": pod.uid} for pod in pods]
         status = {"allocation": {"devices": {"results": [result]}}, "reservedFor": consumers}
         await self.client.patch(CLAIMS, self.key(claim), {"status": status}, patch_type="merge", subresource="status")

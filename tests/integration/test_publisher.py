@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from dra_operator.agent.profiles import load_profile
+from dra_operator.agent.gpu import Naming
+from dra_operator.agent.profiles import load_profile, profile_names
 from dra_operator.agent.publisher import Publisher
+from dra_operator.agent.sources import NodeDevices
 from dra_operator.api.kinds import NODES, SLICES
 from dra_operator.api.meta import ObjectKey
-from dra_operator.api.resource import BasicDevice, ResourceSlice
+from dra_operator.api.resource import ResourceSlice
 from dra_operator.cluster.http import ApiClient
 from dra_operator.sandbox.controlplane import ControlPlane
 
@@ -37,7 +39,7 @@ class Ground:
         )
         return sorted(found, key=lambda slice_: slice_.metadata.name)
 
-    def gpus(self, count: int, profile: str = "l4") -> list[BasicDevice]:
+    def gpus(self, count: int, profile: str = "l4") -> NodeDevices:
         return load_profile(profile).devices_of(self.node, count)
 
     @asynccontextmanager
@@ -80,7 +82,7 @@ async def test_published_devices_are_read_back_as_they_were_given(ground: Ground
     await ground.publisher.publish(gpus)
 
     (slice_,) = await ground.slices()
-    assert list(slice_.spec.devices or ()) == gpus
+    assert slice_.spec.devices == gpus.devices
     assert slice_.spec.node_name == slice_.spec.pool.name == ground.node
     owner = slice_.metadata.controller
     node = await ground.client.get(NODES, ObjectKey("", ground.node))
@@ -88,9 +90,23 @@ async def test_published_devices_are_read_back_as_they_were_given(ground: Ground
     assert (owner.kind, owner.uid) == ("Node", node.uid)
 
 
-@pytest.mark.parametrize("profile", ["a100-sxm-40gb", "h100-sxm-80gb", "l4", "t4", "driver-example"])
+@pytest.mark.parametrize("profile", [name for name in profile_names() if name != "a100-sxm-80gb-mig"])
 async def test_the_api_server_accepts_the_devices_of_each_profile(ground: Ground, profile: str) -> None:
     assert await ground.publisher.publish(ground.gpus(16, profile)) == 1
+
+
+@pytest.mark.parametrize("naming", list(Naming))
+async def test_partitions_are_published_with_their_counters_in_a_slice_of_their_own(
+    ground: Ground, naming: Naming
+) -> None:
+    node = load_profile("a100-sxm-80gb-mig").devices_of(ground.node, naming=naming)
+    assert await ground.publisher.publish(node) == 5
+    assert await ground.publisher.publish(node) == 0
+
+    counters, *devices = [slice_.spec for slice_ in await ground.slices()]
+    assert (counters.devices, counters.shared_counters) == (None, node.shared_counters)
+    assert tuple(device for spec in devices for device in spec.devices or ()) == node.devices
+    assert all(spec.shared_counters is None for spec in devices)
 
 
 async def test_the_same_devices_again_are_no_write_also_after_a_restart(ground: Ground) -> None:
@@ -115,7 +131,7 @@ async def test_growing_and_shrinking_moves_the_pool_to_new_generations(ground: G
 
 async def test_a_node_without_devices_has_an_empty_slice(ground: Ground) -> None:
     await ground.publisher.publish(ground.gpus(1))
-    await ground.publisher.publish([])
+    await ground.publisher.publish(NodeDevices())
 
     (slice_,) = await ground.slices()
     assert slice_.spec.devices is None
@@ -142,7 +158,7 @@ async def test_a_slice_that_someone_changed_is_put_right(ground: Ground) -> None
 
         async def right() -> bool:
             (slice_,) = await ground.slices()
-            return list(slice_.spec.devices or ()) == ground.gpus(2)
+            return slice_.spec.devices == ground.gpus(2).devices
 
         await eventually(right, within=2.0)
 

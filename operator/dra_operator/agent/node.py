@@ -49,10 +49,10 @@ async def _publish_changes(publisher: Publisher, source: Source, node_name: str,
     published = None
     while True:
         try:
-            devices = await asyncio.to_thread(source.devices)
+            devices = await asyncio.to_thread(source.read)
             if devices != published:
                 writes = await publisher.publish(devices)
-                log.info("devices published", node=node_name, devices=len(devices), writes=writes)
+                log.info("devices published", node=node_name, devices=len(devices.devices), writes=writes)
                 published = devices
         except SourceError as error:
             log.error("the source cannot be read, its last devices stay published", node=node_name, error=str(error))

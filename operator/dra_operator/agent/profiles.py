@@ -3,9 +3,10 @@
 `profiles/NAME.yaml` describes the GPUs of a node of that kind. There are two forms: `gpu` with the facts of one model
 and the `slots` that its nodes have (bus address, PCIe root, NUMA node), or `devices` with whole devices as a
 ResourceSlice lists them, dealt out in turn. Whatever must differ between two GPUs of a cluster (uuid, index, slot) is
-derived from the node's name and the GPU's index, so that a node that restarts has the GPUs that it had.
+derived from the node's name and the GPU's index, so that a node that restarts has the GPUs that it had. A `gpu` with
+`partitions` is in MIG mode.
 
-Not here: how facts become attributes (`gpu.py`).
+Not here: how facts become attributes (`gpu.py`, `mig.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from typing import Final
 import yaml
 from msgspec import structs
 
-from dra_operator.agent.gpu import Gpu, as_device
+from dra_operator.agent.gpu import Gpu, Naming, as_device
+from dra_operator.agent.mig import PartitionProfile, counter_set, partition_device, possible_partitions
+from dra_operator.agent.sources import NodeDevices
 from dra_operator.api.codec import convert
 from dra_operator.api.meta import Struct
 from dra_operator.api.names import DEFAULT_DRIVER
@@ -48,25 +51,37 @@ class Profile(Struct, frozen=True, kw_only=True):
     driver: str = DEFAULT_DRIVER
     gpu: Gpu | None = None
     slots: tuple[Slot, ...] = ()
+    partitions: tuple[PartitionProfile, ...] = ()
     devices: tuple[BasicDevice, ...] = ()
 
-    def devices_of(self, node_name: str, gpus: int | None = None) -> list[BasicDevice]:
+    def devices_of(self, node_name: str, gpus: int | None = None, naming: Naming = Naming.OWN) -> NodeDevices:
         """The devices of the node called `node_name`: the same on every call."""
-        build = self._from_gpu if self.gpu is not None else self._from_devices
-        return [build(Identity(node_name, index)) for index in range(self.gpus if gpus is None else gpus)]
+        identities = [Identity(node_name, index) for index in range(self.gpus if gpus is None else gpus)]
+        if self.gpu is None:
+            return NodeDevices(tuple(self._from_devices(identity) for identity in identities))
+        found = [self.gpu_of(identity) for identity in identities]
+        if not self.partitions:
+            return NodeDevices(tuple(as_device(gpu, naming) for gpu in found))
+        partitions = possible_partitions(self.partitions)
+        return NodeDevices(
+            tuple(partition_device(gpu, partition, naming) for gpu in found for partition in partitions),
+            tuple(counter_set(gpu, self.partitions) for gpu in found),
+        )
 
-    def _from_gpu(self, identity: Identity) -> BasicDevice:
+    def gpu_of(self, identity: Identity) -> Gpu:
+        """That GPU, if the profile tells of GPUs at all."""
         assert self.gpu is not None
         domain, place = divmod(identity.index, len(self.slots))
         slot = self.slots[place]
-        gpu = structs.replace(
+        return structs.replace(
             self.gpu,
             uuid=f"GPU-{identity.uuid}",
+            index=identity.index,
+            minor=identity.index,
             pci_bus_id=_in_domain(domain, slot.bus),
             pcie_root="pci" + _in_domain(domain, slot.root.removeprefix("pci")),
             numa_node=slot.numa,
         )
-        return as_device(gpu, f"gpu-{identity.index}")
 
     def _from_devices(self, identity: Identity) -> BasicDevice:
         device = self.devices[identity.index % len(self.devices)]

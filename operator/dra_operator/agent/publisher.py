@@ -31,9 +31,10 @@ from dra_operator.agent.slices import (
     plan_writes,
     split_into_slices,
 )
+from dra_operator.agent.sources import NodeDevices
 from dra_operator.api.kinds import NODES, SLICES
 from dra_operator.api.meta import ObjectKey, Uid
-from dra_operator.api.resource import BasicDevice, ResourceSlice
+from dra_operator.api.resource import ResourceSlice
 from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
 from dra_operator.cluster.reflector import Reflector
 
@@ -70,10 +71,10 @@ class Publisher:
         self._round = asyncio.Lock()
         self._due = asyncio.Event()
 
-    async def publish(self, devices: Sequence[BasicDevice]) -> int:
-        """Make the slices say `devices`. Returns the number of writes. Raises ApiError or NoAnswer."""
+    async def publish(self, node: NodeDevices) -> int:
+        """Make the slices say what the node has. Returns the number of writes. Raises ApiError or NoAnswer."""
         async with self._round:
-            wanted = split_into_slices(devices)
+            wanted = split_into_slices(node.devices, node.shared_counters)
             if wanted != self._wanted:
                 self._wanted, self._storable = wanted, {}
             return await self._converge()

@@ -14,25 +14,27 @@ from pathlib import Path
 
 import yaml
 
+from dra_operator.agent.gpu import Naming
 from dra_operator.agent.profiles import Profile
-from dra_operator.agent.sources import SourceError
+from dra_operator.agent.sources import NodeDevices, SourceError
 from dra_operator.api.codec import convert
 from dra_operator.api.meta import Struct
-from dra_operator.api.resource import BasicDevice
+from dra_operator.api.resource import BasicDevice, CounterSet
 
 
 class DeviceFile(Struct, frozen=True, kw_only=True):
     devices: tuple[BasicDevice, ...]
+    shared_counters: tuple[CounterSet, ...] = ()
 
 
 class ProfileSource:
     """`gpus` GPUs of a profile; without a number, as many as such a node usually has."""
 
-    def __init__(self, profile: Profile, node_name: str, gpus: int | None = None) -> None:
-        self._devices = profile.devices_of(node_name, gpus)
+    def __init__(self, profile: Profile, node_name: str, gpus: int | None = None, naming: Naming = Naming.OWN) -> None:
+        self._devices = profile.devices_of(node_name, gpus, naming)
 
-    def devices(self) -> list[BasicDevice]:
-        return list(self._devices)
+    def read(self) -> NodeDevices:
+        return self._devices
 
 
 class FileSource:
@@ -41,8 +43,9 @@ class FileSource:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def devices(self) -> list[BasicDevice]:
+    def read(self) -> NodeDevices:
         try:
-            return list(convert(yaml.safe_load(self._path.read_text("utf-8")), DeviceFile).devices)
+            file = convert(yaml.safe_load(self._path.read_text("utf-8")), DeviceFile)
+            return NodeDevices(file.devices, file.shared_counters)
         except (OSError, ValueError, yaml.YAMLError) as error:  # msgspec's and Quantity's errors are ValueErrors
             raise SourceError(f"{self._path}: {error}") from error

@@ -38,6 +38,8 @@ DEVICES_PER_SLICE: Final = 64
 """Upstream's limit for slices whose devices have taints or counters (others may hold 128). Always kept, so that a
 taint set while the agent runs changes one slice and not the layout of all."""
 
+COUNTER_SETS_PER_SLICE: Final = 8
+
 _INDEX_DIGITS: Final = 5
 
 
@@ -111,10 +113,17 @@ class CreateSlice:
 SliceWrite: TypeAlias = DeleteSlice | UpdateSlice | CreateSlice
 
 
-def split_into_slices(devices: Sequence[BasicDevice]) -> list[SliceContent]:
-    """At least one slice: an empty pool says that the driver runs and has no devices, no pool says nothing."""
-    starts = range(0, max(len(devices), 1), DEVICES_PER_SLICE)
-    return [SliceContent(tuple(devices[start : start + DEVICES_PER_SLICE])) for start in starts]
+def split_into_slices(devices: Sequence[BasicDevice], counters: Sequence[CounterSet] = ()) -> list[SliceContent]:
+    """At least one slice: an empty pool says that the driver runs and has no devices, no pool says nothing.
+
+    Counter sets have slices of their own, and those come first: what consumes counters must not be there without them.
+    """
+    shared = range(0, len(counters), COUNTER_SETS_PER_SLICE)
+    starts = range(0, max(len(devices), 0 if counters else 1), DEVICES_PER_SLICE)
+    return [
+        *(SliceContent(shared_counters=tuple(counters[start : start + COUNTER_SETS_PER_SLICE])) for start in shared),
+        *(SliceContent(tuple(devices[start : start + DEVICES_PER_SLICE])) for start in starts),
+    ]
 
 
 def plan_writes(pool: NodePool, existing: Sequence[ResourceSlice], desired: Sequence[SliceContent]) -> list[SliceWrite]:

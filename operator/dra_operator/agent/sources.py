@@ -6,9 +6,18 @@ the answer; it does not know whether real GPUs or a file stand behind it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
-from dra_operator.api.resource import BasicDevice
+from dra_operator.api.resource import BasicDevice, CounterSet
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDevices:
+    """The devices of a node in a stable order, and what those of them share that are partitions of one GPU."""
+
+    devices: tuple[BasicDevice, ...] = ()
+    shared_counters: tuple[CounterSet, ...] = ()
 
 
 class SourceError(Exception):
@@ -18,6 +27,6 @@ class SourceError(Exception):
 class Source(Protocol):
     """The devices of one node."""
 
-    def devices(self) -> list[BasicDevice]:
-        """All devices, in a stable order. Reads anew on each call, and may block. Raises SourceError."""
+    def read(self) -> NodeDevices:
+        """All devices. Reads anew on each call, and may block. Raises SourceError."""
         ...

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from dra_operator.agent.gpu import Naming, naming_of
 from dra_operator.agent.node import serve_node
 from dra_operator.agent.profiles import UnknownProfileError, load_profile
 from dra_operator.agent.simulated import FileSource, ProfileSource
@@ -29,6 +30,18 @@ class SourceKind(StrEnum):
     """Where the devices come from."""
 
     SIMULATED = "simulated"
+
+
+class AttributesChoice(StrEnum):
+    """Whose attribute names the devices carry."""
+
+    AUTO = "auto"
+    """NVIDIA's with its driver name, else our own."""
+    OWN = "own"
+    NVIDIA = "nvidia"
+
+    def naming(self, driver: str) -> Naming:
+        return naming_of(driver) if self is AttributesChoice.AUTO else Naming(self.value)
 
 
 def agent(
@@ -51,6 +64,13 @@ def agent(
         str | None,
         typer.Option(envvar="DRA_OPERATOR_DRIVER_NAME", help="Driver of the slices; otherwise the profile's."),
     ] = None,
+    attributes: Annotated[
+        AttributesChoice,
+        typer.Option(
+            envvar="DRA_OPERATOR_ATTRIBUTES",
+            help="Names of the attributes; auto: NVIDIA's if the driver is gpu.nvidia.com, else our own.",
+        ),
+    ] = AttributesChoice.AUTO,
     refresh: Annotated[
         float, typer.Option(min=0.1, envvar="DRA_OPERATOR_REFRESH", help="Seconds between two looks at the devices.")
     ] = 10.0,
@@ -71,7 +91,7 @@ def agent(
 ) -> None:
     """Publish the devices of one node as ResourceSlices, and keep them published."""
     configure_logging(log_format.value, log_level)
-    found, driver = open_source(node_name, profile, gpus, devices, driver_name)
+    found, driver = open_source(node_name, profile, gpus, devices, driver_name, attributes)
     try:
         client = connect(kubeconfig, context)
     except (OSError, KubeconfigError) as error:
@@ -81,7 +101,12 @@ def agent(
 
 
 def open_source(
-    node_name: str, profile: str | None, gpus: int | None, devices: Path | None, driver_name: str | None
+    node_name: str,
+    profile: str | None,
+    gpus: int | None,
+    devices: Path | None,
+    driver_name: str | None,
+    attributes: AttributesChoice = AttributesChoice.AUTO,
 ) -> tuple[Source, str]:
     """The source that the options name, and the driver to publish for. Raises typer.BadParameter."""
     if (profile is None) == (devices is None):
@@ -95,7 +120,8 @@ def open_source(
         loaded = load_profile(profile)
     except UnknownProfileError as error:
         raise typer.BadParameter(str(error)) from error
-    return ProfileSource(loaded, node_name, gpus), driver_name or loaded.driver
+    driver = driver_name or loaded.driver
+    return ProfileSource(loaded, node_name, gpus, attributes.naming(driver)), driver
 
 
 async def _serve(client: ApiClient, source: Source, node_name: str, driver: str, refresh: float) -> None:

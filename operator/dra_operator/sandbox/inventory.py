@@ -3,7 +3,7 @@
     nodes:
       - {name: gpu, count: 3, profile: h100-sxm-80gb, gpus: 8, driver: gpu.example.com, labels: {zone: a}}
 
-A group of several nodes is numbered: gpu-0, gpu-1, …
+A group of several nodes is numbered: gpu-0, gpu-1, … With NVIDIA's driver name, devices have its attribute names.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 import yaml
 
+from dra_operator.agent.gpu import naming_of
 from dra_operator.agent.profiles import UnknownProfileError, load_profile
-from dra_operator.api.resource import BasicDevice
+from dra_operator.agent.sources import NodeDevices
 
 
 class InventoryError(ValueError):
@@ -44,7 +45,7 @@ class SimulatedNode:
 
     name: str
     driver: str
-    devices: tuple[BasicDevice, ...]
+    content: NodeDevices
     labels: dict[str, str]
 
 
@@ -65,10 +66,11 @@ def expand(groups: list[NodeGroup]) -> list[SimulatedNode]:
             profile = load_profile(group.profile)
         except UnknownProfileError as error:
             raise InventoryError(f"node group {group.name!r}: {error}") from error
+        driver = group.driver or profile.driver
         for index in range(group.count):
             name = group.name if group.count == 1 else f"{group.name}-{index}"
-            devices = tuple(profile.devices_of(name, group.gpus))
-            nodes.append(SimulatedNode(name, group.driver or profile.driver, devices, dict(group.labels)))
+            content = profile.devices_of(name, group.gpus, naming_of(driver))
+            nodes.append(SimulatedNode(name, driver, content, dict(group.labels)))
     names = [node.name for node in nodes]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

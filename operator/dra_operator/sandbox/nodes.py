@@ -94,7 +94,7 @@ class Nodes:
             await self._renew(node.name)
             publisher = Publisher(self._client, node_name=node.name, node_uid=uid, driver=node.driver)
             self._publishers[node.name] = publisher
-            await publisher.publish(node.devices)
+            await publisher.publish(node.content)
 
     async def _create_node(self, node: SimulatedNode) -> Node:
         labels = {
@@ -165,7 +165,7 @@ class Nodes:
         while True:
             name = await self._due.get()
             try:
-                await self._publishers[name].publish(self._nodes[name].devices)
+                await self._publishers[name].publish(self._nodes[name].content)
             except (ApiError, NoAnswer) as error:
                 log.warning("slices not published", node=name, error=str(error), again_in=_RETRY)
                 self._due.put_nowait(name)

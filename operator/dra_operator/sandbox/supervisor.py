@@ -149,7 +149,8 @@ class _Sandbox:
                 await wait_for_gate(client)
             nodes = Nodes(client, plan.nodes, sandbox=plan.name)
             if plan.nodes:
-                say(f"registering {len(plan.nodes)} nodes with {sum(len(node.devices) for node in plan.nodes)} devices")
+                devices = sum(len(node.content.devices) for node in plan.nodes)
+                say(f"registering {len(plan.nodes)} nodes with {devices} devices")
                 await nodes.register()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(nodes.run())

@@ -6,14 +6,16 @@ import re
 
 import pytest
 
-from dra_operator.agent.gpu import power_profile, thermal_profile
+from dra_operator.agent.gpu import NVIDIA_DRIVER, Naming, naming_of, power_profile, thermal_profile
 from dra_operator.agent.profiles import UnknownProfileError, load_profile, profile_names
 from dra_operator.api.names import DEFAULT_DRIVER, EXAMPLE_DRIVER
 from dra_operator.api.quantity import Quantity
 from dra_operator.api.resource import BasicDevice, DeviceAttribute
 from dra_operator.api.semver import Version
 
-GPU_PROFILES = ["a100-sxm-40gb", "h100-sxm-80gb", "l4", "t4"]
+WHOLE_GPUS = ["a100-sxm-40gb", "a100-sxm-80gb", "b200", "h100-sxm-80gb", "l4", "mi300x-192gb", "t4"]
+MIG = "a100-sxm-80gb-mig"
+GPU_PROFILES = [*WHOLE_GPUS, MIG]
 ATTRIBUTES_AND_CAPACITIES_MAX = 32
 NUMA = "resource.kubernetes.io/numaNode"
 PCIE_ROOT = "resource.kubernetes.io/pcieRoot"
@@ -21,7 +23,7 @@ BUS = "resource.kubernetes.io/pciBusID"
 
 
 def devices(profile: str, node: str = "node-1", gpus: int | None = None) -> list[BasicDevice]:
-    return load_profile(profile).devices_of(node, gpus)
+    return list(load_profile(profile).devices_of(node, gpus).devices)
 
 
 def attribute(device: BasicDevice, name: str) -> DeviceAttribute:
@@ -36,9 +38,10 @@ def test_the_profiles() -> None:
     assert profile_names() == sorted([*GPU_PROFILES, "driver-example"])
 
 
+@pytest.mark.parametrize("naming", list(Naming))
 @pytest.mark.parametrize("profile", [*GPU_PROFILES, "driver-example"])
-def test_a_device_stays_within_the_limits_of_the_api(profile: str) -> None:
-    for device in devices(profile):
+def test_a_device_stays_within_the_limits_of_the_api(profile: str, naming: Naming) -> None:
+    for device in load_profile(profile).devices_of("node-1", naming=naming).devices:
         attributes, capacity = device.attributes or {}, device.capacity or {}
         assert len(attributes) + len(capacity) <= ATTRIBUTES_AND_CAPACITIES_MAX
         for name, value in attributes.items():
@@ -60,7 +63,8 @@ def test_a_node_has_the_same_devices_after_a_restart_and_shares_no_identity_with
     here, again, elsewhere = devices(profile), devices(profile), devices(profile, node="node-2")
 
     assert here == again
-    identities = [attribute(device, "uuid").string_value for device in here + elsewhere]
+    names = ["parentUUID", "resource.kubernetes.io/pciBusID"] if profile == MIG else ["uuid"]
+    identities = [(*(attribute(device, name) for name in names), device.name) for device in here + elsewhere]
     assert len(set(identities)) == len(identities)
     assert len({device.name for device in here}) == len(here)
 
@@ -72,6 +76,8 @@ def test_a_node_has_the_same_devices_after_a_restart_and_shares_no_identity_with
         ("a100-sxm-40gb", "NVIDIA A100-SXM4-40GB", "0x20b0", 40, 400, "8.0.0"),
         ("l4", "NVIDIA L4", "0x27b8", 22, 72, "8.9.0"),
         ("t4", "Tesla T4", "0x1eb8", 15, 70, "7.5.0"),
+        ("a100-sxm-80gb", "NVIDIA A100-SXM4-80GB", "0x20b2", 80, 400, "8.0.0"),
+        ("b200", "NVIDIA B200", "0x2901", 179, 1000, "10.0.0"),
     ],
 )
 def test_a_gpu_is_what_its_data_sheet_says(
@@ -107,7 +113,7 @@ def test_more_gpus_than_slots_go_to_further_pci_domains() -> None:
 
 def test_the_example_driver_deals_out_its_two_partitions_in_turn() -> None:
     profile = load_profile("driver-example")
-    small, large, third = profile.devices_of("node-1", 3)
+    small, large, third = profile.devices_of("node-1", 3).devices
 
     assert profile.driver == EXAMPLE_DRIVER
     assert set(small.attributes or {}) == {"driverVersion", "index", "model", "uuid", "profile"}
@@ -129,6 +135,47 @@ def test_thermal_profile(celsius: int, profile: str) -> None:
     assert thermal_profile(celsius) == profile
 
 
+def test_what_is_cudas_an_amd_gpu_leaves_out() -> None:
+    (gpu,) = devices("mi300x-192gb", gpus=1)
+
+    assert attribute(gpu, "pciVendorID").string_value == "0x1002"
+    assert attribute(gpu, "pciDeviceID").string_value == "0x74a1"
+    assert attribute(gpu, "powerProfile").string_value == "high"
+    assert not {"cudaComputeCapability", "cudaDriverVersion"} & set(gpu.attributes or {})
+    assert set(gpu.capacity or {}) == {"memory", "multiprocessors"}
+
+
+# --- NVIDIA's names --------------------------------------------------------------------------------------------------
+
+
+def test_nvidias_driver_name_brings_its_attribute_names() -> None:
+    assert naming_of(NVIDIA_DRIVER) is Naming.NVIDIA
+    assert naming_of(DEFAULT_DRIVER) is Naming.OWN
+
+
+def test_a_gpu_under_nvidias_names_says_all_that_its_driver_says_and_ours_besides() -> None:
+    own = devices("h100-sxm-80gb", gpus=2)[1]
+    theirs = load_profile("h100-sxm-80gb").devices_of("node-1", 2, Naming.NVIDIA).devices[1]
+
+    more = {name: value for name, value in (theirs.attributes or {}).items() if name not in (own.attributes or {})}
+    assert more == {
+        "pcieBusID": DeviceAttribute(string_value="0000:3b:00.0"),
+        "index": DeviceAttribute(int_value=1),
+        "minor": DeviceAttribute(int_value=1),
+    }
+    assert set(own.attributes or {}) <= set(theirs.attributes or {})
+
+
+def test_a_partition_under_nvidias_names_says_all_that_its_driver_says() -> None:
+    device = load_profile(MIG).devices_of("node-1", 1, Naming.NVIDIA).devices[0]
+
+    assert device.name == "gpu-0-mig-1g10gb-19-0"
+    assert attribute(device, "profile").string_value == "1g.10gb"
+    assert set(device.attributes or {}) >= {"type", "parentUUID", "profile", "productName", "brand", "architecture"}
+    engines = {"copyEngines", "decoders", "encoders", "jpegEngines", "ofaEngines"}
+    assert set(device.capacity or {}) == {"memory", "multiprocessors", *engines}
+
+
 def test_an_unknown_profile_is_answered_with_those_that_there_are() -> None:
-    with pytest.raises(UnknownProfileError, match="no profile 'h200'; there are: a100-sxm-40gb, driver-example"):
+    with pytest.raises(UnknownProfileError, match="no profile 'h200'; there are: a100-sxm-40gb, a100-sxm-80gb, "):
         load_profile("h200")
