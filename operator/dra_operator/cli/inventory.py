@@ -80,7 +80,7 @@ class Machines:
 
 def slices_of(node: SimulatedNode) -> Iterable[ResourceSlice]:
     """What the node's agent publishes."""
-    contents = split_into_slices(node.devices)
+    contents = split_into_slices(node.content.devices, node.content.shared_counters)
     for index, content in enumerate(contents):
         yield ResourceSlice(
             metadata=ObjectMeta(name=f"{index:05x}-{node.driver}-{node.name}"),
