@@ -6,7 +6,7 @@ PYTEST_FLAGS ?=
 LIMIT ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup controlplane demo check test unit cluster conformance clean
+.PHONY: help setup controlplane demo check test unit test-agent cluster conformance clean
 
 help: ## this list
 	@echo 'targets:'
@@ -28,13 +28,16 @@ check: setup ## style, types, layers: what needs no test run
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python tools/protos.py --check
 
-test: check unit cluster ## everything: check, unit, conformance, simulation, integration, e2e
+test: check unit test-agent cluster ## everything: check, unit, conformance, simulation, agent, integration, e2e
 
 unit: setup ## the tests that need no cluster: unit, conformance, simulation
 	@$(BIN)/pytest tests/unit tests/conformance tests/simulation $(PYTEST_FLAGS)
 
 conformance: setup ## golden vectors of any folder: VECTORS=DIR [LIMIT=20 failing ones shown for a file]
 	@$(BIN)/python -m tests.conformance "$(VECTORS)" --limit "$(LIMIT)" --near "$(PWD)"
+
+test-agent: setup ## the node agent as its kubelet meets it: gRPC over real sockets, real files, kills at every step
+	@$(BIN)/pytest tests/agent $(PYTEST_FLAGS)
 
 cluster: controlplane ## the tests on a real control plane: integration, e2e
 	@$(BIN)/pytest tests/integration tests/e2e $(PYTEST_FLAGS)

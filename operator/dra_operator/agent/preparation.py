@@ -1,0 +1,366 @@
+"""Prepares claims on this node and undoes it: what the kubelet's calls come down to, on disk.
+
+One claim's way: refuse it if it is not ours to prepare → write it down as started → its metadata files and CDI spec →
+write it down as completed. Back: record, CDI spec, files. Whoever dies in between leaves nothing that counts: only a
+completed claim is answered for, `restore` takes back the rest at the next start, and a repeated call answers the same.
+
+Invariants: a device is prepared for one claim at a time (not admin access, not shares); a completed claim has its CDI
+spec; no spec is there without a completed claim, but while a call is under way.
+
+This is the last line of defence: an allocator's mistake, or a claim that was allocated anew behind a running container,
+must end in a pod that does not start, never in a GPU that two use.
+
+All calls are synchronous and go one at a time, also between two agents of a node (`lock`): the file is read again if
+another wrote it. Upstream: kubeletplugin of k8s.io/dynamic-resource-allocation (`DRAPlugin`, `RollingUpdate`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import structlog
+from msgspec import structs
+
+from dra_operator.agent.allocated import AllocatedDevice, allocated_devices
+from dra_operator.agent.cdi import CdiFolder, is_safe_uid
+from dra_operator.agent.checkpoint import (
+    COMPLETED,
+    FILE_NAME,
+    STARTED,
+    Checkpoint,
+    CheckpointError,
+    Claims,
+    PreparedClaim,
+    PreparedDevice,
+    move_aside,
+    read_checkpoint,
+    write_checkpoint,
+)
+from dra_operator.agent.config import ConfigError, RequestedConfig, env_of, read_configs
+from dra_operator.agent.disk import Disk
+from dra_operator.agent.edits import ContainerEdits
+from dra_operator.agent.injection import Injector
+from dra_operator.agent.metadata import MetadataFolder
+from dra_operator.api.meta import Uid
+from dra_operator.api.resource import BasicDevice, ResourceClaim
+
+log = structlog.get_logger()
+
+_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_LOCK_SECONDS: Final = 20.0
+_LOCK_PAUSE: Final = 0.005
+
+
+class NotPreparedError(Exception):
+    """Why a claim was not prepared, or not unprepared: the kubelet shows it in an event of the pod."""
+
+
+Answer: TypeAlias = PreparedClaim | NotPreparedError
+
+
+class Preparation:
+    """The prepared claims of one driver on one node. Not for several threads at a time."""
+
+    def __init__(
+        self, *, driver: str, pool: str, folder: Path, cdi_folder: Path, boot_id: str, injector: Injector, disk: Disk
+    ) -> None:
+        self._driver = driver
+        self._pool = pool
+        self._folder = folder
+        self._boot_id = boot_id
+        self._injector = injector
+        self._disk = disk
+        self._file = folder / FILE_NAME
+        self._cdi = CdiFolder(disk, cdi_folder, driver, boot_id)
+        self._metadata = MetadataFolder(disk, folder / "metadata", driver)
+        self._claims: Claims = {}
+        self._version: tuple[int, int] | None = None
+        """Inode and time of the checkpoint that `_claims` are from."""
+
+    @property
+    def claims(self) -> Mapping[Uid, PreparedClaim]:
+        """As of the last call; another agent of the node may have changed them since."""
+        return self._claims
+
+    def cdi_id(self, device: PreparedDevice) -> str:
+        return self._cdi.qualified(device)
+
+    # --- calls -------------------------------------------------------------------------------------------------------
+
+    def restore(self) -> None:
+        """At start: what a crash, a reboot or a stranger left is put right. Raises OSError where there is no folder."""
+        self._disk.make_folder(self._folder)
+        with self._alone():
+            kept = self._claims
+            try:
+                self._disk.sweep(self._folder)
+                self._cdi.sweep()
+                for uid in self._cdi.uids():
+                    if uid not in kept:
+                        log.info("stale CDI spec removed", claim=uid)
+                        self._cdi.remove(uid)
+                for uid in self._metadata.uids():
+                    if uid not in kept:
+                        self._metadata.remove(uid)
+                for claim in kept.values():
+                    if not self._cdi.holds(claim):
+                        log.warning("CDI spec written again: it was gone or changed", claim=_name(claim))
+                        self._cdi.write(claim)
+            except OSError as error:
+                log.error("CDI specs could not be put right", folder=str(self._cdi.folder), error=str(error))
+
+    def prepare(self, claims: Sequence[ResourceClaim], devices: Mapping[str, BasicDevice]) -> dict[Uid, Answer]:
+        """An answer for each claim. `devices` are the node's, by name."""
+        try:
+            with self._alone():
+                return self._prepare(claims, devices)
+        except OSError as error:
+            return {claim.uid: NotPreparedError(_disk_trouble(self._folder, error)) for claim in claims}
+
+    def unprepare(self, uids: Sequence[Uid]) -> dict[Uid, NotPreparedError | None]:
+        """An answer for each claim, None where it is not prepared any more, or never was."""
+        try:
+            with self._alone():
+                return self._unprepare(uids)
+        except OSError as error:
+            return dict.fromkeys(uids, NotPreparedError(_disk_trouble(self._folder, error)))
+
+    # --- prepare -----------------------------------------------------------------------------------------------------
+
+    def _prepare(self, claims: Sequence[ResourceClaim], devices: Mapping[str, BasicDevice]) -> dict[Uid, Answer]:
+        answers: dict[Uid, Answer] = {}
+        started: list[tuple[ResourceClaim, PreparedClaim]] = []
+        before = dict(self._claims)
+        for claim in {claim.uid: claim for claim in claims}.values():
+            try:
+                known = self._already_prepared(claim)
+                if known is not None:
+                    answers[claim.uid] = known
+                    continue
+                record = self._plan(claim, devices)
+                self._claims[claim.uid] = record
+                started.append((claim, record))
+            except NotPreparedError as error:
+                answers[claim.uid] = error
+        if not started:
+            return answers
+        try:
+            self._save()
+        except OSError as error:
+            self._claims = before
+            trouble = NotPreparedError(_disk_trouble(self._file, error))
+            return answers | {claim.uid: trouble for claim, _ in started}
+        answers |= {record.uid: self._make(claim, record, devices) for claim, record in started}
+        try:
+            self._save()
+        except OSError as error:
+            trouble = NotPreparedError(_disk_trouble(self._file, error))
+            for claim, _ in started:
+                self._undo(claim.uid)
+                answers[claim.uid] = trouble
+        return answers
+
+    def _already_prepared(self, claim: ResourceClaim) -> PreparedClaim | None:
+        """The claim's record if it is prepared as it is allocated. Raises NotPreparedError if it is, but otherwise."""
+        known = self._claims.get(claim.uid)
+        if known is None:
+            return None
+        if known.allocated != self._allocated(claim):
+            raise NotPreparedError(
+                "it is still prepared with the devices of an earlier allocation; they have to be unprepared first: "
+                "end the pod that uses them"
+            )
+        if not self._cdi.holds(known):
+            try:
+                self._cdi.write(known)
+            except OSError as error:
+                raise NotPreparedError(_disk_trouble(self._cdi.folder, error)) from error
+        return known
+
+    def _allocated(self, claim: ResourceClaim) -> tuple[AllocatedDevice, ...]:
+        allocation = claim.status.allocation
+        return () if allocation is None else allocated_devices(allocation.devices.results or (), self._driver)
+
+    def _plan(self, claim: ResourceClaim, devices: Mapping[str, BasicDevice]) -> PreparedClaim:
+        """The record of a claim that may be prepared. Raises NotPreparedError."""
+        if claim.status.allocation is None:
+            raise NotPreparedError("it is not allocated")
+        if not is_safe_uid(claim.uid):
+            raise NotPreparedError(f"its UID {claim.uid!r} is not one that a file could be named by")
+        allocated = self._allocated(claim)
+        if not allocated:
+            raise NotPreparedError(f"it has no device of driver {self._driver}")
+        for one in allocated:
+            self._check(claim, one, devices)
+        try:
+            configs = read_configs(claim.status.allocation.devices.config or (), self._driver)
+        except ConfigError as error:
+            raise NotPreparedError(str(error)) from error
+        return PreparedClaim(
+            uid=claim.uid,
+            namespace=claim.metadata.namespace,
+            name=claim.metadata.name,
+            state=STARTED,
+            devices=tuple(self._device(claim, one, devices[one.device], configs) for one in allocated),
+        )
+
+    def _check(self, claim: ResourceClaim, one: AllocatedDevice, devices: Mapping[str, BasicDevice]) -> None:
+        if one.pool != self._pool:
+            raise NotPreparedError(f"device {one.device!r} is of pool {one.pool!r}, this node has {self._pool!r}")
+        unfit = [name for name in (one.device, *one.requests) if _LABEL.fullmatch(name) is None]
+        if unfit:
+            raise NotPreparedError(f"{unfit[0]!r} is no name of a device or request (a DNS label)")
+        if one.device not in devices:
+            raise NotPreparedError(f"device {one.device!r} is not on this node (any more)")
+        for other in self._claims.values():
+            if other.uid != claim.uid and any(one.excludes(held) for held in other.allocated):
+                log.error(
+                    "a device is allocated that is prepared for another claim",
+                    device=one.device,
+                    claim=f"{claim.key}",
+                    prepared_for=_name(other),
+                )
+                raise NotPreparedError(
+                    f"device {one.device!r} is still prepared for another claim (UID {other.uid}); "
+                    "it has to be unprepared first"
+                )
+
+    def _device(
+        self,
+        claim: ResourceClaim,
+        one: AllocatedDevice,
+        device: BasicDevice,
+        configs: Sequence[RequestedConfig],
+    ) -> PreparedDevice:
+        suffix = f"-{one.share_id}" if one.share_id else "-admin" if one.admin_access else ""
+        try:
+            injected = self._injector.edits(self._driver, one, device)
+        except OSError as error:
+            raise NotPreparedError(f"device {one.device!r} cannot be used: {error}") from error
+        wanted = ContainerEdits(env=env_of(configs, one), mounts=self._metadata.mounts(claim, one))
+        return PreparedDevice(allocated=one, cdi_name=f"{claim.uid}-{one.device}{suffix}", edits=injected.plus(wanted))
+
+    def _make(self, claim: ResourceClaim, record: PreparedClaim, devices: Mapping[str, BasicDevice]) -> Answer:
+        try:
+            self._metadata.write(claim, record.allocated, devices)
+            self._cdi.write(record)
+        except OSError as error:
+            self._undo(record.uid)
+            return NotPreparedError(_disk_trouble(self._cdi.folder, error))
+        completed = structs.replace(record, state=COMPLETED)
+        self._claims[record.uid] = completed
+        return completed
+
+    def _undo(self, uid: Uid) -> None:
+        """Take back what a failed prepare has made; what the disk refuses now is swept at the next start."""
+        self._claims.pop(uid, None)
+        try:
+            self._cdi.remove(uid)
+            self._metadata.remove(uid)
+        except OSError as error:
+            log.error("left over after a failed prepare", claim=uid, error=str(error))
+
+    # --- unprepare ---------------------------------------------------------------------------------------------------
+
+    def _unprepare(self, uids: Sequence[Uid]) -> dict[Uid, NotPreparedError | None]:
+        """The records go first: files without a record are swept at the next start, should we die in between."""
+        before = dict(self._claims)
+        self._claims = {uid: claim for uid, claim in before.items() if uid not in uids}
+        if len(self._claims) < len(before):
+            try:
+                self._save()
+            except OSError as error:
+                self._claims = before
+                return dict.fromkeys(uids, NotPreparedError(_disk_trouble(self._file, error)))
+        answers: dict[Uid, NotPreparedError | None] = {}
+        for uid in uids:
+            try:
+                self._cdi.remove(uid)
+                if uid in before:
+                    self._metadata.remove(uid)
+                answers[uid] = None
+            except OSError as error:
+                answers[uid] = NotPreparedError(_disk_trouble(self._cdi.folder, error))
+        kept = {uid: before[uid] for uid, trouble in answers.items() if trouble and uid in before}
+        if kept:
+            self._claims |= kept
+            self._save()
+        return answers
+
+    # --- the file ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other agent of this node is at work meanwhile, and what it did before is known."""
+        with (self._folder / "lock").open("a") as handle:
+            deadline = time.monotonic() + _LOCK_SECONDS
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise TimeoutError("another agent of this node holds the lock") from None
+                    time.sleep(_LOCK_PAUSE)
+            self._load()
+            yield
+
+    def _load(self) -> None:
+        version = self._on_disk()
+        if version is not None and version == self._version:
+            return
+        try:
+            checkpoint = read_checkpoint(self._file)
+        except CheckpointError as error:
+            aside = move_aside(self._disk, self._file, error.kind)
+            rebuilt = {claim.uid: claim for claim in self._cdi.recorded_claims()}
+            log.error(
+                "checkpoint of no use, made anew from the CDI specs",
+                why=str(error),
+                kept=str(aside),
+                claims=len(rebuilt),
+            )
+            self._replace(rebuilt)
+            return
+        if checkpoint is None:
+            self._replace({claim.uid: claim for claim in self._cdi.recorded_claims()})
+        elif checkpoint.boot_id != self._boot_id:
+            log.info("the node was started anew: nothing is prepared any more", claims=len(checkpoint.claims))
+            self._replace({})
+        else:
+            self._claims, self._version = {claim.uid: claim for claim in checkpoint.claims}, version
+            # One that is only started belongs to a call that ended badly: it was never answered for.
+            kept = {uid: claim for uid, claim in self._claims.items() if claim.state == COMPLETED}
+            if len(kept) < len(self._claims):
+                self._replace(kept)
+
+    def _replace(self, claims: Claims) -> None:
+        self._claims = claims
+        self._save()
+
+    def _save(self) -> None:
+        checkpoint = Checkpoint(boot_id=self._boot_id, claims=tuple(self._claims.values()))
+        write_checkpoint(self._disk, self._file, checkpoint)
+        self._version = self._on_disk()
+
+    def _on_disk(self) -> tuple[int, int] | None:
+        try:
+            stat = os.stat(self._file)
+        except FileNotFoundError:
+            return None
+        return stat.st_ino, stat.st_mtime_ns
+
+
+def _name(claim: PreparedClaim) -> str:
+    return f"{claim.namespace}/{claim.name}"
+
+
+def _disk_trouble(path: Path, error: OSError) -> str:
+    return f"{error.filename or path}: {error.strerror or error}"

@@ -1,0 +1,192 @@
+"""What else a kubelet meets: the registration, the older API, the health of the devices."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc.aio
+import pytest
+
+from dra_operator.agent.healthstream import DeviceHealth, Health, HealthBoard
+from dra_operator.agent.protos import dra_v1beta1_pb2 as v1beta1
+from dra_operator.agent.protos import health_v1_pb2 as health_v1
+from dra_operator.agent.protos import health_v1alpha1_pb2 as health_v1alpha1
+from dra_operator.agent.protos import registration_pb2 as registration
+from dra_operator.agent.services import (
+    GET_INFO,
+    NOTIFY_STATUS,
+    PREPARE_V1BETA1,
+    UNPREPARE_V1BETA1,
+    WATCH_V1,
+    WATCH_V1ALPHA1,
+)
+from tests.agent.bench import DRIVER, NODE, Bench
+from tests.virtual_loop import run_virtual
+
+
+@asynccontextmanager
+async def channel_to(socket: Path) -> AsyncIterator[grpc.aio.Channel]:
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(f"unix:{socket}", options=options) as channel:
+        yield channel
+
+
+# --- registration ----------------------------------------------------------------------------------------------------
+
+
+async def test_the_registration_socket_names_the_plugin_and_its_services(node: Bench) -> None:
+    socket = node.root / "kubelet" / "plugins_registry" / f"{DRIVER}-reg.sock"
+
+    async with channel_to(socket) as channel:
+        info = await GET_INFO.call(channel, registration.InfoRequest(), timeout=10)
+
+    assert (info.type, info.name) == ("DRAPlugin", DRIVER)
+    assert info.endpoint == str(node.root / "kubelet" / "plugins" / DRIVER / "dra.sock")
+    assert list(info.supported_versions) == [
+        "v1.DRAPlugin",
+        "v1beta1.DRAPlugin",
+        "v1.DRAResourceHealth",
+        "v1alpha1.DRAResourceHealth",
+    ]
+
+
+@pytest.mark.parametrize("registered", [True, False])
+async def test_the_kubelet_says_whether_it_took_the_registration(node: Bench, registered: bool) -> None:
+    assert node.plugin is not None
+    async with channel_to(node.plugin.sockets.registration) as channel:
+        status = registration.RegistrationStatus(plugin_registered=registered, error="" if registered else "no")
+        await NOTIFY_STATUS.call(channel, status, timeout=10)
+
+    assert node.plugin.registration.registered is registered
+
+
+async def test_with_a_pod_uid_both_sockets_carry_it(root: Path, node: Bench) -> None:
+    await node.stop()
+    node.pod_uid = "0f9c1c5a-6d2e"
+    await node.start()
+
+    assert node.plugin is not None
+    assert node.plugin.sockets.plugin.name == "dra-0f9c1c5a-6d2e.sock"
+    assert node.plugin.sockets.registration.name == f"{DRIVER}-0f9c1c5a-6d2e-reg.sock"
+    assert node.plugin.sockets.plugin.is_socket()
+    assert node.plugin.sockets.registration.is_socket()
+
+
+async def test_sockets_are_for_the_owner_alone_and_gone_at_the_end(node: Bench) -> None:
+    assert node.plugin is not None
+    sockets = [node.plugin.sockets.plugin, node.plugin.sockets.registration]
+    assert [socket.stat().st_mode & 0o777 for socket in sockets] == [0o600, 0o600]
+
+    await node.stop()
+
+    assert [socket.exists() for socket in sockets] == [False, False]
+
+
+async def test_a_socket_that_was_removed_is_listened_on_anew(node: Bench) -> None:
+    assert node.plugin is not None
+    socket = node.plugin.sockets.plugin
+    socket.unlink()
+
+    async with asyncio.timeout(30):
+        while not socket.exists():
+            await asyncio.sleep(0.02)
+
+    async with channel_to(socket) as channel:
+        answer = await UNPREPARE_V1BETA1.call(channel, v1beta1.NodeUnprepareResourcesRequest(), timeout=30)
+        assert not answer.claims
+
+
+# --- v1beta1 ---------------------------------------------------------------------------------------------------------
+
+
+async def test_the_older_api_does_the_same(node: Bench) -> None:
+    claim, missing = node.claim("one", "gpu-1"), node.unknown()
+    new = await node.prepare(claim)
+    refs = [
+        v1beta1.Claim(namespace="default", name=one["metadata"]["name"], uid=one["metadata"]["uid"])
+        for one in (claim, missing)
+    ]
+
+    answer = await PREPARE_V1BETA1.call(node.channel, v1beta1.NodePrepareResourcesRequest(claims=refs), timeout=30)
+    (device,) = answer.claims[refs[0].uid].devices
+    assert device.SerializeToString() == new["one"].devices[0].SerializeToString()
+    assert answer.claims[refs[1].uid].error == "there is no such claim"
+
+    undone = await UNPREPARE_V1BETA1.call(node.channel, v1beta1.NodeUnprepareResourcesRequest(claims=refs), timeout=30)
+    assert {uid: one.error for uid, one in undone.claims.items()} == {ref.uid: "" for ref in refs}
+    assert node.specs() == []
+
+
+# --- health ----------------------------------------------------------------------------------------------------------
+
+GOOD = [DeviceHealth(device="gpu-0", health=Health.HEALTHY), DeviceHealth(device="gpu-1", health=Health.HEALTHY)]
+HOT = [GOOD[0], DeviceHealth(device="gpu-1", health=Health.UNHEALTHY, message="97 °C")]
+
+
+async def test_health_is_told_at_once_and_at_every_change(node: Bench) -> None:
+    assert node.plugin is not None
+    board = node.plugin.health
+    board.update(GOOD)
+    stream = WATCH_V1.call_stream(node.channel, health_v1.NodeWatchResourcesRequest())
+
+    first = await anext(stream)
+    board.update(HOT)
+    second = await anext(stream)
+
+    assert [(one.device.pool_name, one.device.device_name) for one in first.devices] == [
+        (NODE, "gpu-0"),
+        (NODE, "gpu-1"),
+    ]
+    assert [one.health for one in first.devices] == [health_v1.HEALTHY, health_v1.HEALTHY]
+    assert [(one.health, one.message) for one in second.devices] == [
+        (health_v1.HEALTHY, ""),
+        (health_v1.UNHEALTHY, "97 °C"),
+    ]
+    assert {one.health_check_timeout_seconds for one in second.devices} == {30}
+    assert abs(second.devices[0].last_updated_time - time.time()) < 60
+
+
+async def test_the_older_health_api_tells_the_same(node: Bench) -> None:
+    assert node.plugin is not None
+    node.plugin.health.update(HOT)
+
+    new = await anext(WATCH_V1.call_stream(node.channel, health_v1.NodeWatchResourcesRequest()))
+    old = await anext(WATCH_V1ALPHA1.call_stream(node.channel, health_v1alpha1.NodeWatchResourcesRequest()))
+
+    assert old.SerializeToString() == new.SerializeToString()
+
+
+def test_health_is_told_again_while_somebody_watches_the_devices_and_only_then() -> None:
+    async def when_told() -> list[tuple[float, int]]:
+        """When a report came, and of when it was."""
+        loop = asyncio.get_running_loop()
+        board = HealthBoard(NODE, now=loop.time)
+        start = loop.time()
+        told: list[tuple[float, int]] = []
+
+        async def listen() -> None:
+            async for _, updated in board.reports():
+                told.append((loop.time() - start, updated - int(start)))
+
+        listening = asyncio.create_task(listen())
+        for at in (0, 60):  # between them nobody looks at the devices
+            await asyncio.sleep(at - (loop.time() - start))
+            board.update(GOOD if at == 0 else HOT)
+        await asyncio.sleep(15)
+        listening.cancel()
+        return told
+
+    assert run_virtual(when_told()) == [(0, 0), (10, 0), (20, 0), (30, 0), (60, 60), (70, 60)]
+
+
+async def test_a_long_message_is_cut_to_what_the_kubelet_keeps(node: Bench) -> None:
+    assert node.plugin is not None
+    node.plugin.health.update([DeviceHealth(device="gpu-0", health=Health.UNHEALTHY, message="x" * 5000)])
+
+    report = await anext(WATCH_V1.call_stream(node.channel, health_v1.NodeWatchResourcesRequest()))
+
+    assert len(report.devices[0].message) == 1024
