@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -14,11 +14,13 @@ from dra_operator.agent.gpu import Naming
 from dra_operator.agent.profiles import load_profile, profile_names
 from dra_operator.agent.publisher import Publisher
 from dra_operator.agent.sources import NodeDevices
+from dra_operator.agent.taints import DeviceTaints
 from dra_operator.api.kinds import NODES, SLICES
 from dra_operator.api.meta import ObjectKey
-from dra_operator.api.resource import ResourceSlice
+from dra_operator.api.resource import DeviceTaint, ResourceSlice
 from dra_operator.cluster.http import ApiClient
-from dra_operator.sandbox.controlplane import ControlPlane
+from dra_operator.sandbox.controlplane import ControlPlane, Options
+from tests.controlplane import running_control_plane
 
 pytestmark = pytest.mark.cluster
 
@@ -38,6 +40,13 @@ class Ground:
             SLICES, field_selector=f"spec.driver={DRIVER},spec.nodeName={self.node}"
         )
         return sorted(found, key=lambda slice_: slice_.metadata.name)
+
+    async def names(self) -> list[str]:
+        return [device.name for slice_ in await self.slices() for device in slice_.spec.devices or ()]
+
+    async def taints(self) -> dict[str, DeviceTaint]:
+        devices = [device for slice_ in await self.slices() for device in slice_.spec.devices or ()]
+        return {device.name: taint for device in devices for taint in device.taints or ()}
 
     def gpus(self, count: int, profile: str = "l4") -> NodeDevices:
         return load_profile(profile).devices_of(self.node, count)
@@ -60,8 +69,8 @@ async def api(control_plane: ControlPlane) -> AsyncIterator[ApiClient]:
         yield client
 
 
-@pytest.fixture
-async def ground(api: ApiClient) -> AsyncIterator[Ground]:
+@asynccontextmanager
+async def new_ground(api: ApiClient) -> AsyncIterator[Ground]:
     name = f"publisher-{uuid.uuid4().hex[:8]}"
     node = await api.create(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
     ground = Ground(api, name, Publisher(api, node_name=name, node_uid=node.uid, driver=DRIVER))
@@ -69,6 +78,12 @@ async def ground(api: ApiClient) -> AsyncIterator[Ground]:
     for slice_ in await ground.slices():
         await api.delete(SLICES, slice_.key)
     await api.delete(NODES, node.key)
+
+
+@pytest.fixture
+async def ground(api: ApiClient) -> AsyncIterator[Ground]:
+    async with new_ground(api) as ground:
+        yield ground
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], within: float) -> None:
@@ -189,3 +204,74 @@ async def test_two_publishers_at_once_leave_one_set_of_slices(ground: Ground) ->
             return [len(s.spec.devices or ()) for s in await ground.slices()] == [64, 36]
 
         await eventually(one_set, within=5.0)
+
+
+# --- taints, and API servers that drop them --------------------------------------------------------------------------
+
+HOT = DeviceTaint(key="dra-operator.io/unhealthy", value="overheated", effect="NoSchedule")
+
+
+def heated(node: NodeDevices, *names: str) -> NodeDevices:
+    taints = DeviceTaints()
+    taints.replace(HOT.key, dict.fromkeys(names, HOT))
+    return taints.on(node)
+
+
+async def test_a_taint_is_one_update_of_one_slice_and_keeps_the_time_it_was_added(ground: Ground) -> None:
+    gpus = ground.gpus(100)
+    await ground.publisher.publish(gpus)
+    assert await ground.publisher.publish(heated(gpus, "gpu-70")) == 1
+    assert await ground.publisher.publish(heated(gpus, "gpu-70")) == 0
+    before = await ground.taints()
+    assert before["gpu-70"].time_added is not None
+
+    assert await ground.publisher.publish(heated(gpus, "gpu-70", "gpu-71")) == 1
+    assert (await ground.taints())["gpu-70"] == before["gpu-70"]
+    assert await ground.publisher.publish(gpus) == 1
+    assert await ground.taints() == {}
+
+
+@pytest.fixture(scope="module")
+def old_control_plane() -> Iterator[ControlPlane]:
+    """An API server that drops what 1.34 drops."""
+    gates = "DRADeviceTaints=false,DRADeviceTaintRules=false,DRAPartitionableDevices=false"
+    options = Options(api_server_flags=(f"--feature-gates={gates}",), scheduler=False)
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        running = running_control_plane(options, manifests=False)
+        yield runner.run(running.__aenter__())
+        runner.run(running.__aexit__(None, None, None))
+
+
+@pytest.fixture
+async def old(old_control_plane: ControlPlane) -> AsyncIterator[Ground]:
+    async with old_control_plane.client() as client, new_ground(client) as ground:
+        yield ground
+
+
+async def test_where_taints_are_dropped_an_unhealthy_device_leaves_its_slice_until_it_is_well(old: Ground) -> None:
+    gpus = old.gpus(100)
+    await old.publisher.publish(gpus)
+
+    assert await old.publisher.publish(heated(gpus, "gpu-1")) == 1
+    assert [len(slice_.spec.devices or ()) for slice_ in await old.slices()] == [63, 36]
+    assert "gpu-1" not in await old.names()
+
+    assert await old.publisher.publish(heated(gpus, "gpu-1")) == 0
+    assert await old.publisher.publish(gpus) == 1
+    assert "gpu-1" in await old.names()
+
+
+async def test_where_taints_are_dropped_an_unhealthy_device_is_never_seen_also_after_a_restart(old: Ground) -> None:
+    await old.publisher.publish(heated(old.gpus(2), "gpu-1"))
+
+    (slice_,) = await old.slices()
+    assert [device.name for device in slice_.spec.devices or ()] == ["gpu-0"]
+    assert (slice_.metadata.generation, slice_.spec.pool.generation) == (1, 1)
+
+
+async def test_where_counters_are_dropped_partitions_are_not_published(old: Ground) -> None:
+    node = load_profile("a100-sxm-80gb").devices_of(old.node, 3, mig={"gpu-1": True})
+    await old.publisher.publish(node)
+
+    assert await old.names() == ["gpu-0", "gpu-2"]
+    assert await old.publisher.publish(node) == 0

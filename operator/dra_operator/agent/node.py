@@ -1,4 +1,4 @@
-"""The agent of one node: asks its source what devices there are, and keeps the slices saying so.
+"""The agent of one node: asks its source what devices there are, and keeps the slices saying so, with their taints.
 
 It starts before its Node exists, outlives failures of the API server and of the source, and ends only when cancelled.
 Slices stay behind when it ends: pods that hold devices go on, and an agent that starts again finds its slices right.
@@ -7,12 +7,17 @@ Slices stay behind when it ends: pods that hold devices go on, and an agent that
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from typing import Final
 
 import structlog
 
+from dra_operator.agent.health import HealthBoard
+from dra_operator.agent.monitor import HealthMonitor
 from dra_operator.agent.publisher import Publisher
-from dra_operator.agent.sources import Source, SourceError
+from dra_operator.agent.sources import NodeDevices, Source, SourceError
+from dra_operator.agent.taints import DeviceTaints
 from dra_operator.api.core import Node
 from dra_operator.api.kinds import NODES
 from dra_operator.api.meta import ObjectKey
@@ -24,14 +29,28 @@ _NODE_PAUSE_SECONDS: Final = 2.0
 
 
 async def serve_node(
-    client: ApiClient, source: Source, *, node_name: str, driver: str, refresh_seconds: float = 10.0
+    client: ApiClient,
+    source: Source,
+    *,
+    node_name: str,
+    driver: str,
+    taints: DeviceTaints | None = None,
+    health: HealthBoard | None = None,
+    refresh_seconds: float = 10.0,
+    health_seconds: float = 5.0,
 ) -> None:
-    """Publish what `source` says of the node, until cancelled. It is asked every `refresh_seconds`."""
+    """Publish what `source` says of the node, until cancelled. It is asked every `refresh_seconds`.
+
+    `taints` and `health` are for the other parts of the agent: they add taints of their own, and read the health.
+    """
+    taints, health = taints or DeviceTaints(), health or HealthBoard()
+    monitor = HealthMonitor(source, taints, health, now=time.time, interval=health_seconds)
     node = await _wait_for_node(client, node_name)
     publisher = Publisher(client, node_name=node_name, node_uid=node.uid, driver=driver)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(publisher.run(), name="publisher")
-        tasks.create_task(_publish_changes(publisher, source, node_name, refresh_seconds), name="source")
+        tasks.create_task(_publish_changes(publisher, source, monitor, taints, refresh_seconds), name="source")
+        tasks.create_task(monitor.run(), name="health")
 
 
 async def _wait_for_node(client: ApiClient, node_name: str) -> Node:
@@ -45,17 +64,24 @@ async def _wait_for_node(client: ApiClient, node_name: str) -> Node:
         await asyncio.sleep(_NODE_PAUSE_SECONDS)
 
 
-async def _publish_changes(publisher: Publisher, source: Source, node_name: str, refresh_seconds: float) -> None:
-    published = None
+async def _publish_changes(
+    publisher: Publisher, source: Source, monitor: HealthMonitor, taints: DeviceTaints, refresh_seconds: float
+) -> None:
+    read: NodeDevices | None = None
+    published: NodeDevices | None = None
     while True:
         try:
-            devices = await asyncio.to_thread(source.read)
-            if devices != published:
-                writes = await publisher.publish(devices)
-                log.info("devices published", node=node_name, devices=len(devices.devices), writes=writes)
-                published = devices
+            read = await asyncio.to_thread(source.read)
+            await monitor.saw(read)
         except SourceError as error:
-            log.error("the source cannot be read, its last devices stay published", node=node_name, error=str(error))
-        except (ApiError, NoAnswer) as error:
-            log.warning("devices not published", node=node_name, error=str(error), again_in=refresh_seconds)
-        await asyncio.sleep(refresh_seconds)
+            log.error("the source cannot be read, its last devices stay published", error=str(error))
+        taints.changed.clear()
+        if read is not None and (devices := taints.on(read)) != published:
+            try:
+                writes = await publisher.publish(devices)
+                log.info("devices published", devices=len(devices.devices), writes=writes)
+                published = devices
+            except (ApiError, NoAnswer) as error:
+                log.warning("devices not published", error=str(error), again_in=refresh_seconds)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(taints.changed.wait(), refresh_seconds)

@@ -4,7 +4,7 @@
 and the `slots` that its nodes have (bus address, PCIe root, NUMA node), or `devices` with whole devices as a
 ResourceSlice lists them, dealt out in turn. Whatever must differ between two GPUs of a cluster (uuid, index, slot) is
 derived from the node's name and the GPU's index, so that a node that restarts has the GPUs that it had. A `gpu` with
-`partitions` is in MIG mode.
+`partitions` can be in MIG mode. A profile may be `like` another but for what it says itself.
 
 Not here: how facts become attributes (`gpu.py`, `mig.py`).
 """
@@ -12,20 +12,21 @@ Not here: how facts become attributes (`gpu.py`, `mig.py`).
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
-from typing import Final
+from typing import Any, Final
 
 import yaml
 from msgspec import structs
 
-from dra_operator.agent.gpu import Gpu, Naming, as_device
+from dra_operator.agent.gpu import Gpu, Naming, as_device, device_name
 from dra_operator.agent.mig import PartitionProfile, counter_set, partition_device, possible_partitions
 from dra_operator.agent.sources import NodeDevices
 from dra_operator.api.codec import convert
 from dra_operator.api.meta import Struct
 from dra_operator.api.names import DEFAULT_DRIVER
-from dra_operator.api.resource import BasicDevice, DeviceAttribute
+from dra_operator.api.resource import BasicDevice, CounterSet, DeviceAttribute
 
 _UUID_SPACE: Final = uuid.uuid5(uuid.NAMESPACE_DNS, DEFAULT_DRIVER)
 
@@ -52,21 +53,43 @@ class Profile(Struct, frozen=True, kw_only=True):
     gpu: Gpu | None = None
     slots: tuple[Slot, ...] = ()
     partitions: tuple[PartitionProfile, ...] = ()
+    mig: bool = False
+    """Whether MIG mode is on."""
     devices: tuple[BasicDevice, ...] = ()
 
-    def devices_of(self, node_name: str, gpus: int | None = None, naming: Naming = Naming.OWN) -> NodeDevices:
-        """The devices of the node called `node_name`: the same on every call."""
-        identities = [Identity(node_name, index) for index in range(self.gpus if gpus is None else gpus)]
+    def devices_of(
+        self,
+        node_name: str,
+        gpus: int | None = None,
+        naming: Naming = Naming.OWN,
+        *,
+        mig: Mapping[str, bool] | None = None,
+    ) -> NodeDevices:
+        """The devices of the node called `node_name`: the same on every call.
+
+        `mig`: by name, GPUs whose MIG mode is another than the profile's.
+        """
+        identities = self._identities(node_name, gpus)
         if self.gpu is None:
             return NodeDevices(tuple(self._from_devices(identity) for identity in identities))
-        found = [self.gpu_of(identity) for identity in identities]
-        if not self.partitions:
-            return NodeDevices(tuple(as_device(gpu, naming) for gpu in found))
-        partitions = possible_partitions(self.partitions)
-        return NodeDevices(
-            tuple(partition_device(gpu, partition, naming) for gpu in found for partition in partitions),
-            tuple(counter_set(gpu, self.partitions) for gpu in found),
-        )
+        devices: list[BasicDevice] = []
+        counters: list[CounterSet] = []
+        for gpu in (self.gpu_of(identity) for identity in identities):
+            if self.partitions and (mig or {}).get(device_name(gpu), self.mig):
+                devices += [partition_device(gpu, each, naming) for each in possible_partitions(self.partitions)]
+                counters.append(counter_set(gpu, self.partitions))
+            else:
+                devices.append(as_device(gpu, naming))
+        return NodeDevices(tuple(devices), tuple(counters))
+
+    def uuids_of(self, node_name: str, gpus: int | None = None) -> dict[str, str]:
+        """By name, the uuids of the GPUs of that node."""
+        if self.gpu is None:
+            return {}
+        return {device_name(gpu): gpu.uuid for gpu in map(self.gpu_of, self._identities(node_name, gpus))}
+
+    def _identities(self, node_name: str, gpus: int | None) -> list[Identity]:
+        return [Identity(node_name, index) for index in range(self.gpus if gpus is None else gpus)]
 
     def gpu_of(self, identity: Identity) -> Gpu:
         """That GPU, if the profile tells of GPUs at all."""
@@ -114,7 +137,13 @@ def load_profile(name: str) -> Profile:
     """Raises UnknownProfileError."""
     if name not in profile_names():
         raise UnknownProfileError(f"no profile {name!r}; there are: {', '.join(profile_names())}")
-    return convert(yaml.safe_load((_folder() / f"{name}.yaml").read_text("utf-8")), Profile)
+    return convert(_load(name), Profile)
+
+
+def _load(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((_folder() / f"{name}.yaml").read_text("utf-8"))
+    like = content.pop("like", None)
+    return {**_load(like), **content} if like else content
 
 
 def _folder() -> resources.abc.Traversable:

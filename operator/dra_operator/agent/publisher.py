@@ -6,7 +6,9 @@ Node that went away. Every round lists anew and decides on that (`slices.py`), s
 an answer that was lost costs one more round, never a second slice. The watch only says when a round is due.
 
 Where a feature is disabled, the API server drops its fields silently. What it stored then counts as what was wanted,
-or every round would write again; the log says so once for each feature.
+or every round would write again; the log says so once for each feature. Two features must not be dropped unnoticed even
+for a moment, for a device without its taint or its counters would be given out: the first write that needs one of them
+is tried as a dry run, and where the server drops it those devices leave the slices (`withheld.py`).
 
 Upstream: `Controller` of k8s.io/dynamic-resource-allocation/resourceslice, which waits 30 seconds before it repairs.
 """
@@ -16,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 import structlog
 
@@ -32,6 +34,7 @@ from dra_operator.agent.slices import (
     split_into_slices,
 )
 from dra_operator.agent.sources import NodeDevices
+from dra_operator.agent.withheld import needed_features, withhold
 from dra_operator.api.kinds import NODES, SLICES
 from dra_operator.api.meta import ObjectKey, Uid
 from dra_operator.api.resource import ResourceSlice
@@ -64,19 +67,22 @@ class Publisher:
         self._pool = NodePool(driver, node_name, node_uid)
         self._rng = rng or random.Random()  # noqa: S311 - spreads watches over time, hides nothing
         self._selector = f"spec.driver={driver},spec.nodeName={node_name}"
-        self._wanted: list[SliceContent] | None = None
+        self._node: NodeDevices | None = None
+        self._wanted: list[SliceContent] = []
         self._storable: dict[int, SliceContent] = {}
         """By index, what the API server kept of a wanted slice, where it dropped fields of it."""
         self._warned: set[str] = set()
+        self._kept: set[str] = set()
+        self._dropped: set[str] = set()
+        """Of the features that devices depend on, what the API server is known to keep, and to drop."""
         self._round = asyncio.Lock()
         self._due = asyncio.Event()
 
     async def publish(self, node: NodeDevices) -> int:
         """Make the slices say what the node has. Returns the number of writes. Raises ApiError or NoAnswer."""
         async with self._round:
-            wanted = split_into_slices(node.devices, node.shared_counters)
-            if wanted != self._wanted:
-                self._wanted, self._storable = wanted, {}
+            self._node = node
+            self._want()
             return await self._converge()
 
     async def run(self) -> None:
@@ -105,7 +111,7 @@ class Publisher:
 
     async def _repair(self) -> None:
         async with self._round:
-            if self._wanted is None:
+            if self._node is None:
                 return
             node = await self._client.get(NODES, ObjectKey("", self._pool.node_name))
             # A Node that was created anew owns the slices: the old owner's would be collected again and again.
@@ -116,7 +122,6 @@ class Publisher:
 
     async def _converge(self) -> int:
         """Rounds of list, decide, write, until one of them was not disturbed."""
-        assert self._wanted is not None
         writes = 0
         for attempt in range(_ROUNDS):
             existing, _ = await self._client.list_objects(SLICES, field_selector=self._selector)
@@ -126,11 +131,13 @@ class Publisher:
                     await self._perform(write)
                     writes += 1
                 return writes
+            except _Dropped:
+                self._want()
             except (ApiError, NoAnswer) as error:
                 disturbed = isinstance(error, NoAnswer) or error.status in (404, 409)
                 if not disturbed or attempt == _ROUNDS - 1:
                     raise
-        raise AssertionError("the last round returns or raises")
+        raise NoAnswer("the API server drops what it kept before, again and again")
 
     async def _perform(self, write: SliceWrite) -> None:
         match write:
@@ -142,25 +149,62 @@ class Publisher:
                     if error.status != 404:
                         raise
             case UpdateSlice():
-                key = ObjectKey("", write.name)
-                self._stored(write.index, await self._client.patch(SLICES, key, write.body(), patch_type="merge"))
+                if unsure := needed_features(self._wanted[write.index]) - self._kept:
+                    self._tried(write.index, unsure, await self._update(write, dry_run=True))
+                self._stored(write.index, await self._update(write))
             case CreateSlice():
+                if unsure := needed_features(self._wanted[write.index]) - self._kept:
+                    self._tried(write.index, unsure, await self._client.create(SLICES, write.body(), dry_run=True))
                 self._stored(write.index, await self._client.create(SLICES, write.body()))
 
+    async def _update(self, write: UpdateSlice, *, dry_run: bool = False) -> ResourceSlice:
+        key = ObjectKey("", write.name)
+        return await self._client.patch(SLICES, key, write.body(), patch_type="merge", dry_run=dry_run)
+
+    # --- what the API server keeps -----------------------------------------------------------------------------------
+
+    def _want(self) -> None:
+        """What the slices should say, as far as the API server is known to keep it."""
+        node = self._node or NodeDevices()
+        wanted = withhold(split_into_slices(node.devices, node.shared_counters), self._dropped)
+        if wanted != self._wanted:
+            self._wanted, self._storable = wanted, {}
+
+    def _tried(self, index: int, features: set[str], slice_: ResourceSlice) -> None:
+        """A dry run came back. Raises _Dropped if something that devices depend on is missing."""
+        dropped = features.intersection(dropped_features(self._wanted[index], slice_.spec))
+        self._kept |= features - dropped
+        if dropped:
+            self._drop(dropped)
+
     def _stored(self, index: int, slice_: ResourceSlice) -> None:
-        """Compare what was sent with what came back."""
-        assert self._wanted is not None
-        features = dropped_features(self._wanted[index], slice_.spec)
-        if not features:
-            return
-        self._storable[index] = SliceContent(slice_.spec.devices or (), slice_.spec.shared_counters or ())
-        for feature in set(features) - self._warned:
+        """Compare what was sent with what came back. Raises _Dropped, as `_tried` does."""
+        features = set(dropped_features(self._wanted[index], slice_.spec))
+        if needed := features & needed_features(self._wanted[index]):
+            self._drop(needed)
+        if features:
+            self._storable[index] = SliceContent(slice_.spec.devices or (), slice_.spec.shared_counters or ())
+            self._warn(features, "its fields are missing from the slices")
+
+    def _drop(self, features: set[str]) -> NoReturn:
+        self._dropped |= features
+        self._kept -= features
+        self._warn(features, "devices that need it are taken out of the slices")
+        raise _Dropped
+
+    def _warn(self, features: set[str], consequence: str) -> None:
+        for feature in sorted(features - self._warned):
             self._warned.add(feature)
             log.warning(
-                "the API server dropped fields of a slice; is the feature disabled there?",
+                "the API server drops fields of slices; is the feature disabled there?",
                 feature=feature,
-                slice=slice_.metadata.name,
+                consequence=consequence,
+                node=self._pool.node_name,
             )
+
+
+class _Dropped(Exception):
+    """Decide anew: the API server drops something that devices depend on."""
 
 
 class _Wake:

@@ -40,6 +40,9 @@ taint set while the agent runs changes one slice and not the layout of all."""
 
 COUNTER_SETS_PER_SLICE: Final = 8
 
+TAINTS_FEATURE: Final = "DRADeviceTaints"
+PARTITIONS_FEATURE: Final = "DRAPartitionableDevices"
+
 _INDEX_DIGITS: Final = 5
 
 
@@ -151,8 +154,8 @@ def dropped_features(desired: SliceContent, stored: ResourceSliceSpec) -> list[s
     """The feature gates whose fields were sent and did not come back: the API server has them disabled."""
     pairs = list(zip(desired.devices, stored.devices or (), strict=False))
     checks = {
-        "DRADeviceTaints": any(len(sent.taints or ()) > len(kept.taints or ()) for sent, kept in pairs),
-        "DRAPartitionableDevices": len(desired.shared_counters) > len(stored.shared_counters or ())
+        TAINTS_FEATURE: any(len(sent.taints or ()) > len(kept.taints or ()) for sent, kept in pairs),
+        PARTITIONS_FEATURE: len(desired.shared_counters) > len(stored.shared_counters or ())
         or any(len(sent.consumes_counters or ()) > len(kept.consumes_counters or ()) for sent, kept in pairs),
         "DRADeviceBindingConditions": any(
             len(sent.binding_conditions or ()) > len(kept.binding_conditions or ()) for sent, kept in pairs

@@ -1,7 +1,7 @@
 """Where a node's devices come from.
 
-A source answers one question, which devices this node has now, as a slice lists them. The agent asks it and publishes
-the answer; it does not know whether real GPUs or a file stand behind it.
+A source says which devices this node has now, as a slice lists them, and what is wrong with them. The agent asks it and
+publishes the answers; it does not know whether real GPUs or a file stand behind it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from dra_operator.agent.signs import Sign
 from dra_operator.api.resource import BasicDevice, CounterSet
 
 
@@ -29,4 +30,17 @@ class Source(Protocol):
 
     def read(self) -> NodeDevices:
         """All devices. Reads anew on each call, and may block. Raises SourceError."""
+        ...
+
+    def signs(self) -> tuple[Sign, ...]:
+        """All that is wrong with the devices now. May block. Raises SourceError."""
+        ...
+
+    def wait(self, seconds: float) -> tuple[Sign, ...] | None:
+        """Blocks until something happens that calls for a look, and says what; None if nothing did for so long."""
+        ...
+
+    @property
+    def incarnation(self) -> object:
+        """Another one when the devices were set up anew (the driver was loaded again): old trouble is over."""
         ...

@@ -131,6 +131,7 @@ class PodSpec(Struct, frozen=True):
     scheduling_gates: tuple[PodSchedulingGate, ...] | None = None
     resource_claims: tuple[PodResourceClaim, ...] | None = None
     priority: int | None = None
+    priority_class_name: str = ""
     scheduler_name: str = ""
     scheduling_group: Any = None
     host_network: bool = False

@@ -103,6 +103,10 @@ class Quantity:
         shift = min(self._scale - scale, _ABSURD_EXPONENT)
         return self._unscaled * 10**shift if shift >= 0 else _divide_away_from_zero(self._unscaled, -shift)
 
+    def decimal(self) -> tuple[int, int]:
+        """Unscaled number and decimal exponent, as the amount was written: `1` and `1000m` are two different pairs."""
+        return self._unscaled, self._scale
+
     def is_integer(self) -> bool:
         """Whether upstream would give this amount as an int64."""
         return self.as_int64() is not None

@@ -64,6 +64,12 @@ def agent(
         str | None,
         typer.Option(envvar="DRA_OPERATOR_DRIVER_NAME", help="Driver of the slices; otherwise the profile's."),
     ] = None,
+    control: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="DRA_OPERATOR_CONTROL", help="A YAML file of faults of simulated devices, read while running."
+        ),
+    ] = None,
     attributes: Annotated[
         AttributesChoice,
         typer.Option(
@@ -91,7 +97,7 @@ def agent(
 ) -> None:
     """Publish the devices of one node as ResourceSlices, and keep them published."""
     configure_logging(log_format.value, log_level)
-    found, driver = open_source(node_name, profile, gpus, devices, driver_name, attributes)
+    found, driver = open_source(node_name, profile, gpus, devices, driver_name, attributes, control)
     try:
         client = connect(kubeconfig, context)
     except (OSError, KubeconfigError) as error:
@@ -107,6 +113,7 @@ def open_source(
     devices: Path | None,
     driver_name: str | None,
     attributes: AttributesChoice = AttributesChoice.AUTO,
+    control: Path | None = None,
 ) -> tuple[Source, str]:
     """The source that the options name, and the driver to publish for. Raises typer.BadParameter."""
     if (profile is None) == (devices is None):
@@ -114,14 +121,14 @@ def open_source(
     if devices is not None:
         if gpus is not None:
             raise typer.BadParameter("--gpus goes with --profile; a file lists its devices itself")
-        return FileSource(devices), driver_name or DEFAULT_DRIVER
+        return FileSource(devices, control), driver_name or DEFAULT_DRIVER
     assert profile is not None
     try:
         loaded = load_profile(profile)
     except UnknownProfileError as error:
         raise typer.BadParameter(str(error)) from error
     driver = driver_name or loaded.driver
-    return ProfileSource(loaded, node_name, gpus, attributes.naming(driver)), driver
+    return ProfileSource(loaded, node_name, gpus, attributes.naming(driver), control), driver
 
 
 async def _serve(client: ApiClient, source: Source, node_name: str, driver: str, refresh: float) -> None:

@@ -166,7 +166,7 @@ class _Look:
         node = view.placed_on(pod.uid) or (nodes.pop() if len(nodes) == 1 else None)
         if node is not None and (misfit := self._misfit(node)) is not None:
             return self._wait(names, Reason.NODE_UNSUITABLE, misfit, claims)
-        say = condition(pod, Reason.ALLOCATED, _allocated_sentence(claims), self.now)
+        say = condition(pod, Reason.ALLOCATED, allocated_sentence(claims), self.now)
         if write := publish(pod, names, say, message_due=False):
             return Verdict(
                 actions=(write,),
@@ -336,7 +336,8 @@ def _allocation(claim: ResourceClaim) -> AllocationResult:
     return claim.status.allocation
 
 
-def _allocated_sentence(claims: Sequence[ResourceClaim]) -> str:
+def allocated_sentence(claims: Sequence[ResourceClaim]) -> str:
+    """What a pod is told that has its devices."""
     count = sum(len(_allocation(claim).devices.results or ()) for claim in claims)
     return f"{count} device{'' if count == 1 else 's'} in {len(claims)} claim{'' if len(claims) == 1 else 's'}"
 

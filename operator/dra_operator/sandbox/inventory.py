@@ -52,10 +52,21 @@ class SimulatedNode:
 def read_inventory(file: Path) -> list[NodeGroup]:
     """Raises `InventoryError`."""
     try:
-        content: Any = yaml.safe_load(file.read_text())
-        return list(msgspec.convert(content, _File).nodes)
-    except (OSError, yaml.YAMLError, msgspec.ValidationError) as error:
+        return parse_groups(yaml.safe_load(file.read_text()))
+    except (OSError, yaml.YAMLError, InventoryError) as error:
         raise InventoryError(f"{file}: {error}") from error
+
+
+def parse_groups(content: Any) -> list[NodeGroup]:
+    """The groups of a file that is read already. Raises `InventoryError`."""
+    try:
+        groups = list(msgspec.convert(content, _File).nodes)
+    except msgspec.ValidationError as error:
+        raise InventoryError(str(error)) from error
+    for group in groups:
+        if group.count < 0 or (group.gpus or 0) < 0:
+            raise InventoryError(f"node group {group.name!r}: count and gpus must not be negative")
+    return groups
 
 
 def expand(groups: list[NodeGroup]) -> list[SimulatedNode]:

@@ -83,14 +83,14 @@ class Store:
 
     # --- what users, nodes and schedulers do -------------------------------------------------------------------------
 
-    def create(self, object_: O) -> O:
-        """POST. Raises `KeyError` if the name is taken."""
+    def create(self, object_: O, *, keep_uid: bool = False) -> O:
+        """POST; `keep_uid` for an object that another cluster made. Raises `KeyError` if the name is taken."""
         if self.get(type(object_), object_.key) is not None:
             raise KeyError(f"{object_.key} already exists")
         self._uids += 1
         meta = msgspec.structs.replace(
             object_.metadata,
-            uid=Uid(f"uid-{self._uids:06d}"),
+            uid=(keep_uid and object_.metadata.uid) or Uid(f"uid-{self._uids:06d}"),
             creation_timestamp=object_.metadata.creation_timestamp or EPOCH,
         )
         return self._put("ADDED", msgspec.structs.replace(object_, metadata=meta))

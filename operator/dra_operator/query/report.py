@@ -1,0 +1,156 @@
+"""What a simulation came to, as `simulate` prints it: who got what, who waits and why.
+
+The structs are the JSON: `dra-operator.io/v1`, kind `Simulation`. Pods that ask for no devices are left out.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from dra_operator.api.core import Pod
+from dra_operator.api.names import POD_CLAIM_NAME_ANNOTATION
+from dra_operator.api.reasons import Reason
+from dra_operator.api.resource import ResourceClaim
+from dra_operator.lifecycle.pod import allocated_sentence
+from dra_operator.world.simulation import Simulation, Standing
+
+State: TypeAlias = Literal["Allocated", "Waiting", "Rejected"]
+REJECTED: Final = frozenset(
+    {Reason.REQUEST_INVALID, Reason.SELECTOR_INVALID, Reason.ADMIN_ACCESS_DENIED, Reason.CLAIM_CREATION_REFUSED}
+)
+"""The API server refuses such objects: waiting helps nothing."""
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """All fields are always there."""
+
+
+class DeviceReport(Struct, frozen=True):
+    request: str
+    driver: str
+    pool: str
+    device: str
+    admin_access: bool
+
+
+class ClaimReport(Struct, frozen=True):
+    name: str | None
+    """None if the claim was never generated."""
+    template: str | None
+    results: tuple[DeviceReport, ...]
+
+
+class ReasonReport(Struct, frozen=True):
+    code: str
+    message: str
+
+
+class PodReport(Struct, frozen=True):
+    namespace: str
+    name: str
+    node: str | None
+    state: State
+    reason: ReasonReport
+    claims: tuple[ClaimReport, ...]
+
+
+class Summary(Struct, frozen=True):
+    allocated: int
+    waiting: int
+    rejected: int
+
+
+class SimulationReport(Struct, frozen=True, kw_only=True):
+    api_version: str = "dra-operator.io/v1"
+    kind: str = "Simulation"
+    pods: tuple[PodReport, ...]
+    summary: Summary
+
+
+def report_on(simulation: Simulation) -> SimulationReport:
+    """All pods that ask for devices, in the order in which they came."""
+    pods = sorted(
+        (pod for pod in simulation.view.pods.values() if pod.spec.resource_claims and not pod.terminal),
+        key=lambda pod: simulation.order_of(pod.uid),
+    )
+    reports = tuple(_pod(simulation, pod) for pod in pods)
+    states = [one.state for one in reports]
+    summary = Summary(
+        allocated=states.count("Allocated"), waiting=states.count("Waiting"), rejected=states.count("Rejected")
+    )
+    return SimulationReport(pods=reports, summary=summary)
+
+
+def _pod(simulation: Simulation, pod: Pod) -> PodReport:
+    standing = standing_of(simulation, pod)
+    return PodReport(
+        namespace=pod.metadata.namespace,
+        name=pod.metadata.name,
+        node=pod.spec.node_name or None,
+        state=_state(standing.reason),
+        reason=ReasonReport(code=standing.reason.value, message=standing.message),
+        claims=tuple(_claims(simulation, pod)),
+    )
+
+
+def standing_of(simulation: Simulation, pod: Pod) -> Standing:
+    """Why the pod stands where it stands, also if the operator has nothing to say about it."""
+    told = simulation.standing.get(pod.uid)
+    if told is not None:
+        return told
+    claims = simulation.claims_of(pod)
+    entries = pod.spec.resource_claims or ()
+    if entries and all(entry.name in claims and claims[entry.name].status.allocation is not None for entry in entries):
+        return Standing(Reason.ALLOCATED, allocated_sentence(list(claims.values())))
+    if pod.spec.node_name:
+        return Standing(Reason.NOT_MANAGED, f'bound to node "{pod.spec.node_name}" without devices')
+    return Standing(Reason.NOT_MANAGED, "left to kube-scheduler")
+
+
+def _state(reason: Reason) -> State:
+    if reason in (Reason.ALLOCATED, Reason.UNSCHEDULABLE_AFTER_PIN):
+        return "Allocated"
+    return "Rejected" if reason in REJECTED else "Waiting"
+
+
+def _claims(simulation: Simulation, pod: Pod) -> list[ClaimReport]:
+    claims = {entry.name: None for entry in pod.spec.resource_claims or ()} | generated_claims(simulation, pod)
+    reports = []
+    for entry in pod.spec.resource_claims or ():
+        claim = claims[entry.name]
+        reports.append(
+            ClaimReport(
+                name=entry.resource_claim_name or (None if claim is None else claim.metadata.name),
+                template=entry.resource_claim_template_name,
+                results=() if claim is None else results_of(claim),
+            )
+        )
+    return reports
+
+
+def generated_claims(simulation: Simulation, pod: Pod) -> dict[str, ResourceClaim]:
+    """The pod's claims by entry, those included that its status does not name yet."""
+    found = dict(simulation.claims_of(pod))
+    owned = list(simulation.view.claims_owned_by(pod.uid))
+    for entry in pod.spec.resource_claims or ():
+        if entry.name not in found:
+            for claim in owned:
+                if claim.metadata.annotation(POD_CLAIM_NAME_ANNOTATION) == entry.name:
+                    found[entry.name] = claim
+    return found
+
+
+def results_of(claim: ResourceClaim) -> tuple[DeviceReport, ...]:
+    allocation = claim.status.allocation
+    return tuple(
+        DeviceReport(
+            request=one.request,
+            driver=one.driver,
+            pool=one.pool,
+            device=one.device,
+            admin_access=one.admin_access is True,
+        )
+        for one in (() if allocation is None else allocation.devices.results or ())
+    )

@@ -1,0 +1,239 @@
+"""A cluster in memory that the operator's own core brings to rest: the same looks, decisions and writes as live.
+
+The store plays the API server, the view is fed from its log at once, and refs are looked at one after the other:
+claims first, then pods by priority and in the order in which they came. Admission and binding are played, too: pods
+get the gate that the policy in `manifests/base` would give them, and a pod that is ungated goes to the node of its
+devices. It is at rest when no look writes anything; what would only happen later (time limits) does not happen.
+
+Not here: kube-scheduler's own allocations for pods that are not managed, evictions, anything that runs.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from msgspec import structs
+
+from dra_operator.allocation.features import Features
+from dra_operator.allocation.nodefit import Fit
+from dra_operator.api.core import Namespace, Node, Pod, PodSchedulingGate
+from dra_operator.api.meta import Object, ObjectKey, Uid
+from dra_operator.api.names import GATE
+from dra_operator.api.reasons import Reason
+from dra_operator.api.resource import DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice
+from dra_operator.inventory.nodeselector import matches_node_selector
+from dra_operator.lifecycle.actions import Done, ReadPod, WriteClaimStatus
+from dra_operator.lifecycle.claim import reconcile_claim
+from dra_operator.lifecycle.decide import Decider
+from dra_operator.lifecycle.gate import excludes_namespace
+from dra_operator.lifecycle.keys import ClaimRef, PodRef, Ref
+from dra_operator.lifecycle.pin import pinned_node
+from dra_operator.lifecycle.pod import reconcile_pod
+from dra_operator.lifecycle.policy import Policy
+from dra_operator.lifecycle.publish import timestamp
+from dra_operator.lifecycle.verdict import Verdict
+from dra_operator.lifecycle.view import View
+from dra_operator.world.store import Store
+
+_LOOKS_PER_REF: Final = 50
+"""A pod needs five looks to be ungated. More than this means that two rules undo each other."""
+
+
+class Standing(NamedTuple):
+    """Why a pod stands where it stands, as it would be told."""
+
+    reason: Reason
+    message: str
+
+
+class NotAtRest(RuntimeError):
+    """The core goes round in circles: a defect of it, not of the input."""
+
+
+class Simulation:
+    """See the module. `now`: seconds since the epoch, at which all of it happens."""
+
+    def __init__(self, now: float, policy: Policy | None = None, features: Features | None = None) -> None:
+        self.now = now
+        self.policy = policy or Policy()
+        self.store = Store()
+        self.view = View()
+        self.decider = Decider(self.view, features or Features())
+        self.standing: dict[Uid, Standing] = {}
+        """By pod, as of the last look."""
+        self._position = 0
+        self._dirty: list[tuple[int, int, Ref]] = []
+        self._queued: set[Ref] = set()
+        self._order: dict[Ref, int] = {}
+        self._looks: dict[Ref, int] = {}
+
+    # --- what users and nodes do -------------------------------------------------------------------------------------
+
+    def create(self, object_: Object) -> Object:
+        """Put the object into the cluster, status included; a new pod goes through admission."""
+        if isinstance(object_, Pod):
+            object_ = self._admit(object_)
+        created = self.store.create(object_, keep_uid=True)
+        self._feed()
+        return created
+
+    def delete(self, type_: type[Object], key: ObjectKey) -> None:
+        self.store.delete(type_, key, now=timestamp(self.now), force=True)
+        self.store.collect_garbage(timestamp(self.now))
+        self._feed()
+
+    def _admit(self, pod: Pod) -> Pod:
+        """The gate, as the admission policy gives it."""
+        spec, namespace = pod.spec, pod.metadata.namespace
+        known = self.store.get(Namespace, ObjectKey("", namespace))
+        if (
+            not spec.resource_claims
+            or spec.node_name
+            or spec.scheduling_group is not None
+            or pod.metadata.uid
+            or pod.has_gate(GATE)
+            or excludes_namespace(namespace, known, self.policy)
+        ):
+            return pod
+        gates = (*(spec.scheduling_gates or ()), PodSchedulingGate(name=GATE))
+        return structs.replace(pod, spec=structs.replace(spec, scheduling_gates=gates))
+
+    # --- the operator ------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Look at what is dirty until nothing is. Raises `NotAtRest`."""
+        while self._dirty:
+            _, _, ref = heapq.heappop(self._dirty)
+            self._queued.discard(ref)
+            self._looks[ref] = self._looks.get(ref, 0) + 1
+            if self._looks[ref] > _LOOKS_PER_REF + len(self.store.log):
+                raise NotAtRest(f"the simulation does not come to rest at {ref}")
+            self._look(ref)
+
+    def _look(self, ref: Ref) -> None:
+        verdict = self._reconcile(ref)
+        if isinstance(ref, PodRef):
+            if verdict.placement is not None:
+                self.view.assume_placement(ref.uid, verdict.placement)
+            if verdict.waits:
+                self.view.waiting.add(ref.uid)
+                self.view.forget_placement(ref.uid)
+            else:
+                self.view.waiting.discard(ref.uid)
+            if verdict.reason is not None:
+                self.standing[ref.uid] = Standing(verdict.reason, verdict.message)
+        for action in verdict.actions:
+            if isinstance(action, WriteClaimStatus) and action.allocation is not None:
+                claim = self.view.claim(action.key)
+                if claim is not None and claim.status.allocation is None:
+                    self.view.assume_allocation(claim, action.allocation)
+            outcome = self.store.perform(action, timestamp(self.now))
+            if isinstance(action, ReadPod) and isinstance(outcome, Done) and outcome.object is None:
+                self._mark(self.view.note_gone(action.uid))
+            if not isinstance(outcome, Done):
+                raise NotAtRest(f"{type(action).__name__} of {ref}: {outcome}")
+        self._feed()
+        if verdict.actions:
+            self._mark((ref,))
+        if isinstance(ref, PodRef):
+            self._bind(ref.uid)
+
+    def _reconcile(self, ref: Ref) -> Verdict:
+        if isinstance(ref, ClaimRef):
+            return reconcile_claim(self.view, ref.key)
+        return reconcile_pod(self.decider, ref.uid, self.policy, self.now)
+
+    def _bind(self, uid: Uid) -> None:
+        """What kube-scheduler does with a pod of ours that is ungated: to its node, or to the first that fits."""
+        pod = self.view.pod(uid)
+        if pod is None or pod.spec.scheduling_gates or pod.spec.node_name or pod.done:
+            return
+        if self.standing.get(uid, Standing(Reason.NOT_MANAGED, "")).reason is not Reason.ALLOCATED:
+            return
+        node = pinned_node(pod) or self._first_node(pod)
+        if node is not None:
+            self.store.modify(
+                Pod, pod.key, lambda one: structs.replace(one, spec=structs.replace(one.spec, node_name=node))
+            )
+            self._feed()
+
+    def _first_node(self, pod: Pod) -> str | None:
+        fit = Fit(pod)
+        allocations = [claim.status.allocation for claim in self.claims_of(pod).values()]
+        selectors = [one.node_selector for one in allocations if one is not None and one.node_selector is not None]
+        return next(
+            (
+                name
+                for name, node in sorted(self.view.nodes.items())
+                if all(matches_node_selector(selector, node) for selector in selectors)
+                and not fit.misfits(node, self.view.usage[name])
+            ),
+            None,
+        )
+
+    # --- what came of it ---------------------------------------------------------------------------------------------
+
+    def order_of(self, uid: Uid) -> int:
+        """Pods by when they came."""
+        return self._order.get(PodRef(uid), 0)
+
+    def claims_of(self, pod: Pod) -> dict[str, ResourceClaim]:
+        """The pod's claims that exist, by the name of the entry in `spec.resourceClaims`."""
+        published = {one.name: one.resource_claim_name for one in pod.status.resource_claim_statuses or ()}
+        found: dict[str, ResourceClaim] = {}
+        for entry in pod.spec.resource_claims or ():
+            name = entry.resource_claim_name or published.get(entry.name)
+            claim = self.view.claim(ObjectKey(pod.metadata.namespace, name)) if name else None
+            if claim is not None:
+                found[entry.name] = claim
+        return found
+
+    # --- events ------------------------------------------------------------------------------------------------------
+
+    def _feed(self) -> None:
+        """Tell the view what happened in the store."""
+        log = self.store.log
+        while self._position < len(log):
+            change = log[self._position]
+            self._position += 1
+            self._mark(self._observe(change.type == "DELETED", change.object))
+
+    def _observe(self, gone: bool, object_: Object) -> set[Ref]:
+        view, key = self.view, object_.key
+        match object_:
+            case Pod():
+                return view.forget_pod(object_.uid, certain=True) if gone else view.observe_pod(object_)
+            case ResourceClaim():
+                return view.forget_claim(key) if gone else view.observe_claim(object_, live=True)
+            case ResourceSlice():
+                return view.forget_slice(key.name) if gone else view.observe_slice(object_)
+            case ResourceClaimTemplate():
+                return view.forget_template(key) if gone else view.observe_template(object_)
+            case Namespace():
+                return view.forget_namespace(key.name) if gone else view.observe_namespace(object_)
+            case DeviceClass():
+                return view.forget_class(key.name) if gone else view.observe_class(object_)
+            case Node():
+                return view.forget_node(key.name) if gone else view.observe_node(object_)
+            case _:
+                return set()
+
+    def _mark(self, refs: Iterable[Ref]) -> None:
+        for ref in sorted(refs, key=_by_name):
+            if ref in self._queued:
+                continue
+            self._queued.add(ref)
+            order = self._order.setdefault(ref, len(self._order))
+            heapq.heappush(self._dirty, (self._rank(ref), order, ref))
+
+    def _rank(self, ref: Ref) -> int:
+        if isinstance(ref, ClaimRef):
+            return -(2**31)
+        pod = self.view.pod(ref.uid)
+        return 0 if pod is None else -(pod.spec.priority or 0)
+
+
+def _by_name(ref: Ref) -> tuple[str, ...]:
+    return ("", ref.uid) if isinstance(ref, PodRef) else tuple(ref.key)

@@ -1,0 +1,207 @@
+"""`dra-operator simulate`: its answers, its exit codes, and what it makes of bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dra_operator.cli.simulate import simulate
+from tests.unit.cli.commands import Answer, call
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+INVENTORY = "nodes: [{name: gpu, count: 2, profile: h100-sxm-80gb, gpus: 2, driver: gpu.nvidia.com}]"
+CLASS = """
+apiVersion: resource.k8s.io/v1
+kind: DeviceClass
+metadata: {name: gpu.nvidia.com}
+spec:
+  selectors:
+  - cel: {expression: "device.driver == 'gpu.nvidia.com' && device.attributes['gpu.nvidia.com'].type == 'gpu'"}
+"""
+TEMPLATE = """
+apiVersion: resource.k8s.io/v1beta1
+kind: ResourceClaimTemplate
+metadata: {name: single, namespace: team}
+spec:
+  spec:
+    devices:
+      requests: [{name: gpu, deviceClassName: gpu.nvidia.com}]
+      config:
+      - requests: [gpu]
+        opaque:
+          driver: gpu.nvidia.com
+          parameters:
+            apiVersion: resource.nvidia.com/v1beta1
+            kind: GpuConfig
+            sharing: {strategy: TimeSlicing, timeSlicingConfig: {interval: Long}}
+"""
+DEPLOYMENT = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: team}
+spec:
+  replicas: 5
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers: [{name: c, image: ubuntu, resources: {claims: [{name: gpu}]}}]
+      resourceClaims: [{name: gpu, resourceClaimTemplateName: single}]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "inventory").write_text(INVENTORY)
+    (tmp_path / "all.yaml").write_text("\n---\n".join((CLASS, TEMPLATE, DEPLOYMENT)))
+    return tmp_path
+
+
+def run(folder: Path, *arguments: str) -> Answer:
+    return call(simulate, "-f", str(folder), "--inventory", str(folder / "inventory"), *arguments)
+
+
+def test_the_answer_in_json_names_every_pod_and_all_that_it_gets(folder: Path) -> None:
+    answer = run(folder, "-o", "json")
+    report = answer.json
+
+    assert (answer.code, report["apiVersion"], report["kind"]) == (1, "dra-operator.io/v1", "Simulation")
+    assert report["summary"] == {"allocated": 4, "waiting": 1, "rejected": 0}
+    first, last = report["pods"][0], report["pods"][-1]
+    assert set(first) == {"namespace", "name", "node", "state", "reason", "claims"}
+    assert (first["namespace"], first["node"], first["state"]) == ("team", "gpu-0", "Allocated")
+    assert first["reason"] == {"code": "Allocated", "message": "1 device in 1 claim"}
+    [claim] = first["claims"]
+    assert claim["name"].startswith(first["name"] + "-gpu-")
+    assert claim["template"] == "single"
+    [result] = claim["results"]
+    assert result == {
+        "request": "gpu",
+        "driver": "gpu.nvidia.com",
+        "pool": "gpu-0",
+        "device": "gpu-0",
+        "adminAccess": False,
+    }
+    assert (last["node"], last["state"], last["reason"]["code"]) == (None, "Waiting", "DevicesInUse")
+    assert last["claims"][0]["results"] == []
+    given = [(one["pool"], one["device"]) for pod in report["pods"] for c in pod["claims"] for one in c["results"]]
+    assert len(given) == len(set(given)) == 4
+
+
+def test_exit_code_0_once_all_pods_have_devices(folder: Path) -> None:
+    answer = run(folder, "--add-nodes", "h100-sxm-80gb:1x1@gpu.nvidia.com")
+    assert (answer.code, answer.out.splitlines()[-1]) == (0, "5 of 5 pods get their devices")
+
+
+def test_what_if_a_node_were_gone(folder: Path) -> None:
+    assert run(folder, "--remove-node", "gpu-1", "-o", "json").json["summary"]["allocated"] == 2
+
+
+@pytest.mark.parametrize(("where", "left"), [("gpu-1", 2), ("gpu-1/gpu-0", 3)])
+def test_what_if_devices_were_tainted(folder: Path, where: str, left: int) -> None:
+    report = run(folder, "--taint", f"{where}:broken=yes:NoSchedule", "-o", "json").json
+    assert report["summary"]["allocated"] == left
+    assert report["pods"][-1]["reason"]["code"] == "DevicesTainted"
+
+
+def test_classes_that_a_known_driver_installs_are_taken_as_installed(folder: Path) -> None:
+    (folder / "all.yaml").write_text("\n---\n".join((TEMPLATE, DEPLOYMENT)))
+    answer = run(folder, "-o", "json")
+    assert answer.json["summary"]["allocated"] == 4
+    assert 'DeviceClass "gpu.nvidia.com" is in no file' in answer.err
+
+
+def test_unknown_kinds_are_named(folder: Path) -> None:
+    (folder / "more.yaml").write_text("apiVersion: v1\nkind: Service\nmetadata: {name: s}\n")
+    assert "1 Service (v1)" in run(folder).err
+
+
+def test_a_namespace_without_the_label_gets_no_admin_access(folder: Path) -> None:
+    exactly = "{name: gpu, deviceClassName: gpu.nvidia.com, adminAccess: true}"
+    (folder / "all.yaml").write_text(
+        "\n---\n".join((CLASS, TEMPLATE.replace("{name: gpu, deviceClassName: gpu.nvidia.com}", exactly), DEPLOYMENT))
+    )
+    refused = run(folder, "-o", "json").json
+    assert refused["summary"] == {"allocated": 0, "waiting": 0, "rejected": 5}
+    assert {pod["reason"]["code"] for pod in refused["pods"]} == {"AdminAccessDenied"}
+
+    label = '{resource.kubernetes.io/admin-access: "true"}'
+    (folder / "ns.yaml").write_text(f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: team, labels: {label}}}\n")
+    granted = run(folder, "-o", "json").json
+    assert granted["summary"]["allocated"] == 5
+    assert all(one["adminAccess"] for pod in granted["pods"] for one in pod["claims"][0]["results"])
+
+
+def test_pods_of_higher_priority_go_first(folder: Path) -> None:
+    (folder / "urgent.yaml").write_text(
+        "apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nmetadata: {name: high}\nvalue: 1000\n---\n"
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: urgent, namespace: team}\n"
+        "spec: {priorityClassName: high, containers: [{name: c}],"
+        " resourceClaims: [{name: gpu, resourceClaimTemplateName: single}]}\n"
+    )
+    states = {pod["name"]: pod["state"] for pod in run(folder, "-o", "json").json["pods"]}
+    assert states["urgent"] == "Allocated"
+    assert sorted(states.values()) == ["Allocated"] * 4 + ["Waiting"] * 2
+
+
+def test_what_a_dumped_claim_holds_stays_held_though_its_pod_is_not_there(folder: Path) -> None:
+    (folder / "held.yaml").write_text("""
+apiVersion: resource.k8s.io/v1
+kind: ResourceClaim
+metadata: {name: held, namespace: other, uid: u-1}
+spec: {devices: {requests: [{name: gpu, exactly: {deviceClassName: gpu.nvidia.com}}]}}
+status:
+  reservedFor: [{resource: pods, name: stranger, uid: u-2}]
+  allocation:
+    devices: {results: [{request: gpu, driver: gpu.nvidia.com, pool: gpu-0, device: gpu-0}]}
+""")
+    assert run(folder, "-o", "json").json["summary"]["allocated"] == 3
+
+
+def test_the_examples_on_their_own_devices() -> None:
+    answer = call(simulate, "-f", str(EXAMPLES), "--add-nodes", "driver-example:1", "--add-nodes", "l4:2", "-o", "json")
+    states = {pod["name"]: pod["state"] for pod in answer.json["pods"]}
+    assert states["pod1"] == "Allocated"
+    assert states["device-monitor"] == "Allocated"
+    assert states["sharing-1"] == states["sharing-2"] == "Allocated"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "name files with -f"),
+        (("-f", "nowhere.yaml"), "nowhere.yaml: no such file"),
+        (("--add-nodes", "h100-sxm-80gb"), "write PROFILE:COUNTxGPUS"),
+        (("--add-nodes", "h200:1x1"), "no profile 'h200'"),
+        (("--remove-node", "gpo-0"), 'no such node; did you mean "gpu-0"?'),
+        (("--taint", "gpu-0"), "write NODE[/DEVICE]:KEY"),
+        (("--taint", "gpu-0:key:Sometimes"), '"Sometimes" is none of'),
+        (("--taint", "gpu-0/gpu-9:key:NoSchedule"), "no such device"),
+    ],
+)
+def test_bad_arguments_end_with_code_2_and_one_sentence(folder: Path, arguments: tuple[str, ...], words: str) -> None:
+    answer = run(folder, *arguments) if arguments else call(simulate)
+    assert (answer.code, answer.out) == (2, "")
+    assert words in answer.err
+    assert answer.err.startswith("error: ")
+    assert answer.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is empty"),
+        ("nodes: [{name: a}]", "inventory:1: Object missing required field `profile`"),
+        ("nodes: [{name: a, profile: h1}]", "no profile 'h1'"),
+        ("nodes: [{name: a, profile: l4, count: -1}]", "must not be negative"),
+        ("nodes: [{name: a, profile: l4, count: 10000000}]", "more than 50,000 nodes"),
+        ("nodes: [{name: a, profile: l4, colour: red}]", "`colour`"),
+        ("nodes: [", "inventory:2:1: is no YAML"),
+    ],
+)
+def test_a_bad_inventory_is_refused_with_its_place(folder: Path, text: str, words: str) -> None:
+    (folder / "inventory").write_text(text)
+    answer = run(folder)
+    assert (answer.code, answer.out) == (2, "")
+    assert words in answer.err
