@@ -18,8 +18,8 @@ setup: ## .venv with everything that development needs (PYTHON=... names an inte
 controlplane: setup ## the programs of a Kubernetes cluster; built once (about 10 minutes), then from the cache
 	@$(BIN)/python -m dra_operator.sandbox.binaries
 
-demo: controlplane ## a cluster on this machine with simulated GPUs: pods get them, share them, wait for them
-	@$(BIN)/dra-operator sandbox demo
+demo: controlplane ## a cluster on this machine with simulated GPUs: pods get them, share them, wait for them (KEEP=1: leave it running)
+	@$(BIN)/dra-operator sandbox demo $(if $(KEEP),--keep)
 
 check: setup ## style, types, layers: what needs no test run
 	@$(BIN)/ruff check

@@ -1,7 +1,8 @@
-"""A proxy between an operator and the API server that ends the operator at a chosen write.
+"""Proxies between an operator and the API server that do something at a chosen write.
 
-Writes to leases and events do not count: they are not part of what a pod needs. The operator is killed either before
-the write reaches the API server, or after it took effect and before the answer is passed on.
+Writes to leases and events do not count: they are not part of what a pod needs. `KillingProxy` ends the operator
+either before the write reaches the API server, or after it took effect and before the answer is passed on.
+`HoldingProxy` keeps a write back until the test has changed the cluster under it.
 """
 
 from __future__ import annotations
@@ -22,17 +23,19 @@ from dra_operator.cluster.kubeconfig import Credentials
 _WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
-class KillingProxy:
-    """Serves on loopback between `async with` and its end. `kill` ends the operator."""
+class Proxy:
+    """Serves on loopback between `async with` and its end. Subclasses say what happens around a write."""
 
-    def __init__(self, target: Credentials, kill: Callable[[], None], at: int, *, after: bool) -> None:
+    def __init__(self, target: Credentials) -> None:
         self._target = target
-        self._kill = kill
-        self._at = at
-        self._after = after
         self.writes: list[str] = []
-        self.killed = asyncio.Event()
         self.port = 0
+
+    async def before(self, number: int, write: str) -> None:
+        """Called with "METHOD path" before the write is passed on. The first write has number 1."""
+
+    def after(self, number: int) -> None:
+        """Called when that write was answered, before the answer is passed on."""
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(ssl=self._target.tls(), limit=0)
@@ -65,14 +68,12 @@ class KillingProxy:
         return file
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
-        counts = request.method in _WRITES and "/leases" not in request.path and "/events" not in request.path
-        if counts:
-            self.writes.append(f"{request.method} {request.path}")
-        hit = counts and len(self.writes) == self._at
-        if hit and not self._after:
-            self._end()
-        if self.killed.is_set():
-            raise web.HTTPBadGateway
+        number = 0
+        if request.method in _WRITES and "/leases" not in request.path and "/events" not in request.path:
+            write = f"{request.method} {request.path}"
+            self.writes.append(write)
+            number = len(self.writes)
+            await self.before(number, write)
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
         async with self._session.request(
             request.method,
@@ -81,10 +82,9 @@ class KillingProxy:
             data=await request.read() or None,
             timeout=aiohttp.ClientTimeout(total=None),
         ) as answer:
-            if hit:
+            if number:
                 await answer.read()
-                self._end()
-                raise web.HTTPBadGateway
+                self.after(number)
             passed = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
             response = web.StreamResponse(status=answer.status, headers=passed)
             with suppress(ConnectionResetError, aiohttp.ClientError):  # the operator is gone
@@ -93,9 +93,47 @@ class KillingProxy:
                     await response.write(chunk)
             return response
 
+
+class KillingProxy(Proxy):
+    """`kill` ends the operator at its write number `at`; from then on nothing passes."""
+
+    def __init__(self, target: Credentials, kill: Callable[[], None], at: int, *, after: bool) -> None:
+        super().__init__(target)
+        self._kill = kill
+        self._at = at
+        self._after = after
+        self.killed = asyncio.Event()
+
+    async def before(self, number: int, write: str) -> None:
+        if number == self._at and not self._after:
+            self._end()
+        if self.killed.is_set():
+            raise web.HTTPBadGateway
+
+    def after(self, number: int) -> None:
+        if number == self._at and self._after:
+            self._end()
+        if self.killed.is_set():
+            raise web.HTTPBadGateway
+
     def _end(self) -> None:
         self.killed.set()
         self._kill()
+
+
+class HoldingProxy(Proxy):
+    """Keeps the first write of which `chosen` says so until `release` is set; `held` tells that it has come."""
+
+    def __init__(self, target: Credentials, chosen: Callable[[str], bool]) -> None:
+        super().__init__(target)
+        self._chosen = chosen
+        self.held = asyncio.Event()
+        self.release = asyncio.Event()
+
+    async def before(self, number: int, write: str) -> None:
+        if self._chosen(write) and not self.held.is_set():
+            self.held.set()
+            await self.release.wait()
 
 
 _HOP_BY_HOP = frozenset({"host", "content-length", "transfer-encoding", "connection", "content-encoding"})

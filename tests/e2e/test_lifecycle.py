@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 
 import pytest
 
-from dra_operator.api.kinds import NAMESPACES, NODES, TEMPLATES
+from dra_operator.api.kinds import NAMESPACES, TEMPLATES
 from dra_operator.api.meta import ObjectKey
 from dra_operator.api.names import DELETE_PROTECTION_FINALIZER
 from dra_operator.cluster.http import ApiError
@@ -160,36 +158,6 @@ async def test_a_template_edited_after_generation_changes_nothing_for_its_pods(h
     [after] = await here.claims_of(pod)
     assert (after.uid, after.spec, after.status.allocation) == (before.uid, before.spec, before.status.allocation)
     assert len(devices_of((await here.claims_of(late))[0])) == 2
-
-
-async def test_a_node_cordoned_between_decision_and_binding_keeps_the_allocation(here: Stage) -> None:
-    assert here.state is not None
-    [scheduler] = [one for one in here.state.children if one.name == "kube-scheduler"]
-    await here.template()
-    os.kill(scheduler.pid, signal.SIGSTOP)
-    node = ""
-    try:
-        pod = await here.pod("one", templates=("gpu",))
-
-        async def ungated() -> bool:
-            return not (await here.get_pod("one")).spec.scheduling_gates
-
-        await until(lambda: "the pod is still gated", ungated)
-        [claim] = await here.claims_of(pod)
-        devices = devices_of(claim)
-        node = devices[0].split("/")[0]
-        await here.client.patch(NODES, ObjectKey("", node), {"spec": {"unschedulable": True}}, patch_type="merge")
-    finally:
-        os.kill(scheduler.pid, signal.SIGCONT)
-    try:
-        await here.waits("one", "UnschedulableAfterPin")
-        [kept] = await here.claims_of(pod)
-        assert devices_of(kept) == devices
-        assert kept.reserved_for(pod.uid)
-    finally:
-        await here.client.patch(NODES, ObjectKey("", node), {"spec": {"unschedulable": None}}, patch_type="merge")
-    await here.running("one")
-    assert devices_of((await here.claims_of(pod))[0]) == devices
 
 
 async def test_a_pod_for_which_there_is_no_room_on_the_node_does_not_hold_its_devices(here: Stage) -> None:
