@@ -2,6 +2,8 @@
 
 `control_plane` starts with the first test that asks for it and ends with the run, also on Ctrl-C and on SIGTERM. It
 belongs to no event loop, so that each test may have its own.
+
+Hypothesis runs derandomized and without deadlines.
 """
 
 from __future__ import annotations
@@ -10,11 +12,16 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Iterator
 
+import hypothesis
 import pytest
 
 from dra_operator.cluster.http import ApiClient
 from dra_operator.sandbox.controlplane import ControlPlane
 from tests.controlplane import new_namespace, running_control_plane
+
+# Properties are the same examples in every run, and no example fails for being slow: `make fuzz…` looks for new ones.
+hypothesis.settings.register_profile("dra-operator", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("dra-operator")
 
 
 def pytest_configure() -> None:

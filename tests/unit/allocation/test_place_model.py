@@ -107,7 +107,7 @@ class Cluster:
         return place(pod(), [ASKS[ask]], nodes=self.nodes, usage={}, allocator=allocator)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(steps)
 def test_memory_changes_no_decision(history: list[tuple[str, str | int | bool, int]]) -> None:
     cluster = Cluster()

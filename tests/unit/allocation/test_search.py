@@ -85,7 +85,7 @@ def _first(gpus: list[tuple[int, bool]], wanted: list[tuple[int, str]], *, match
     return extend([], 0, 0, 0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(NODE, ASKS, st.booleans())
 def test_the_first_solution_of_all_is_found_if_there_is_one(
     gpus: list[tuple[int, bool]], wanted: list[tuple[int, str]], match: bool

@@ -14,7 +14,7 @@ GPUS = ("gpu-0", "gpu-1", "gpu-2")
 EVENTS = st.lists(st.tuples(st.sampled_from(NAMES), st.frozensets(st.sampled_from(GPUS), max_size=2)), max_size=25)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(EVENTS)
 def test_watched_live_a_device_has_one_confirmed_holder_at_most_and_it_was_there_first(
     events: list[tuple[str, frozenset[str]]],
