@@ -3,8 +3,8 @@
 A GPU in MIG mode is offered as every partition that could be made of it: one device for each profile and each place
 where it may begin. What two of them cannot share are counters of their GPU: its memory slices, one counter each, and
 its multiprocessors and engines. So the allocator picks partitions that exist side by side, and nobody decides on a
-layout beforehand. A partition that somebody made already keeps what it occupies: of the others only those remain that
-do not overlap with it.
+layout beforehand. A partition that somebody made already is a device like any other; what it occupies is not to be had,
+so it consumes nothing, the counters are what is left, and of the others only those remain that fit beside it.
 
 The GPU itself is not offered in MIG mode: it cannot be used whole before the mode is off. Its largest partition can.
 
@@ -17,7 +17,7 @@ Upstream: KEP-4815 (partitionable devices).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from dra_operator.agent.gpu import (
@@ -81,24 +81,34 @@ class Partition(Struct, frozen=True, kw_only=True):
     def slices(self) -> range:
         return range(self.start, self.start + self.profile.memory_slices)
 
-    def overlaps(self, other: Partition) -> bool:
-        return bool(set(self.slices) & set(other.slices))
+    def needs(self) -> dict[str, int]:
+        """What it takes of the GPU, by counter; what it does not take is left out."""
+        counts = {_dashed(name): value for name, value in self.profile.counts().items() if value}
+        return {**counts, **{f"memory-slice-{index}": 1 for index in self.slices}}
 
     def name_on(self, gpu: Gpu) -> str:
         profile = self.profile.name.replace(".", "").replace("+", "-")
         return f"{device_name(gpu)}-mig-{profile}-{self.profile.id}-{self.start}"
 
 
-def possible_partitions(profiles: Sequence[PartitionProfile], made: Sequence[Partition] = ()) -> list[Partition]:
-    """Those that were made, and all that could be made beside them, in the order of profiles and places."""
-    there = {(partition.profile.id, partition.start): partition for partition in made}
-    partitions: list[Partition] = []
+def possible_partitions(profiles: Sequence[PartitionProfile], taken: Sequence[Partition] = ()) -> list[Partition]:
+    """All that could be made beside those that are there, in the order of profiles and places."""
+    left = counters_left(profiles, taken)
+    everything = [Partition(profile=profile, start=start) for profile in profiles for start in profile.starts]
+    return [one for one in everything if all(left.get(name, 0) >= value for name, value in one.needs().items())]
+
+
+def counters_left(profiles: Sequence[PartitionProfile], taken: Sequence[Partition] = ()) -> dict[str, int]:
+    """What of a GPU is still to be had: as much as its largest partition takes is all there is."""
+    left: dict[str, int] = {}
     for profile in profiles:
         for start in profile.starts:
-            partition = there.pop((profile.id, start), None) or Partition(profile=profile, start=start)
-            if partition.uuid or not any(partition.overlaps(one) for one in made):
-                partitions.append(partition)
-    return partitions + list(there.values())
+            for name, value in Partition(profile=profile, start=start).needs().items():
+                left[name] = max(left.get(name, 0), value)
+    for partition in taken:
+        for name, value in partition.needs().items():
+            left[name] = max(left.get(name, 0) - value, 0)
+    return left
 
 
 def partition_device(gpu: Gpu, partition: Partition, naming: Naming = Naming.OWN) -> BasicDevice:
@@ -121,33 +131,25 @@ def partition_device(gpu: Gpu, partition: Partition, naming: Naming = Naming.OWN
         name=partition.name_on(gpu),
         attributes=known(attributes),
         capacity=capacities(capacity),
-        consumes_counters=(
-            DeviceCounterConsumption(counter_set=counter_set_name(gpu), counters=dict(_counters([partition]))),
-        ),
+        consumes_counters=None if partition.uuid else (_consumption(gpu, partition),),
     )
 
 
-def counter_set(gpu: Gpu, profiles: Sequence[PartitionProfile]) -> CounterSet:
-    """What the partitions of a GPU share: as much as the largest of them takes is all there is."""
-    everything = [Partition(profile=profile, start=start) for profile in profiles for start in profile.starts]
-    return CounterSet(name=counter_set_name(gpu), counters=dict(_counters(everything)))
+def counter_set(gpu: Gpu, left: Mapping[str, int]) -> CounterSet:
+    """What the partitions that could be made of a GPU share. A counter stays when nothing is left of it."""
+    return CounterSet(name=counter_set_name(gpu), counters=_counters(left))
 
 
 def counter_set_name(gpu: Gpu) -> str:
     return f"{device_name(gpu)}-counter-set"
 
 
-def _counters(partitions: Sequence[Partition]) -> Iterator[tuple[str, Counter]]:
-    """For each counter the most that one of the partitions takes; what none takes is no counter."""
-    most: dict[str, int] = {}
-    for partition in partitions:
-        for name, value in partition.profile.counts().items():
-            most[name] = max(most.get(name, 0), value)
-    for name, value in most.items():
-        if value:
-            yield _dashed(name), Counter(value=Quantity(value))
-    for index in sorted({index for partition in partitions for index in partition.slices}):
-        yield f"memory-slice-{index}", Counter(value=_ONE)
+def _consumption(gpu: Gpu, partition: Partition) -> DeviceCounterConsumption:
+    return DeviceCounterConsumption(counter_set=counter_set_name(gpu), counters=_counters(partition.needs()))
+
+
+def _counters(values: Mapping[str, int]) -> dict[str, Counter]:
+    return {name: Counter(value=Quantity(value)) for name, value in values.items()}
 
 
 def _dashed(name: str) -> str:

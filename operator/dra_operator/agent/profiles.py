@@ -21,7 +21,7 @@ import yaml
 from msgspec import structs
 
 from dra_operator.agent.gpu import Gpu, Naming, as_device, device_name
-from dra_operator.agent.mig import PartitionProfile, counter_set, partition_device, possible_partitions
+from dra_operator.agent.mig import PartitionProfile, counter_set, counters_left, partition_device, possible_partitions
 from dra_operator.agent.sources import NodeDevices
 from dra_operator.api.codec import convert
 from dra_operator.api.meta import Struct
@@ -77,7 +77,7 @@ class Profile(Struct, frozen=True, kw_only=True):
         for gpu in (self.gpu_of(identity) for identity in identities):
             if self.partitions and (mig or {}).get(device_name(gpu), self.mig):
                 devices += [partition_device(gpu, each, naming) for each in possible_partitions(self.partitions)]
-                counters.append(counter_set(gpu, self.partitions))
+                counters.append(counter_set(gpu, counters_left(self.partitions)))
             else:
                 devices.append(as_device(gpu, naming))
         return NodeDevices(tuple(devices), tuple(counters))

@@ -12,6 +12,7 @@ from dra_operator.agent.mig import (
     PartitionProfile,
     counter_set,
     counter_set_name,
+    counters_left,
     partition_device,
     possible_partitions,
 )
@@ -34,11 +35,11 @@ def partition(name: str, start: int, uuid: str | None = None) -> Partition:
 
 def together(*chosen: Partition) -> bool:
     """Whether the counters let these be allocated at once."""
-    left = {name: counter.value.value() for name, counter in (counter_set(GPU, PROFILES).counters or {}).items()}
+    left = counters_left(PROFILES)
     for one in chosen:
-        for consumption in partition_device(GPU, one).consumes_counters or ():
-            for name, counter in (consumption.counters or {}).items():
-                left[name] -= counter.value.value()
+        (consumption,) = partition_device(GPU, one).consumes_counters or ()
+        for name, counter in (consumption.counters or {}).items():
+            left[name] -= counter.value.value()
     return all(value >= 0 for value in left.values())
 
 
@@ -79,7 +80,7 @@ def test_layouts_that_the_model_allows_fit(layout: list[tuple[str, int]]) -> Non
 
 def test_partitions_that_overlap_do_not_fit_together() -> None:
     for one, other in combinations(possible_partitions(PROFILES), 2):
-        if one.overlaps(other):
+        if set(one.slices) & set(other.slices):
             assert not together(one, other)
 
 
@@ -87,22 +88,32 @@ def test_a_gpu_has_one_media_extension() -> None:
     assert not together(partition("1g.10gb+me", 0), partition("1g.10gb+me", 1))
 
 
-def test_beside_a_partition_that_is_there_only_those_are_offered_that_do_not_overlap() -> None:
+def test_beside_a_partition_that_is_there_only_those_are_offered_that_fit() -> None:
+    offered = possible_partitions(PROFILES, [partition("3g.40gb", 0, uuid="MIG-1")])
+    assert {one.start for one in offered} == {4, 5, 6}
+    assert len(offered) == 3 + 3 + 2 + 1 + 1
+
+    offered = possible_partitions(PROFILES, [partition("1g.10gb+me", 0, uuid="MIG-1")])
+    assert "1g.10gb+me" not in {one.profile.name for one in offered}
+
+
+def test_a_partition_that_is_there_is_a_device_of_its_own_and_not_drawn_from_the_rest() -> None:
     made = partition("3g.40gb", 0, uuid="MIG-1")
-    offered = possible_partitions(PROFILES, [made])
+    device = partition_device(GPU, made)
+    assert device.consumes_counters is None
+    assert (device.attributes or {})["uuid"].string_value == "MIG-1"
 
-    assert made in offered
-    assert {one.start for one in offered if one != made} == {4, 5, 6}
-    assert len(offered) == 1 + 3 + 3 + 2 + 1 + 1
+    left = counters_left(PROFILES, [made])
+    assert {name: left[name] for name in ("multiprocessors", "memory-slice-0", "memory-slice-4", "decoders")} == {
+        "multiprocessors": 56,
+        "memory-slice-0": 0,
+        "memory-slice-4": 1,
+        "decoders": 3,
+    }
 
 
-def test_a_partition_of_an_unlisted_place_is_offered_as_it_is() -> None:
-    odd = partition("2g.20gb", 6, uuid="MIG-1")
-    assert possible_partitions(PROFILES, [odd])[-1] == odd
-
-
-def test_the_counters_of_a_gpu_stay_whatever_was_made_of_it() -> None:
-    counters = counter_set(GPU, PROFILES)
+def test_all_counters_of_a_gpu() -> None:
+    counters = counter_set(GPU, counters_left(PROFILES))
 
     assert counters.name == counter_set_name(GPU) == "gpu-3-counter-set"
     assert {name: counter.value for name, counter in (counters.counters or {}).items()} == {
