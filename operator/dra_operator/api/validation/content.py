@@ -12,6 +12,9 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+BYTES: Final = "bytes"
+CHARACTERS: Final = "characters"
+"""How the hand-written rules call bytes."""
 LABEL_MAX: Final = 63
 SUBDOMAIN_MAX: Final = 253
 _LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -60,8 +63,8 @@ def size(text: str) -> int:
     return len(text.encode())
 
 
-def dns_label(value: str) -> list[str]:
-    found = [_too_long(LABEL_MAX)] if size(value) > LABEL_MAX else []
+def dns_label(value: str, *, unit: str = BYTES) -> list[str]:
+    found = [_too_long(LABEL_MAX, unit)] if size(value) > LABEL_MAX else []
     if not re.fullmatch(_LABEL, value):
         if re.fullmatch(_SUBDOMAIN, value):
             found.append("must not contain dots")
@@ -70,8 +73,8 @@ def dns_label(value: str) -> list[str]:
     return found
 
 
-def dns_subdomain(value: str) -> list[str]:
-    found = [_too_long(SUBDOMAIN_MAX)] if size(value) > SUBDOMAIN_MAX else []
+def dns_subdomain(value: str, *, unit: str = BYTES) -> list[str]:
+    found = [_too_long(SUBDOMAIN_MAX, unit)] if size(value) > SUBDOMAIN_MAX else []
     if not re.fullmatch(_SUBDOMAIN, value):
         found.append(_mismatch(_SUBDOMAIN_WORDS, _SUBDOMAIN, ("example.com",)))
     return found
@@ -166,8 +169,8 @@ def _without_leading_zeros(value: str) -> str:
     return f"{address}{slash}{bits}"
 
 
-def _too_long(limit: int) -> str:
-    return f"must be no more than {limit} bytes"
+def _too_long(limit: int, unit: str = BYTES) -> str:
+    return f"must be no more than {limit} {unit}"
 
 
 def _mismatch(words: str, pattern: str, examples: Sequence[str]) -> str:

@@ -95,9 +95,10 @@ class _Walk:
 
     def _field(self, path: str, field: Field, value: object, before: object) -> Iterator[Declared]:
         stopped = False
+        empty = value is None if field.type.pointer else value is None or value in ("", ()) or value == {}
         for rule in field.rules:
             if isinstance(rule, STOPPING):
-                speaks, errors = self._stopping(rule, path, value, before)
+                speaks, errors = self._stopping(rule, path, value, before, empty)
                 stopped = stopped or speaks
                 yield from _declared(rule, errors)
         if stopped or value is None:
@@ -125,9 +126,10 @@ class _Walk:
 
     # --- single rules ------------------------------------------------------------------------------------------------
 
-    def _stopping(self, rule: Rule, path: str, value: object, before: object) -> tuple[bool, list[FieldError]]:
+    def _stopping(
+        self, rule: Rule, path: str, value: object, before: object, empty: bool
+    ) -> tuple[bool, list[FieldError]]:
         """Whether the rule silences the others, and what it says."""
-        empty = value is None or value in ("", ()) or value == {}
         match rule:
             case Optional():
                 return empty, []

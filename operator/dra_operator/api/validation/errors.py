@@ -149,10 +149,13 @@ def merge(handwritten: Sequence[FieldError], declared: Sequence[Declared]) -> tu
     """What the API server answers: the hand-written errors that no declared one replaces, then the declared ones.
 
     Upstream: `FilterCoveredHandwrittenErrors`. Errors that say "invalid" are only taken for the same if both know
-    the rule that they come from.
+    the rule that they come from. Hand-written errors that read alike are one.
     """
     replacing = {(each.error.type, each.error.field, each.error.origin) for each in declared if each.beta}
-    kept = [each for each in handwritten if not _is_replaced(each, replacing)]
+    once: dict[str, FieldError] = {}
+    for each in handwritten:
+        once.setdefault(str(each), each)
+    kept = [each for each in once.values() if not _is_replaced(each, replacing)]
     return (*kept, *(each.error for each in declared))
 
 

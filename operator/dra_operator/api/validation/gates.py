@@ -27,9 +27,10 @@ _SINCE: Final = {
     "DRADeviceTaints": 36,
     "DRAExtendedResource": 36,
     "DRAPartitionableDevices": 36,
-    "DRAFractionalCapacityRange": 37,
 }
-"""Feature gates by the minor version of Kubernetes 1 that enables them by default."""
+"""Feature gates by the minor version of Kubernetes 1 that enables them by default.
+
+DRAFractionalCapacityRange is on in 1.37 only where the API server is told that it need not go back to 1.36."""
 _LATEST: Final = 37
 
 

@@ -79,7 +79,10 @@ def _struct(value: msgspec.Struct, *, internal: bool) -> str:
     entries = []
     for each in shape.fields:
         content = getattr(value, each.attribute)
-        if tagless:
+        if tagless and each.attribute == "metadata":  # embedded: its fields stand among the others
+            inner = _struct(content, internal=True)[1:-1]
+            entries += [inner] if inner else []
+        elif tagless:
             entries.append(f'"{each.go_name}":{go_json(content, internal=True)}')
         elif each.always or (content is not None if each.type.pointer else content not in (None, "", 0, (), {})):
             entries.append(f'"{each.json_name}":{go_json(content, internal=internal)}')

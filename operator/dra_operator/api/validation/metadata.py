@@ -36,7 +36,7 @@ _IMMUTABLE: Final = "field is immutable"
 
 
 def subdomain_name(value: str, prefix: bool) -> list[str]:
-    return content.dns_subdomain(_without_dash(value) if prefix else value)
+    return content.dns_subdomain(_without_dash(value) if prefix else value, unit=content.CHARACTERS)
 
 
 def path_segment_name(value: str, prefix: bool) -> list[str]:
@@ -61,7 +61,10 @@ def check_metadata(
     elif namespaced and not meta.namespace:
         found.append(required(where))
     elif namespaced:
-        found += [invalid(where, meta.namespace, message) for message in content.dns_label(meta.namespace)]
+        found += [
+            invalid(where, meta.namespace, message)
+            for message in content.dns_label(meta.namespace, unit=content.CHARACTERS)
+        ]
     found += _generation(path, meta)
     found += check_labels(child(path, "labels"), meta.labels)
     found += check_annotations(child(path, "annotations"), meta.annotations)

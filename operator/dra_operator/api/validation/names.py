@@ -21,15 +21,15 @@ QUALIFIED_MAX: Final = DRIVER_MAX + 1 + IDENTIFIER_MAX
 
 def label(path: str, value: str) -> list[FieldError]:
     """Requests, devices, counter sets."""
-    return [invalid(path, value, message, origin="format=k8s-short-name") for message in content.dns_label(value)]
+    return [invalid(path, value, message, origin="format=k8s-short-name") for message in _label(value)]
 
 
 def subdomain(path: str, value: str) -> list[FieldError]:
-    return [invalid(path, value, message, origin="format=k8s-long-name") for message in content.dns_subdomain(value)]
+    return [invalid(path, value, message, origin="format=k8s-long-name") for message in _subdomain(value)]
 
 
 def node_name(path: str, value: str) -> list[FieldError]:
-    return [invalid(path, value, message) for message in content.dns_subdomain(value)]
+    return [invalid(path, value, message) for message in _subdomain(value)]
 
 
 def label_key(path: str, value: str) -> list[FieldError]:
@@ -48,7 +48,7 @@ def driver_name(path: str, value: str) -> list[FieldError]:
     if not value:
         return [required(path)]
     found = [too_long(path, DRIVER_MAX)] if content.size(value) > DRIVER_MAX else []
-    return found + [invalid(path, value, message) for message in content.dns_subdomain(value.lower())]
+    return found + [invalid(path, value, message) for message in _subdomain(value.lower())]
 
 
 def declared_driver_name(path: str, value: str) -> list[FieldError]:
@@ -98,6 +98,14 @@ def share_id(path: str, value: str) -> list[FieldError]:
     if content.is_uuid(value):
         return []
     return [invalid(path, value, "must be a UUID", origin="format=k8s-uuid", covered=True)]
+
+
+def _label(value: str) -> list[str]:
+    return content.dns_label(value, unit=content.CHARACTERS)
+
+
+def _subdomain(value: str) -> list[str]:
+    return content.dns_subdomain(value, unit=content.CHARACTERS)
 
 
 def shortened(name: str, limit: int) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dra_operator.api.validation import content, names
+from dra_operator.api.validation import names
 from dra_operator.api.validation.errors import FieldError, child, forbidden, index, invalid, required
 from dra_operator.api.validation.metatypes import NodeSelector, NodeSelectorRequirement, NodeSelectorTerm
 
@@ -61,8 +61,5 @@ def _field(path: str, requirement: NodeSelectorRequirement) -> list[FieldError]:
         found.append(required(child(path, "values"), detail))
     if requirement.key != _NAME_FIELD:
         return [*found, invalid(child(path, "key"), requirement.key, "not a valid field selector key")]
-    return found + [
-        invalid(index(child(path, "values"), i), value, message)
-        for i, value in enumerate(values)
-        for message in content.dns_subdomain(value)
-    ]
+    where = child(path, "values")
+    return found + [error for i, value in enumerate(values) for error in names.node_name(index(where, i), value)]

@@ -63,6 +63,8 @@ Labels = Mapping[str, str]
 _CONFIG_MAX: Final = 32
 _CONDITIONS_MAX: Final = 8
 _IMMUTABLE: Final = "field is immutable"
+_SOME_NAMESPACE: Final = "default"
+"""Where an object does not say its namespace, the request does."""
 _NAMESPACED: Final = (ResourceClaim, ResourceClaimTemplate)
 
 
@@ -137,11 +139,13 @@ def validate_status_update(
 
 
 def _prepared_for_create(new: O, gates: Gates) -> O:
+    namespaced = isinstance(new, _NAMESPACED)
     meta = replace(
         new.metadata,
+        namespace=(new.metadata.namespace or _SOME_NAMESPACE) if namespaced else "",
         uid="",
         self_link="",
-        generation=0,
+        generation=new.metadata.generation if namespaced else 1,
         creation_timestamp=None,
         deletion_timestamp=None,
         deletion_grace_period_seconds=None,
@@ -175,6 +179,7 @@ def _prepared_metadata(new: O, old: Object) -> O:
         seconds = old.metadata.deletion_grace_period_seconds
     meta = replace(
         new.metadata,
+        namespace=new.metadata.namespace or old.metadata.namespace,
         generation=old.metadata.generation,
         uid=new.metadata.uid or old.metadata.uid,
         creation_timestamp=old.metadata.creation_timestamp or new.metadata.creation_timestamp,
