@@ -15,6 +15,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "run": ("dra_operator.cli.run", "run", "Run the controller: generate claims, give out devices, take them back."),
     "agent": ("dra_operator.cli.agent", "agent", "Publish the devices of one node as ResourceSlices."),
     "simulate": ("dra_operator.cli.simulate", "simulate", "Who would get which devices, from files alone."),
+    "explain": ("dra_operator.cli.explain", "explain", "Why a pod waits for its devices, and what would help."),
     "sandbox": ("dra_operator.cli.sandbox", "app", "A real control plane on loopback, with simulated GPU nodes."),
 }
 """Module, attribute (a function, or a Typer app), one line of help."""

@@ -67,10 +67,16 @@ def simulate(
         machines.add_like(text)
     what_if = WhatIf(tuple(remove_node or ()), tuple(parse_taint(text) for text in taint or ()))
     manifests = load_objects(read_documents(files or (), recursive=recursive), namespace)
+    unseen: tuple[str, ...] = ()
+    if from_cluster:
+        from dra_operator.query.live import load_cluster  # late: files alone do without a client
+
+        cluster = load_cluster(kubeconfig, context, None)
+        manifests, unseen = cluster.manifests.topped_by(manifests), tuple(cluster.unseen)
     scene = build_scene(manifests, nodes=machines.nodes, slices=machines.slices, what_if=what_if, strict=strict)
     scene.simulation.run()
     report = report_on(scene.simulation)
-    _remark(manifests, scene)
+    _remark(manifests, scene, unseen)
     if output is Format.TABLE:
         _show(report)
     else:
@@ -92,8 +98,8 @@ def parse_taint(text: str) -> Taint:
     return Taint(pool, device, DeviceTaint(key=key, value=value, effect=effect))
 
 
-def _remark(manifests: Manifests, scene: Scene) -> None:
-    for text in scene.notes:
+def _remark(manifests: Manifests, scene: Scene, unseen: tuple[str, ...]) -> None:
+    for text in (*unseen, *scene.notes):
         note(text)
     if manifests.skipped:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(manifests.skipped.items()))

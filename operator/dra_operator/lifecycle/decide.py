@@ -36,12 +36,12 @@ class Decider:
 
     view: View
     features: Features = field(default_factory=Features)
-    _allocator: Allocator = field(init=False)
+    allocator: Allocator = field(init=False)
     _refused: dict[bytes, Unschedulable | AllocationError] = field(init=False, default_factory=dict)
     _epoch: int = field(init=False, default=-1)
 
     def __post_init__(self) -> None:
-        self._allocator = Allocator(self.view.inventory, self.view.ledger, self.view.classes, self.features)
+        self.allocator = Allocator(self.view.inventory, self.view.ledger, self.view.classes, self.features)
 
     def admit(self, pod: Pod, claims: Sequence[ResourceClaim]) -> Blocked | None:
         """The admin-access rule, asked again before devices are given."""
@@ -65,7 +65,7 @@ class Decider:
             claims,
             nodes=self.view.nodes,
             usage=self.view.usage,
-            allocator=self._allocator,
+            allocator=self.allocator,
             only_node=only_node,
         )
         if signature is not None and not isinstance(decision, Placement):

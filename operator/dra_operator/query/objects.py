@@ -86,6 +86,12 @@ class Manifests:
             if isinstance(loaded.object, type_):
                 yield loaded.object
 
+    def topped_by(self, others: Manifests) -> Manifests:
+        """These, with the others' objects added, or in the place of those with the same name."""
+        replaced = {(type(loaded.object), loaded.object.key) for loaded in others.objects}
+        kept = [one for one in self.objects if (type(one.object), one.object.key) not in replaced]
+        return Manifests([*kept, *others.objects], self.skipped + others.skipped)
+
 
 def load_objects(documents: Iterable[Document], namespace: str = DEFAULT_NAMESPACE) -> Manifests:
     """The objects of all documents; those that name no namespace are in `namespace`. Raises `InputError`."""

@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from dra_operator.api.core import Pod
+from dra_operator.api.core import Pod, PodResourceClaim
 from dra_operator.api.names import POD_CLAIM_NAME_ANNOTATION
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import ResourceClaim
@@ -40,6 +40,15 @@ class ClaimReport(Struct, frozen=True):
     """None if the claim was never generated."""
     template: str | None
     results: tuple[DeviceReport, ...]
+
+    @classmethod
+    def of(cls, entry: PodResourceClaim, claim: ResourceClaim | None) -> ClaimReport:
+        """The claim of one entry of `spec.resourceClaims`, or that there is none."""
+        return cls(
+            name=entry.resource_claim_name or (None if claim is None else claim.metadata.name),
+            template=entry.resource_claim_template_name,
+            results=() if claim is None else results_of(claim),
+        )
 
 
 class ReasonReport(Struct, frozen=True):
@@ -84,14 +93,14 @@ def report_on(simulation: Simulation) -> SimulationReport:
 
 
 def _pod(simulation: Simulation, pod: Pod) -> PodReport:
-    standing = standing_of(simulation, pod)
+    standing, claims = standing_of(simulation, pod), claims_of(simulation, pod)
     return PodReport(
         namespace=pod.metadata.namespace,
         name=pod.metadata.name,
         node=pod.spec.node_name or None,
-        state=_state(standing.reason),
+        state=state_of(standing.reason),
         reason=ReasonReport(code=standing.reason.value, message=standing.message),
-        claims=tuple(_claims(simulation, pod)),
+        claims=tuple(ClaimReport.of(entry, claims[entry.name]) for entry in pod.spec.resource_claims or ()),
     )
 
 
@@ -109,36 +118,21 @@ def standing_of(simulation: Simulation, pod: Pod) -> Standing:
     return Standing(Reason.NOT_MANAGED, "left to kube-scheduler")
 
 
-def _state(reason: Reason) -> State:
+def state_of(reason: Reason) -> State:
+    """What the code means for the pod."""
     if reason in (Reason.ALLOCATED, Reason.UNSCHEDULABLE_AFTER_PIN):
         return "Allocated"
     return "Rejected" if reason in REJECTED else "Waiting"
 
 
-def _claims(simulation: Simulation, pod: Pod) -> list[ClaimReport]:
-    claims = {entry.name: None for entry in pod.spec.resource_claims or ()} | generated_claims(simulation, pod)
-    reports = []
-    for entry in pod.spec.resource_claims or ():
-        claim = claims[entry.name]
-        reports.append(
-            ClaimReport(
-                name=entry.resource_claim_name or (None if claim is None else claim.metadata.name),
-                template=entry.resource_claim_template_name,
-                results=() if claim is None else results_of(claim),
-            )
-        )
-    return reports
-
-
-def generated_claims(simulation: Simulation, pod: Pod) -> dict[str, ResourceClaim]:
-    """The pod's claims by entry, those included that its status does not name yet."""
-    found = dict(simulation.claims_of(pod))
-    owned = list(simulation.view.claims_owned_by(pod.uid))
-    for entry in pod.spec.resource_claims or ():
-        if entry.name not in found:
-            for claim in owned:
-                if claim.metadata.annotation(POD_CLAIM_NAME_ANNOTATION) == entry.name:
-                    found[entry.name] = claim
+def claims_of(simulation: Simulation, pod: Pod) -> dict[str, ResourceClaim | None]:
+    """The pod's claims by entry, those included that its status does not name yet; None where there is none."""
+    found: dict[str, ResourceClaim | None] = {entry.name: None for entry in pod.spec.resource_claims or ()}
+    found |= simulation.claims_of(pod)
+    for claim in simulation.view.claims_owned_by(pod.uid):
+        entry = claim.metadata.annotation(POD_CLAIM_NAME_ANNOTATION)
+        if entry in found and found[entry] is None:
+            found[entry] = claim
     return found
 
 

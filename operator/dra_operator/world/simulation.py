@@ -11,7 +11,8 @@ Not here: kube-scheduler's own allocations for pods that are not managed, evicti
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from msgspec import structs
@@ -80,8 +81,14 @@ class Simulation:
         return created
 
     def delete(self, type_: type[Object], key: ObjectKey) -> None:
+        """A user deletes it, without grace; what it owned goes, too."""
         self.store.delete(type_, key, now=timestamp(self.now), force=True)
         self.store.collect_garbage(timestamp(self.now))
+        self._feed()
+
+    def put(self, object_: Object) -> None:
+        """A user changes the object to this, immutable fields included."""
+        self.store.modify(type(object_), object_.key, lambda _: object_)
         self._feed()
 
     def _admit(self, pod: Pod) -> Pod:
@@ -102,15 +109,51 @@ class Simulation:
 
     # --- the operator ------------------------------------------------------------------------------------------------
 
+    def settle(self, uid: Uid) -> Standing | None:
+        """Look at one pod, and at claims that have to be, until it stands; all other pods stay as they are."""
+        self.standing.pop(uid, None)
+        self._looks.clear()
+        self._mark((PodRef(uid), *(ClaimRef(claim.key) for claim in self.view.claims_owned_by(uid))))
+        while self._dirty:
+            _, _, ref = heapq.heappop(self._dirty)
+            self._queued.discard(ref)
+            if isinstance(ref, ClaimRef) or ref.uid == uid:
+                self._count(ref)
+                self._look(ref)
+        return self.standing.get(uid)
+
+    @contextmanager
+    def trial(self) -> Iterator[None]:
+        """What happens in the block did not happen after it."""
+        before = self.store.snapshot()
+        standing = dict(self.standing)
+        start = len(self.store.log)
+        yield
+        touched = {(type(change.object), change.object.key): None for change in reversed(self.store.log[start:])}
+        for type_, key in touched:
+            self.store.restore(before, type_, key)
+        self._feed()
+        self.freeze()
+        self.standing = standing
+
+    def freeze(self) -> None:
+        """Take everything as it stands: what nobody changes from now on is not looked at."""
+        self._dirty.clear()
+        self._queued.clear()
+        self._looks.clear()
+
     def run(self) -> None:
         """Look at what is dirty until nothing is. Raises `NotAtRest`."""
         while self._dirty:
             _, _, ref = heapq.heappop(self._dirty)
             self._queued.discard(ref)
-            self._looks[ref] = self._looks.get(ref, 0) + 1
-            if self._looks[ref] > _LOOKS_PER_REF + len(self.store.log):
-                raise NotAtRest(f"the simulation does not come to rest at {ref}")
+            self._count(ref)
             self._look(ref)
+
+    def _count(self, ref: Ref) -> None:
+        self._looks[ref] = self._looks.get(ref, 0) + 1
+        if self._looks[ref] > _LOOKS_PER_REF + len(self.store.log):
+            raise NotAtRest(f"the simulation does not come to rest at {ref}")
 
     def _look(self, ref: Ref) -> None:
         verdict = self._reconcile(ref)

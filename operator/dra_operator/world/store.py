@@ -115,6 +115,19 @@ class Store:
             self._put("MODIFIED", msgspec.structs.replace(found, metadata=meta))
         return True
 
+    def snapshot(self) -> dict[type[Object], dict[ObjectKey, Object]]:
+        """All objects as they are now."""
+        return {type_: dict(objects) for type_, objects in self._objects.items()}
+
+    def restore(self, before: dict[type[Object], dict[ObjectKey, Object]], type_: type[Object], key: ObjectKey) -> None:
+        """Make one object what it was in the snapshot, as a change of its own."""
+        was, now = before.get(type_, {}).get(key), self.get(type_, key)
+        if now is not None and (was is None or was.uid != now.uid):
+            self._remove(now)
+            now = None
+        if was is not None and was is not now:
+            self._put("ADDED" if now is None else "MODIFIED", was)
+
     def collect_garbage(self, now: str) -> int:
         """What the garbage collector does: delete claims whose owner is gone. Returns how many."""
         pods = {pod.uid for pod in self.all(Pod)}

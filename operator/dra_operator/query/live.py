@@ -1,0 +1,122 @@
+"""The objects of a cluster, listed with the caller's own rights.
+
+What the caller may not list is left out and said: other namespaces' pods and claims, nodes, namespaces. What cannot do
+without is the resource API itself.
+
+Not here: what the objects mean (`scene.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from dra_operator.api.kinds import CLAIMS, CLASSES, NAMESPACES, NODES, PODS, SLICES, TEMPLATES, Kind
+from dra_operator.api.meta import Object
+from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
+from dra_operator.cluster.kubeconfig import KubeconfigError, find_credentials
+from dra_operator.query.documents import InputError
+from dra_operator.query.objects import Loaded, Manifests
+
+O = TypeVar("O", bound=Object)  # noqa: E741
+
+_ALL: Final[tuple[Kind[Any], ...]] = (NODES, NAMESPACES, CLASSES, SLICES, CLAIMS, TEMPLATES, PODS)
+_REACH_SECONDS: Final = 5.0
+_CHUNK: Final = 2_000
+_WITHOUT: Final = {
+    "nodes": "their room, labels and taints are not known",
+    "namespaces": "their labels are not known",
+    "deviceclasses": "what they select is not known",
+    "resourceslices": "no device is known",
+}
+"""What follows from not seeing a resource."""
+_ELSEWHERE: Final = {
+    "pods": "the room that they take on nodes is not known",
+    "resourceclaims": "devices that they hold look free",
+    "resourceclaimtemplates": "",
+}
+_UNAUTHORIZED: Final = 401
+_FORBIDDEN: Final = 403
+_NOT_FOUND: Final = 404
+
+
+@dataclass(slots=True)
+class Cluster:
+    """What the caller may see."""
+
+    server: str
+    namespace: str
+    """Where the caller is unless they say otherwise."""
+    manifests: Manifests = field(default_factory=Manifests)
+    unseen: list[str] = field(default_factory=list)
+    """What the caller's rights hid, a sentence each."""
+
+    @property
+    def sees_all_claims(self) -> bool:
+        return not any("resourceclaims " in text for text in self.unseen)
+
+
+def load_cluster(kubeconfig: str | None, context: str | None, namespace: str | None) -> Cluster:
+    """Raises `InputError` for a kubeconfig, a server or rights that do not do."""
+    try:
+        credentials = find_credentials(kubeconfig, context)
+        client = credentials.client()
+    except KubeconfigError as error:
+        raise InputError(str(error)) from None
+    except OSError as error:
+        raise InputError(f"the kubeconfig cannot be read: {error}") from None
+    cluster = Cluster(credentials.server, namespace or credentials.namespace)
+    try:
+        return asyncio.run(_load(client, cluster))
+    except NoAnswer as error:
+        raise InputError(f"{credentials.server} does not answer: {error}") from None
+    except ApiError as error:
+        if error.status == _UNAUTHORIZED:
+            raise InputError(f"{credentials.server} does not accept who you are: {credentials.source}") from None
+        raise InputError(f"{credentials.server}: {error}") from None
+
+
+async def _load(client: ApiClient, cluster: Cluster) -> Cluster:
+    async with client:
+        await _reach(client)
+        listed = await asyncio.gather(*(_list(client, kind, cluster) for kind in _ALL))
+    for objects in listed:
+        cluster.manifests.objects += [Loaded(one, "the cluster") for one in objects]
+    return cluster
+
+
+async def _reach(client: ApiClient) -> None:
+    """Whether there is an API server at all, asked with less patience than for a list."""
+    try:
+        await client.request("GET", "/version", timeout=_REACH_SECONDS)
+    except ApiError as error:
+        if error.status != _FORBIDDEN:
+            raise
+
+
+async def _list(client: ApiClient, kind: Kind[O], cluster: Cluster) -> list[O]:
+    try:
+        return (await client.list_objects(kind, limit=_CHUNK))[0]
+    except ApiError as error:
+        if error.status == _NOT_FOUND and kind.group:
+            raise InputError(
+                f"{cluster.server} does not serve {kind.api_version} {kind.plural}: Kubernetes 1.34 or later does"
+            ) from None
+        if error.status != _FORBIDDEN:
+            raise
+    if not kind.namespaced:
+        cluster.unseen.append(f"you may not list {kind.plural}: {_WITHOUT[kind.plural]}")
+        return []
+    try:
+        objects, _ = await client.list_objects(kind, namespace=cluster.namespace, limit=_CHUNK)
+    except ApiError as error:
+        if error.status != _FORBIDDEN:
+            raise
+        cluster.unseen.append(f'you may not list {kind.plural} in namespace "{cluster.namespace}"')
+        return []
+    follows = _ELSEWHERE[kind.plural]
+    cluster.unseen.append(
+        f'you may list {kind.plural} in namespace "{cluster.namespace}" only{": " if follows else ""}{follows}'
+    )
+    return objects
