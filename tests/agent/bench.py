@@ -17,6 +17,7 @@ import grpc.aio
 
 from dra_operator.agent.checkpoint import FILE_NAME, Checkpoint, read_checkpoint
 from dra_operator.agent.disk import Disk
+from dra_operator.agent.health import HealthBoard
 from dra_operator.agent.injection import SimulatedInjector
 from dra_operator.agent.kubelet import NodePlugin, Place, node_plugin
 from dra_operator.agent.profiles import load_profile
@@ -57,6 +58,7 @@ class Bench:
     disk: Disk = field(default_factory=Disk)
     boot: str = BOOT
     pod_uid: str = ""
+    health: HealthBoard = field(default_factory=HealthBoard)
     plugin: NodePlugin | None = None
     _stack: AsyncExitStack | None = None
     _channel: grpc.aio.Channel | None = None
@@ -73,6 +75,7 @@ class Bench:
             node_name=NODE,
             devices=lambda: self.devices,
             injector=SimulatedInjector(),
+            health=self.health,
             disk=self.disk,
             boot_id=self.boot,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +10,8 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
-from dra_operator.agent.healthstream import DeviceHealth, Health, HealthBoard
+from dra_operator.agent.health import DeviceHealth, HealthBoard, HealthState
+from dra_operator.agent.healthstream import HealthService
 from dra_operator.agent.protos import dra_v1beta1_pb2 as v1beta1
 from dra_operator.agent.protos import health_v1_pb2 as health_v1
 from dra_operator.agent.protos import health_v1alpha1_pb2 as health_v1alpha1
@@ -123,18 +123,29 @@ async def test_the_older_api_does_the_same(node: Bench) -> None:
 
 # --- health ----------------------------------------------------------------------------------------------------------
 
-GOOD = [DeviceHealth(device="gpu-0", health=Health.HEALTHY), DeviceHealth(device="gpu-1", health=Health.HEALTHY)]
-HOT = [GOOD[0], DeviceHealth(device="gpu-1", health=Health.UNHEALTHY, message="97 °C")]
+
+def healthy(device: str) -> DeviceHealth:
+    return DeviceHealth(device, HealthState.HEALTHY)
+
+
+def unhealthy(device: str, message: str) -> DeviceHealth:
+    return DeviceHealth(device, HealthState.UNHEALTHY, "overheated", message)
+
+
+def by_name(*devices: DeviceHealth) -> dict[str, DeviceHealth]:
+    return {one.device: one for one in devices}
+
+
+GOOD = by_name(healthy("gpu-0"), healthy("gpu-1"))
+HOT = by_name(healthy("gpu-0"), unhealthy("gpu-1", "97 °C"))
 
 
 async def test_health_is_told_at_once_and_at_every_change(node: Bench) -> None:
-    assert node.plugin is not None
-    board = node.plugin.health
-    board.update(GOOD)
+    await node.health.post(GOOD)
     stream = WATCH_V1.call_stream(node.channel, health_v1.NodeWatchResourcesRequest())
 
     first = await anext(stream)
-    board.update(HOT)
+    await node.health.post(HOT)
     second = await anext(stream)
 
     assert [(one.device.pool_name, one.device.device_name) for one in first.devices] == [
@@ -147,12 +158,11 @@ async def test_health_is_told_at_once_and_at_every_change(node: Bench) -> None:
         (health_v1.UNHEALTHY, "97 °C"),
     ]
     assert {one.health_check_timeout_seconds for one in second.devices} == {30}
-    assert abs(second.devices[0].last_updated_time - time.time()) < 60
+    assert {one.last_updated_time for one in second.devices} == {int(node.health.looked)}
 
 
 async def test_the_older_health_api_tells_the_same(node: Bench) -> None:
-    assert node.plugin is not None
-    node.plugin.health.update(HOT)
+    await node.health.post(HOT)
 
     new = await anext(WATCH_V1.call_stream(node.channel, health_v1.NodeWatchResourcesRequest()))
     old = await anext(WATCH_V1ALPHA1.call_stream(node.channel, health_v1alpha1.NodeWatchResourcesRequest()))
@@ -160,32 +170,34 @@ async def test_the_older_health_api_tells_the_same(node: Bench) -> None:
     assert old.SerializeToString() == new.SerializeToString()
 
 
-def test_health_is_told_again_while_somebody_watches_the_devices_and_only_then() -> None:
+def test_health_is_told_again_while_somebody_looks_at_the_devices_and_only_then() -> None:
     async def when_told() -> list[tuple[float, int]]:
-        """When a report came, and of when it was."""
+        """When a report came, and how many devices were unhealthy."""
         loop = asyncio.get_running_loop()
-        board = HealthBoard(NODE, now=loop.time)
-        start = loop.time()
+        start = loop.time() + 1000.0
+        await asyncio.sleep(1000.0)
+        board = HealthBoard(now=loop.time)
         told: list[tuple[float, int]] = []
 
         async def listen() -> None:
-            async for _, updated in board.reports():
-                told.append((loop.time() - start, updated - int(start)))
+            async for devices in HealthService(NODE, board, now=loop.time).reports():
+                unhealthy = [one for one in devices if one.state is HealthState.UNHEALTHY]
+                told.append((loop.time() - start, len(unhealthy)))
 
         listening = asyncio.create_task(listen())
-        for at in (0, 60):  # between them nobody looks at the devices
-            await asyncio.sleep(at - (loop.time() - start))
-            board.update(GOOD if at == 0 else HOT)
+        await asyncio.sleep(3)
+        for at, devices in ((3, GOOD), (65, HOT)):  # between them nobody looks at the devices
+            await asyncio.sleep(start + at - loop.time())
+            await board.post(devices)
         await asyncio.sleep(15)
         listening.cancel()
         return told
 
-    assert run_virtual(when_told()) == [(0, 0), (10, 0), (20, 0), (30, 0), (60, 60), (70, 60)]
+    assert run_virtual(when_told()) == [(3, 0), (13, 0), (23, 0), (33, 0), (65, 1), (75, 1)]
 
 
 async def test_a_long_message_is_cut_to_what_the_kubelet_keeps(node: Bench) -> None:
-    assert node.plugin is not None
-    node.plugin.health.update([DeviceHealth(device="gpu-0", health=Health.UNHEALTHY, message="x" * 5000)])
+    await node.health.post(by_name(unhealthy("gpu-0", "x" * 5000)))
 
     report = await anext(WATCH_V1.call_stream(node.channel, health_v1.NodeWatchResourcesRequest()))
 

@@ -7,7 +7,7 @@
             send(health.device, health.state, health.message)
 
 A reader that is slow misses states in between and never the last one. Who must repeat itself in time (the kubelet
-forgets what it has not heard for a while) asks `current()` whenever it likes.
+forgets what it has not heard for a while) asks `current()` whenever it likes, and `looked` for how old that is.
 
 Not here: how health is found out (`monitor.py`), and what is wrong (`signs.py`).
 """
@@ -15,7 +15,8 @@ Not here: how health is found out (`monitor.py`), and what is wrong (`signs.py`)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -55,7 +56,12 @@ class HealthReports(Protocol):
         """Every device that is published, by name."""
         ...
 
-    def changes(self) -> AsyncIterator[Mapping[str, DeviceHealth]]:
+    @property
+    def looked(self) -> float:
+        """When somebody last looked at the devices, in seconds of the epoch."""
+        ...
+
+    def changes(self) -> AsyncGenerator[Mapping[str, DeviceHealth]]:
         """The state as it is, then anew after each change. Never ends."""
         ...
 
@@ -63,14 +69,16 @@ class HealthReports(Protocol):
 class HealthBoard:
     """The one place where the monitor writes and others read. Of one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, now: Callable[[], float] = time.time) -> None:
+        self.looked = 0.0
+        self._now = now
         self._devices: Mapping[str, DeviceHealth] = MappingProxyType({})
         self._changed = asyncio.Condition()
 
     def current(self) -> Mapping[str, DeviceHealth]:
         return self._devices
 
-    async def changes(self) -> AsyncIterator[Mapping[str, DeviceHealth]]:
+    async def changes(self) -> AsyncGenerator[Mapping[str, DeviceHealth]]:
         seen = self._devices
         yield seen
         while True:
@@ -81,7 +89,8 @@ class HealthBoard:
             yield seen
 
     async def post(self, devices: Mapping[str, DeviceHealth]) -> None:
-        """This is what is known from now on."""
+        """This is what is known from now on; said again at each look."""
+        self.looked = self._now()
         if devices == self._devices:
             return
         async with self._changed:

@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dra_operator.agent.checkpoint import read_boot_id
+from dra_operator.agent.checkpoint import PreparedClaim, read_boot_id
 from dra_operator.agent.disk import Disk
-from dra_operator.agent.healthstream import HealthBoard, HealthService
+from dra_operator.agent.health import HealthReports
+from dra_operator.agent.healthstream import HealthService
 from dra_operator.agent.injection import Injector
 from dra_operator.agent.plugin import Devices, Plugin
 from dra_operator.agent.preparation import Preparation
 from dra_operator.agent.registration import KUBELET_FOLDER, Endpoint, Registration, SocketError, Sockets
 from dra_operator.agent.services import DRA_V1, DRA_V1BETA1, HEALTH_V1, HEALTH_V1ALPHA1
+from dra_operator.api.meta import Uid
 from dra_operator.cluster.http import ApiClient
 
 CDI_FOLDER: Final = Path("/var/run/cdi")
@@ -38,6 +40,9 @@ class Place:
     cdi: Path = CDI_FOLDER
     pod_uid: str = ""
 
+    def has_kubelet(self) -> bool:
+        return (self.kubelet / "plugins_registry").is_dir()
+
 
 @dataclass(frozen=True, slots=True)
 class NodePlugin:
@@ -48,16 +53,25 @@ class NodePlugin:
     sockets: Sockets
     preparation: Preparation
     plugin: Plugin
-    health: HealthBoard
+    health: HealthReports
     registration: Registration
     exclusive: bool
+
+    def prepared(self) -> Mapping[Uid, PreparedClaim]:
+        """The claims that are prepared now."""
+        return self.preparation.claims
+
+    @property
+    def changed(self) -> asyncio.Event:
+        """Set when other claims may be prepared; who waits for it clears it."""
+        return self.plugin.changed
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """Serves for the length of the block, whatever happens to the sockets. Raises SocketError, OSError."""
         with self._only_one():
             await self.plugin.restore()
-            service = HealthService(self.health)
+            service = HealthService(self.pool, self.health)
             plugin = Endpoint(self.sockets.plugin, lambda: [*self.plugin.handlers(), *service.handlers()])
             registration = Endpoint(self.sockets.registration, self.registration.handlers)
             try:
@@ -94,6 +108,7 @@ def node_plugin(
     node_name: str,
     devices: Callable[[], Devices | None],
     injector: Injector,
+    health: HealthReports,
     disk: Disk | None = None,
     boot_id: str | None = None,
 ) -> NodePlugin:
@@ -114,7 +129,7 @@ def node_plugin(
         sockets=sockets,
         preparation=preparation,
         plugin=Plugin(client, preparation, devices),
-        health=HealthBoard(node_name),
+        health=health,
         registration=Registration(driver, sockets.plugin, _SERVICES),
         exclusive=not place.pod_uid,
     )

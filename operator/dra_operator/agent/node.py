@@ -1,7 +1,8 @@
 """The agent of one node: asks its source what devices there are, and keeps the slices saying so, with their taints.
 
-It starts before its Node exists, outlives failures of the API server and of the source, and ends only when cancelled.
-Slices stay behind when it ends: pods that hold devices go on, and an agent that starts again finds its slices right.
+With a place for it, it also serves the kubelet (`kubelet.py`); without, it only publishes. It starts before its Node
+exists, outlives failures of the API server and of the source, and ends only when cancelled. Slices stay behind when it
+ends: pods that hold devices go on, and an agent that starts again finds its slices right.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ from typing import Final
 import structlog
 
 from dra_operator.agent.health import HealthBoard
+from dra_operator.agent.injection import Injector, SimulatedInjector
+from dra_operator.agent.kubelet import Place, node_plugin
 from dra_operator.agent.monitor import HealthMonitor
 from dra_operator.agent.publisher import Publisher
 from dra_operator.agent.sources import NodeDevices, Source, SourceError
 from dra_operator.agent.taints import DeviceTaints
+from dra_operator.agent.unpreparing import UnpreparingTaints
 from dra_operator.api.core import Node
 from dra_operator.api.kinds import NODES
 from dra_operator.api.meta import ObjectKey
+from dra_operator.api.resource import BasicDevice
 from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
 
 log = structlog.get_logger()
@@ -34,23 +39,54 @@ async def serve_node(
     *,
     node_name: str,
     driver: str,
-    taints: DeviceTaints | None = None,
-    health: HealthBoard | None = None,
+    place: Place | None = None,
+    injector: Injector | None = None,
     refresh_seconds: float = 10.0,
     health_seconds: float = 5.0,
 ) -> None:
     """Publish what `source` says of the node, until cancelled. It is asked every `refresh_seconds`.
 
-    `taints` and `health` are for the other parts of the agent: they add taints of their own, and read the health.
+    With a `place`, claims of its devices are prepared there. Raises SocketError or OSError if it is none.
     """
-    taints, health = taints or DeviceTaints(), health or HealthBoard()
+    inventory, taints, health = Inventory(), DeviceTaints(), HealthBoard()
     monitor = HealthMonitor(source, taints, health, now=time.time, interval=health_seconds)
-    node = await _wait_for_node(client, node_name)
-    publisher = Publisher(client, node_name=node_name, node_uid=node.uid, driver=driver)
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(publisher.run(), name="publisher")
-        tasks.create_task(_publish_changes(publisher, source, monitor, taints, refresh_seconds), name="source")
-        tasks.create_task(monitor.run(), name="health")
+    async with contextlib.AsyncExitStack() as stack:
+        plugin = None
+        if place is not None:
+            plugin = node_plugin(
+                client,
+                place,
+                driver=driver,
+                node_name=node_name,
+                devices=inventory.by_name,
+                injector=injector or SimulatedInjector(),
+                health=health,
+            )
+            await stack.enter_async_context(plugin.serving())
+        node = await _wait_for_node(client, node_name)
+        publisher = Publisher(client, node_name=node_name, node_uid=node.uid, driver=driver)
+        changes = _publish_changes(publisher, source, inventory, monitor, taints, refresh_seconds)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(publisher.run(), name="publisher")
+            tasks.create_task(changes, name="source")
+            tasks.create_task(monitor.run(), name="health")
+            if plugin is not None:
+                unpreparing = UnpreparingTaints(client, driver, taints, plugin.prepared, plugin.changed)
+                tasks.create_task(unpreparing.run(), name="unpreparing")
+
+
+class Inventory:
+    """What the source said last, for who needs it without asking anew."""
+
+    def __init__(self) -> None:
+        self._devices: dict[str, BasicDevice] | None = None
+
+    def saw(self, node: NodeDevices) -> None:
+        self._devices = {device.name: device for device in node.devices}
+
+    def by_name(self) -> dict[str, BasicDevice] | None:
+        """None before the source has said anything."""
+        return self._devices
 
 
 async def _wait_for_node(client: ApiClient, node_name: str) -> Node:
@@ -65,13 +101,19 @@ async def _wait_for_node(client: ApiClient, node_name: str) -> Node:
 
 
 async def _publish_changes(
-    publisher: Publisher, source: Source, monitor: HealthMonitor, taints: DeviceTaints, refresh_seconds: float
+    publisher: Publisher,
+    source: Source,
+    inventory: Inventory,
+    monitor: HealthMonitor,
+    taints: DeviceTaints,
+    refresh_seconds: float,
 ) -> None:
     read: NodeDevices | None = None
     published: NodeDevices | None = None
     while True:
         try:
             read = await asyncio.to_thread(source.read)
+            inventory.saw(read)
             await monitor.saw(read)
         except SourceError as error:
             log.error("the source cannot be read, its last devices stay published", error=str(error))

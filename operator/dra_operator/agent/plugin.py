@@ -53,6 +53,8 @@ class Plugin:
         self._client = client
         self._preparation = preparation
         self._devices = devices
+        self.changed: Final = asyncio.Event()
+        """Set after each call: other claims may be prepared now."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="prepare")
 
     async def restore(self) -> None:
@@ -60,8 +62,8 @@ class Plugin:
         await self._on_disk(self._preparation.restore)
 
     def close(self) -> None:
-        """A call that is under way is finished first."""
-        self._thread.shutdown()
+        """No more calls. One that is under way is finished before the process ends in an orderly way."""
+        self._thread.shutdown(wait=False)
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         return [
@@ -109,7 +111,10 @@ class Plugin:
         return claim
 
     async def _on_disk(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        finally:
+            self.changed.set()
 
     # --- v1 ----------------------------------------------------------------------------------------------------------
 

@@ -86,8 +86,8 @@ class Preparation:
 
     @property
     def claims(self) -> Mapping[Uid, PreparedClaim]:
-        """As of the last call; another agent of the node may have changed them since."""
-        return self._claims
+        """A copy, as of now; another agent of the node may have changed them since the last call."""
+        return dict(self._claims)
 
     def cdi_id(self, device: PreparedDevice) -> str:
         return self._cdi.qualified(device)

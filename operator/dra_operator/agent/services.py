@@ -69,14 +69,16 @@ class Method(Generic[Q, A]):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"this is no {self.request.DESCRIPTOR.name}: {error}")
             raise AssertionError("abort raises") from error
 
-    async def call(self, channel: grpc.aio.Channel, request: Q, *, timeout: float | None = None) -> A:
+    async def call(
+        self, channel: grpc.aio.Channel, request: Q, *, timeout: float | None = None, wait_for_ready: bool = False
+    ) -> A:
         """Raises grpc.aio.AioRpcError."""
         call = channel.unary_unary(
             f"/{self.service}/{self.name}",
             request_serializer=self.request.SerializeToString,
             response_deserializer=self.answer.FromString,
         )
-        answer: A = await call(request, timeout=timeout)
+        answer: A = await call(request, timeout=timeout, wait_for_ready=wait_for_ready)
         return answer
 
     def call_stream(self, channel: grpc.aio.Channel, request: Q) -> AsyncIterator[A]:

@@ -1,35 +1,53 @@
-"""`dra-operator agent`: publish the devices of one node.
+"""`dra-operator agent`: publish the devices of one node, and prepare them for its pods.
 
-The DaemonSet runs it on each GPU node; for tries, a developer runs it for any node that exists. Every option is also
-an environment variable.
+The DaemonSet runs it on each GPU node; for tries, a developer runs it for any node that exists, and where there is no
+kubelet it only publishes. Every option is also an environment variable.
+
+A part of it that fails ends all of it at once: a plugin that is registered and does not answer would hold up every pod
+of the node, one that is gone is started again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
+import structlog
 import typer
 
 from dra_operator.agent.gpu import Naming, naming_of
+from dra_operator.agent.kubelet import CDI_FOLDER, Place
 from dra_operator.agent.node import serve_node
 from dra_operator.agent.profiles import UnknownProfileError, load_profile
+from dra_operator.agent.registration import KUBELET_FOLDER, SocketError
 from dra_operator.agent.simulated import FileSource, ProfileSource
 from dra_operator.agent.sources import Source
+from dra_operator.agent.watchdog import guard_event_loop
 from dra_operator.api.names import DEFAULT_DRIVER
 from dra_operator.cli.logs import configure_logging
 from dra_operator.cluster.http import ApiClient
 from dra_operator.cluster.kubeconfig import KubeconfigError, connect
 from dra_operator.controller.settings import LogFormat
 
+log = structlog.get_logger()
+
 
 class SourceKind(StrEnum):
     """Where the devices come from."""
 
     SIMULATED = "simulated"
+
+
+class PluginChoice(StrEnum):
+    """Whether the kubelet is served."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
 
 
 class AttributesChoice(StrEnum):
@@ -77,6 +95,26 @@ def agent(
             help="Names of the attributes; auto: NVIDIA's if the driver is gpu.nvidia.com, else our own.",
         ),
     ] = AttributesChoice.AUTO,
+    plugin: Annotated[
+        PluginChoice,
+        typer.Option(
+            envvar="DRA_OPERATOR_PLUGIN",
+            help="Serve the kubelet, too; auto: if its folder is there. off: publish only.",
+        ),
+    ] = PluginChoice.AUTO,
+    kubelet_dir: Annotated[
+        Path, typer.Option(envvar="DRA_OPERATOR_KUBELET_DIR", help="The kubelet's own folder.")
+    ] = KUBELET_FOLDER,
+    cdi_dir: Annotated[
+        Path, typer.Option(envvar="DRA_OPERATOR_CDI_DIR", help="Where the container runtime looks for CDI specs.")
+    ] = CDI_FOLDER,
+    pod_uid: Annotated[
+        str,
+        typer.Option(
+            envvar=["DRA_OPERATOR_POD_UID", "POD_UID"],
+            help="UID of the agent's pod: the agents of a rolling update may then overlap.",
+        ),
+    ] = "",
     refresh: Annotated[
         float, typer.Option(min=0.1, envvar="DRA_OPERATOR_REFRESH", help="Seconds between two looks at the devices.")
     ] = 10.0,
@@ -95,7 +133,7 @@ def agent(
         str, typer.Option(envvar="DRA_OPERATOR_LOG_LEVEL", help="debug, info, warning or error.")
     ] = "info",
 ) -> None:
-    """Publish the devices of one node as ResourceSlices, and keep them published."""
+    """Publish the devices of one node as ResourceSlices, keep them published, and prepare them for pods."""
     configure_logging(log_format.value, log_level)
     found, driver = open_source(node_name, profile, gpus, devices, driver_name, attributes, control)
     try:
@@ -103,7 +141,13 @@ def agent(
     except (OSError, KubeconfigError) as error:
         typer.echo(f"dra-operator agent: {error}", err=True)
         raise typer.Exit(2) from error
-    asyncio.run(_serve(client, found, node_name, driver, refresh))
+    place = Place(kubelet_dir.absolute(), cdi_dir.absolute(), pod_uid)
+    serves = place.has_kubelet() if plugin is PluginChoice.AUTO else plugin is PluginChoice.ON
+    try:
+        asyncio.run(_serve(client, found, node_name, driver, refresh, place if serves else None))
+    except (SocketError, OSError) as error:
+        typer.echo(f"dra-operator agent: {error}", err=True)
+        raise typer.Exit(2) from error
 
 
 def open_source(
@@ -131,14 +175,33 @@ def open_source(
     return ProfileSource(loaded, node_name, gpus, attributes.naming(driver), control), driver
 
 
-async def _serve(client: ApiClient, source: Source, node_name: str, driver: str, refresh: float) -> None:
+async def _serve(
+    client: ApiClient, source: Source, node_name: str, driver: str, refresh: float, place: Place | None
+) -> None:
+    log.info(
+        "agent",
+        node=node_name,
+        driver=driver,
+        kubelet="only publishes" if place is None else str(place.kubelet),
+    )
     async with client:
         serving = asyncio.ensure_future(
-            serve_node(client, source, node_name=node_name, driver=driver, refresh_seconds=refresh)
+            serve_node(client, source, node_name=node_name, driver=driver, place=place, refresh_seconds=refresh)
         )
+        watching = asyncio.ensure_future(guard_event_loop())
         for stop in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(stop, serving.cancel)
         try:
             await serving
         except asyncio.CancelledError:
             return
+        except BaseExceptionGroup as group:
+            _end(group)
+        finally:
+            watching.cancel()
+
+
+def _end(group: BaseExceptionGroup[BaseException]) -> NoReturn:
+    """At once: a thread that hangs in a driver would hold up an orderly end for ever."""
+    log.critical("a part of the agent has failed, ending", exc_info=group)
+    os._exit(1)
