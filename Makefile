@@ -4,9 +4,10 @@
 BIN := .venv/bin
 PYTEST_FLAGS ?=
 LIMIT ?= 20
+SEEDS ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup controlplane demo check test unit test-agent cluster conformance clean
+.PHONY: help setup controlplane demo check test unit test-agent cluster conformance fuzz clean
 
 help: ## this list
 	@echo 'targets:'
@@ -31,10 +32,13 @@ check: setup ## style, types, layers: what needs no test run
 test: check unit test-agent cluster ## everything: check, unit, conformance, simulation, agent, integration, e2e
 
 unit: setup ## the tests that need no cluster: unit, conformance, simulation
-	@$(BIN)/pytest tests/unit tests/conformance tests/simulation $(PYTEST_FLAGS)
+	@$(BIN)/pytest tests/unit tests/conformance tests/fuzz tests/simulation $(PYTEST_FLAGS)
 
 conformance: setup ## golden vectors of any folder: VECTORS=DIR [LIMIT=20 failing ones shown for a file]
 	@$(BIN)/python -m tests.conformance "$(VECTORS)" --limit "$(LIMIT)" --near "$(PWD)"
+
+fuzz: setup ## generated cases, decided by kube-scheduler's library too: SEEDS=20000 of them (Go builds the library once)
+	@$(BIN)/python -m tests.fuzz --seeds $(SEEDS)
 
 test-agent: setup ## the node agent as its kubelet meets it: gRPC over real sockets, real files, kills at every step
 	@$(BIN)/pytest tests/agent $(PYTEST_FLAGS)

@@ -2,7 +2,7 @@
 
 `check()` takes what the allocator gave for one node and lists everything that is wrong with it: devices that may not be
 given, requests that are not satisfied, and fields that do not follow from the devices chosen. It shares no code with
-the allocator; only selectors and quantities, which have vectors of their own, are the product's.
+the allocator; only what is CEL and quantities, which have vectors of their own, is the product's.
 
 It does not say whether a solution exists, nor which of several upstream would take.
 

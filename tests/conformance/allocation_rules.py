@@ -11,11 +11,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from dra_operator.allocation.derived import derive
+from dra_operator.api.codec import convert, to_plain
 from dra_operator.api.quantity import Quantity
+from dra_operator.api.resource import BasicDevice, ResourcePool, ResourceSlice, ResourceSliceSpec
 from dra_operator.api.semver import Version, VersionError
 from dra_operator.cel.device import AttributeValue, DeviceView
 from dra_operator.cel.errors import CELCompileError, CELRuntimeError
 from dra_operator.cel.selector import compile_selector
+from dra_operator.inventory.devices import Device
 from tests.conformance.vectors import Json
 
 MAX_RESULTS = 32
@@ -240,12 +244,13 @@ def values_of(ask: Json, driver: str, device: Json, name: str) -> Values | None:
 
 
 def _derived(expression: str, driver: str, device: Json) -> Values | None:
-    """The two kinds of expressions that vectors use: a text, and an attribute of the device."""
-    if text := re.fullmatch(r'"([^"\\]*)"', expression):
-        return Values(True, frozenset({("string", text[1])}))
-    found = re.fullmatch(r'device\.attributes\["([^"]+)"\](?:\.(\w+)|\["([^"]+)"\])', expression)
-    assert found is not None, f"no vector has used {expression} so far"
-    return values_of({}, driver, device, f"{found[1]}/{found[2] or found[3]}")
+    """What the expression makes of the device; None if it fails there."""
+    slice_ = ResourceSlice(spec=ResourceSliceSpec(driver=driver, pool=ResourcePool(name="")))
+    try:
+        value = derive(expression, Device(slice_, convert(device, BasicDevice)))
+    except CELRuntimeError:
+        return None
+    return values_of({}, driver, {"attributes": {"derived": to_plain(value)}}, f"{driver}/derived")
 
 
 def tolerates(toleration: Json, taint: Json) -> bool:

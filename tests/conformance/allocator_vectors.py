@@ -104,9 +104,9 @@ def well_formed(vector: Json) -> Json:
     return case
 
 
-def run_case(case: Json) -> CaseVerdict:
-    """The verdict on a case that is `well_formed`."""
-    allocator = allocator_of(case)
+def run_case(case: Json, allocator: Allocator | None = None) -> CaseVerdict:
+    """The verdict on a case that is `well_formed`. `allocator`: one that knows the case already, if not a new one."""
+    allocator = allocator or allocator_of(case)
     claims = [convert(claim, ResourceClaim) for claim in case["claims"]]
     return CaseVerdict(case["id"], tuple(_run_node(case, node, allocator, claims) for node in case["nodes"]))
 

@@ -20,7 +20,8 @@ const filterTimeout = 10 * time.Second
 type vector struct {
 	ID string `json:"id"`
 	cluster
-	Claims []*resourceapi.ResourceClaim `json:"claims"`
+	Claims  []*resourceapi.ResourceClaim `json:"claims"`
+	Seconds float64                      `json:"seconds"`
 }
 
 type answer struct {
@@ -43,13 +44,14 @@ const (
 	allocated     = "allocated"
 	unschedulable = "unschedulable"
 	failed        = "error"
+	panicked      = "panic"
 )
 
 // Of the three allocators only the experimental one honors every gate.
 func init() { structured.EnableAllocators("experimental") }
 
 func answerCase(line []byte) (any, error) {
-	var question vector
+	question := vector{Seconds: filterTimeout.Seconds()}
 	if err := json.Unmarshal(line, &question); err != nil {
 		return nil, err
 	}
@@ -77,15 +79,20 @@ func (v *vector) allocate() (map[string]*verdict, error) {
 	}
 	verdicts := make(map[string]*verdict, len(v.Nodes))
 	for _, node := range v.Nodes {
-		verdicts[node.Name] = judge(ctx, allocator, node, v.Claims)
+		verdicts[node.Name] = v.judge(ctx, allocator, node)
 	}
 	return verdicts, nil
 }
 
-func judge(ctx context.Context, allocator structured.Allocator, node *v1.Node, claims []*resourceapi.ResourceClaim) *verdict {
-	ctx, cancel := context.WithTimeoutCause(ctx, filterTimeout, fmt.Errorf("timed out trying to allocate devices"))
+func (v *vector) judge(ctx context.Context, allocator structured.Allocator, node *v1.Node) (answer *verdict) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			answer = &verdict{Outcome: panicked, Error: fmt.Sprint(reason)}
+		}
+	}()
+	ctx, cancel := withTimeout(ctx, time.Duration(v.Seconds*float64(time.Second)))
 	defer cancel()
-	allocations, err := allocator.Allocate(ctx, node, claims)
+	allocations, err := allocator.Allocate(ctx, node, v.Claims)
 	switch {
 	case errors.Is(err, structured.ErrFailedAllocationOnNode):
 		return &verdict{Outcome: unschedulable, Error: err.Error()}
@@ -96,6 +103,11 @@ func judge(ctx context.Context, allocator structured.Allocator, node *v1.Node, c
 	}
 	numberShares(allocations)
 	return &verdict{Outcome: allocated, Allocations: written(allocations)}
+}
+
+// withTimeout ends a search with kube-scheduler's words.
+func withTimeout(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, limit, errors.New("timed out trying to allocate devices"))
 }
 
 // numberShares makes the random share IDs comparable.

@@ -104,7 +104,7 @@ func (i *inventory) measure(pod pod, state structured.AllocatedState, cache *cel
 		for err == nil && tried < len(i.Nodes) && found < enough {
 			var allocations []resourceapi.AllocationResult
 			node := i.Nodes[(start+tried)%len(i.Nodes)]
-			limited, cancel := context.WithTimeoutCause(ctx, filterTimeout, errors.New("timed out trying to allocate devices"))
+			limited, cancel := withTimeout(ctx, filterTimeout)
 			allocations, err = allocator.Allocate(limited, node, pod.Claims)
 			cancel()
 			if errors.Is(err, structured.ErrFailedAllocationOnNode) {

@@ -87,12 +87,14 @@ def _round_up(name: str, requested: Quantity, range_: CapacityRequestPolicyRange
     amount = start + steps * step
     if amount > _MAX_INT64:
         raise _not_computable(name, f"{requested}, rounded up to the next step, is too large")
-    return range_.step + (Quantity(amount, scale) - range_.step)  # written like the step
+    if scale == _MILLI and amount % 1000 == 0:
+        amount, scale = amount // 1000, 0
+    return range_.step.rewritten(amount, scale)
 
 
 def _breaks(amount: Quantity, policy: CapacityRequestPolicy | None, *, fractional: bool) -> bool:
-    """Whether the policy forbids the amount. The default is always allowed."""
-    if policy is None or (policy.default is not None and amount == policy.default):
+    """Whether the policy forbids the amount. The default itself is always allowed, not just any amount equal to it."""
+    if policy is None or (policy.default is not None and amount.is_identical(policy.default)):
         return False
     if policy.valid_range is not None:
         return _is_outside(amount, policy.valid_range, fractional=fractional)

@@ -6,7 +6,8 @@ arithmetic and comparison are exact. Equal amounts are equal and hash alike, wha
 Upstream: `k8s.io/apimachinery/pkg/api/resource`. Two of its habits are kept because users can see them: `is_integer()`
 is false for amounts that upstream holds as a decimal (`1.0`, `1Pi`), and adding to zero takes the other's notation.
 Two are not: `str()` always gives the canonical form (upstream remembers spellings like `1.500`), and amounts beyond the
-suffix E keep their digits (upstream prints 10^21 as `1`).
+suffix E keep their digits (upstream prints 10^21 as `1`). Where upstream compares quantities as structs, what it
+remembers counts: that is `is_identical()`.
 """
 
 from __future__ import annotations
@@ -53,22 +54,30 @@ _BINARY_BY_STEP: Final = {bits // 10: suffix for suffix, bits in _BINARY_SUFFIXE
 class Quantity:
     """An immutable exact amount."""
 
-    __slots__ = ("_hash", "_notation", "_scale", "_unscaled", "_wide")
+    __slots__ = ("_hash", "_notation", "_scale", "_spelling", "_unscaled", "_wide")
 
     _unscaled: int
     _scale: int
     _notation: Notation
     _wide: bool  # upstream would hold this amount as an arbitrary-precision decimal
+    _spelling: str  # the text that upstream would remember, of some of those that it parses
     _hash: int | None
 
     def __init__(
-        self, unscaled: int = 0, scale: int = 0, notation: Notation = Notation.DECIMAL, *, wide: bool = False
+        self,
+        unscaled: int = 0,
+        scale: int = 0,
+        notation: Notation = Notation.DECIMAL,
+        *,
+        wide: bool = False,
+        spelling: str = "",
     ) -> None:
         set_ = object.__setattr__
         set_(self, "_unscaled", unscaled)
         set_(self, "_scale", scale)
         set_(self, "_notation", notation)
         set_(self, "_wide", wide)
+        set_(self, "_spelling", spelling)
         set_(self, "_hash", None)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -136,6 +145,19 @@ class Quantity:
         if self._scale != other._scale:
             mine, theirs = _aligned(self, other)
         return (mine > theirs) - (mine < theirs)
+
+    def is_identical(self, other: Quantity) -> bool:
+        """Whether upstream's `==` holds between a copy of one and the other: not for all equal amounts, no decimals."""
+        return (
+            (self._unscaled, self._scale, self._notation, self._spelling)
+            == (other._unscaled, other._scale, other._notation, other._spelling)
+            and not self._wide
+            and not other._wide
+        )
+
+    def rewritten(self, unscaled: int, scale: int) -> Quantity:
+        """Another amount in the notation of this one."""
+        return Quantity(unscaled, scale, self._notation)
 
     def add(self, other: Quantity) -> Quantity:
         notation = other._notation if not self._unscaled else self._notation
@@ -212,8 +234,9 @@ def _parse(text: str) -> Quantity:
         number, suffix = common.groups()
         bits = _BINARY_SUFFIXES.get(suffix)
         if bits is None:
-            return Quantity(int(number), _DECIMAL_SUFFIXES[suffix])
-        return Quantity(int(number) << bits, 0, Notation.BINARY)
+            spelling = "" if number.endswith("000") else text
+            return Quantity(int(number), _DECIMAL_SUFFIXES[suffix], spelling=spelling)
+        return Quantity(int(number) << bits, 0, Notation.BINARY, spelling=text if int(number) % 8 else "")
     match = _PATTERN.fullmatch(text) if text else None
     if match is None or (match[4] and not match[3]):
         raise QuantityError(_FORMAT_ERROR)
@@ -223,7 +246,8 @@ def _parse(text: str) -> Quantity:
     unscaled = int(whole + fraction) << bits
     scale = exponent - len(fraction)
     if _fits_upstreams_fast_path(whole, fraction, bits, scale, unscaled):
-        return Quantity(-unscaled if sign == "-" else unscaled, scale, notation)
+        spelling = text if _is_remembered(text, whole + fraction, bits, scale) else ""
+        return Quantity(-unscaled if sign == "-" else unscaled, scale, notation, spelling=spelling)
     if not any(character.isdigit() for character in match.string[: match.start(5)]):
         raise QuantityError(_NUMERIC_ERROR)
     if scale < _NANO:
@@ -259,6 +283,13 @@ def _fits_upstreams_fast_path(whole: str, fraction: str, bits: int, scale: int, 
     else:
         room = _INT64_DIGITS - len(whole) - len(fraction)
     return room >= 0 and scale >= _NANO and unscaled <= _MAX_INT64
+
+
+def _is_remembered(text: str, digits: str, bits: int, scale: int) -> bool:
+    """Whether upstream takes the text for the canonical one. It looks at little, so it errs both ways."""
+    if bits:
+        return int(digits) % 8 != 0
+    return text == "0" or (scale % 3 == 0 and not digits.endswith("000") and digits[0] != "0")
 
 
 def _divide_away_from_zero(number: int, tens: int) -> int:
