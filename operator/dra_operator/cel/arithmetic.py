@@ -33,8 +33,8 @@ from dra_operator.cel.values import (
     is_equal,
     map_key,
     no_operator,
+    no_such_key,
     no_such_overload,
-    type_name,
 )
 
 _FIRST_INSTANT: Final = -62135596800_000000000
@@ -187,7 +187,7 @@ def index(container: Value, key: Value) -> Value:
         return found.get()
     if isinstance(container, list | tuple):
         raise CELEvaluationError(f"index out of bounds: {key}")
-    raise CELEvaluationError(f"no such key: {key if isinstance(key, str | int) else type_name(key)}")
+    raise no_such_key(key)
 
 
 def has_key(container: dict[Value, Value], key: Value) -> bool:

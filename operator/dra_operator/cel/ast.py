@@ -9,6 +9,7 @@ operator the operator itself). `id` tells nodes apart that are otherwise equal; 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -109,6 +110,18 @@ def children(node: Node) -> tuple[Node, ...]:
             return (node.range, node.init, node.condition, node.step, node.result)
         case _:
             return ()
+
+
+def all_nodes(root: Node) -> Iterator[Node]:
+    """Every node once. Macros use some nodes twice, so a tree may have very many more paths than nodes."""
+    seen: set[int] = set()
+    ahead = [root]
+    while ahead:
+        node = ahead.pop()
+        if node.id not in seen:
+            seen.add(node.id)
+            yield node
+            ahead.extend(children(node))
 
 
 def qualified_name(node: Node) -> str | None:

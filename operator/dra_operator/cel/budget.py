@@ -43,11 +43,18 @@ class Budget:
 
 
 def call_cost(function: str, args: Values, *, certain: bool = True) -> int:
-    """What a call costs, by its arguments. Some rules hold only if the overload was `certain` when checking."""
-    rule = _RULES.get(function)
-    if rule is None or not (certain or function not in _BY_OVERLOAD):
-        return 1
-    return rule(args)
+    """What a call costs, by its arguments."""
+    rule = rule_for(function, certain=certain)
+    return 1 if rule is None else rule(args)
+
+
+def rule_for(function: str, *, certain: bool) -> Callable[[Values], int] | None:
+    """How the cost follows from the arguments, or None: it is one. Some rules need a `certain` overload."""
+    return _RULES.get(function) if certain or function not in _BY_OVERLOAD else None
+
+
+def has_result_cost(function: str) -> bool:
+    return function in _BUILDS_LIST or function == "join"
 
 
 def result_cost(function: str, result: Value) -> int:

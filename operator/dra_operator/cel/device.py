@@ -3,7 +3,7 @@
 `device.attributes` and `device.capacity` are maps of maps: domain, then name. An attribute without a domain belongs to
 the driver's. A domain that is missing is an empty map, a name that is missing an error.
 
-`DeviceView` is built once per device; the maps are made when the first selector asks and kept.
+`DeviceView` is built once per device and not changed afterwards.
 
 Upstream: `DeviceMatches` in k8s.io/dynamic-resource-allocation/cel.
 """
@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from dra_operator.api.quantity import Quantity
 from dra_operator.api.semver import Version
-from dra_operator.cel.values import DomainMap
+from dra_operator.cel.values import DomainMap, NameMap
 
 Scalar = bool | int | str | Version
 AttributeValue = Scalar | tuple[bool, ...] | tuple[int, ...] | tuple[str, ...] | tuple[Version, ...]
@@ -26,7 +26,14 @@ _NOTHING: Final[Mapping[str, Any]] = {}
 class DeviceView:
     """The facts of one device that selectors see. Attributes and capacity are keyed by qualified name."""
 
-    __slots__ = ("_variables", "allow_multiple_allocations", "attributes", "capacity", "driver")
+    __slots__ = (
+        "allow_multiple_allocations",
+        "attributes",
+        "attributes_by_domain",
+        "capacity",
+        "capacity_by_domain",
+        "driver",
+    )
 
     def __init__(
         self,
@@ -39,29 +46,34 @@ class DeviceView:
         self.driver = driver
         self.attributes = attributes
         self.capacity = capacity
+        self.attributes_by_domain = _by_domain(attributes, driver)
+        self.capacity_by_domain = _by_domain(capacity, driver)
         self.allow_multiple_allocations = allow_multiple_allocations
-        self._variables: Mapping[str, Any] | None = None
+
+    @property
+    def device(self) -> dict[str, Any]:
+        """The device as a value, with its fields by name."""
+        return {
+            "driver": self.driver,
+            "allowMultipleAllocations": self.allow_multiple_allocations,
+            "attributes": self.attributes_by_domain,
+            "capacity": self.capacity_by_domain,
+        }
 
     @property
     def variables(self) -> Mapping[str, Any]:
         """The variables of a selector: `device`."""
-        if self._variables is None:
-            device = {
-                "driver": self.driver,
-                "allowMultipleAllocations": self.allow_multiple_allocations,
-                "attributes": _by_domain(self.attributes, self.driver),
-                "capacity": _by_domain(self.capacity, self.driver),
-            }
-            self._variables = {"device": device}
-        return self._variables
+        return {"device": self.device}
 
 
 def _by_domain(values: Mapping[str, Any], driver: str) -> DomainMap:
     domains = DomainMap()
     for name, value in values.items():
         domain, slash, identifier = name.partition("/")
-        if slash:
-            domains.setdefault(domain, {})[identifier] = value
-        else:
-            domains.setdefault(driver, {})[name] = value
+        if not slash:
+            domain, identifier = driver, name
+        names = domains.get(domain)
+        if names is None:
+            names = domains[domain] = NameMap()
+        names[identifier] = value
     return domains

@@ -3,7 +3,7 @@
 It is the definition of what a selector means here; a faster path has to agree with it. Errors are exceptions:
 `&&`, `||` and folds built on them catch `CELEvaluationError` and go on where CEL absorbs errors; `CELCostError` passes.
 
-A fold keeps an accumulator that may itself be an error (`_Failed`), which is raised when it is read: so `all` and
+A fold keeps an accumulator that may itself be an error (`Failed`), which is raised when it is read: so `all` and
 `exists` survive failing elements, `map` does not. The accumulator is set when it is first read, as upstream, so
 `cel.bind` never evaluates what its body does not use.
 
@@ -13,13 +13,13 @@ Upstream: `interpreter/interpretable.go`, `planner.go` and `attributes.go` in ce
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeGuard
 
 from dra_operator.api.semver import Version
 from dra_operator.cel import arithmetic, budget
 from dra_operator.cel import operators as op
-from dra_operator.cel.ast import Call, Comprehension, Ident, ListLiteral, Literal, MapLiteral, Node, Select
+from dra_operator.cel.ast import Call, Comprehension, Ident, ListLiteral, Literal, MapLiteral, Node, Select, all_nodes
 from dra_operator.cel.budget import Budget
 from dra_operator.cel.check import Checked
 from dra_operator.cel.errors import CELEvaluationError, CELRuntimeError
@@ -45,7 +45,7 @@ _UNSET: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
-class _Failed:
+class Failed:
     """An accumulator that holds an error."""
 
     error: CELEvaluationError
@@ -73,6 +73,10 @@ class Program:
     constants: Constants
     overloads: Mapping[str, tuple[Overload, ...]]
     is_deep: bool = False
+    free_names: frozenset[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "free_names", _free_names(self.checked.root, self.constants))
 
     def evaluate(self, variables: Mapping[str, Value], budget_: Budget | None = None) -> Value:
         """The value of the expression. Raises CELRuntimeError."""
@@ -84,7 +88,7 @@ class Program:
 
 
 class _Evaluation:
-    __slots__ = ("_budget", "_calls", "_constants", "_names", "_overloads", "_sets", "_variables")
+    __slots__ = ("_budget", "_calls", "_constants", "_free_names", "_names", "_overloads", "_sets", "_variables")
 
     def __init__(self, program: Program, variables: Mapping[str, Value], budget_: Budget) -> None:
         self._variables = variables
@@ -94,6 +98,7 @@ class _Evaluation:
         self._calls = program.checked.calls
         self._names = program.checked.names
         self._overloads = program.overloads
+        self._free_names = program.free_names
 
     def value(self, node: Node, frame: _Frame | None) -> Value:
         constant = self._constants.get(node.id, _UNSET)
@@ -104,7 +109,8 @@ class _Evaluation:
     # -- names and members
 
     def _ident(self, node: Ident, frame: _Frame | None) -> Value:
-        self._budget.spend(budget.NAME)
+        if node.id not in self._free_names:
+            self._budget.spend(budget.NAME)
         name = node.name
         if name.startswith("."):
             return self._variables[name[1:]]
@@ -124,7 +130,7 @@ class _Evaluation:
         if frame.accumulator is _UNSET:
             frame.accumulator = self._initial(frame)
         held = frame.accumulator
-        if type(held) is _Failed:
+        if type(held) is Failed:
             raise held.error
         return held
 
@@ -132,7 +138,7 @@ class _Evaluation:
         try:
             value = self.value(frame.fold.init, frame.outer)
         except CELEvaluationError as error:
-            return _Failed(error)
+            return Failed(error)
         if isinstance(value, list | tuple) and not value:
             return MutableList()
         if isinstance(value, dict) and not value:
@@ -153,7 +159,7 @@ class _Evaluation:
     def _chained(self, operand: Node, frame: _Frame | None) -> Value:
         """What a member is taken of. A chain of members that starts at something else than a name costs one."""
         value = self.value(operand, frame)
-        if not isinstance(operand, Ident | Select) and not _is_member_operator(operand):
+        if not isinstance(operand, Ident | Select) and not is_member_operator(operand):
             self._budget.spend(budget.NAME)
         return value
 
@@ -168,7 +174,7 @@ class _Evaluation:
 
     def _member(self, node: Call, frame: _Frame | None) -> Value:
         operand = self._chained(node.args[0], frame)
-        key = self._part(node.args[1], frame)
+        key = self.value(node.args[1], frame)
         check_index(key)
         optional = node.function != op.INDEX
         if isinstance(operand, Optional):
@@ -205,15 +211,8 @@ class _Evaluation:
         condition, then, otherwise = node.args
         chosen = self.value(condition, frame)
         if chosen is True or chosen is False:
-            return self._part(then if chosen else otherwise, frame)
+            return self.value(then if chosen else otherwise, frame)
         raise no_such_overload()
-
-    def _part(self, node: Node, frame: _Frame | None) -> Value:
-        """The value of a branch or a key. A variable costs nothing there, only its members do."""
-        value = self.value(node, frame)
-        if node.id not in self._constants and isinstance(_start_of_chain(node), Ident):
-            self._budget.spend(-budget.NAME)
-        return value
 
     def _not_strictly_false(self, node: Call, frame: _Frame | None) -> bool:
         try:
@@ -236,7 +235,7 @@ class _Evaluation:
         item = self.value(node.args[0], frame)
         container = self.value(node.args[1], frame)
         if node.id in self._sets:
-            if isinstance(item, _UNHASHABLE_UPSTREAM):
+            if isinstance(item, UNHASHABLE_UPSTREAM):
                 name = go_type_name(item)  # upstream panics, which no operator absorbs
                 raise CELRuntimeError(f"internal error: runtime error: hash of unhashable type {name}")
         else:
@@ -263,10 +262,10 @@ class _Evaluation:
         if operator is not None:
             self._budget.spend(budget.call_cost(name, args, certain=certain))
             return operator(*args)
-        call = _implementation(resolution.overloads if certain else self._overloads[name], args)
+        call = choose(resolution.overloads if certain else self._overloads[name], args)
         if call is None:
             self._budget.spend(1)
-            raise no_such_overload() if name in _BRIEF else no_such_overload(name, *args)
+            raise no_such_overload() if name in BRIEF else no_such_overload(name, *args)
         self._budget.spend(budget.call_cost(name, args, certain=certain))
         result = call(*args)
         self._budget.spend(budget.result_cost(name, result))
@@ -322,13 +321,15 @@ class _Evaluation:
 
     def _comprehension(self, node: Comprehension, frame: _Frame | None) -> Value:
         inner = _Frame(node, frame)
-        for inner.item, inner.second_item in _items(self.value(node.range, frame), node.second_variable is not None):
+        for inner.item, inner.second_item in items_of(
+            self.value(node.range, frame), pairs=node.second_variable is not None
+        ):
             if self.value(node.condition, inner) is False:
                 break
             try:
                 inner.accumulator = self.value(node.step, inner)
             except CELEvaluationError as error:
-                inner.accumulator = _Failed(error)
+                inner.accumulator = Failed(error)
         inner.result_only = True
         result = self.value(node.result, inner)
         if type(result) is MutableList:
@@ -336,7 +337,8 @@ class _Evaluation:
         return dict(result) if type(result) is MutableMap else result
 
 
-def _items(over: Value, pairs: bool) -> Iterator[tuple[Value, Value]]:
+def items_of(over: Value, *, pairs: bool) -> Iterator[tuple[Value, Value]]:
+    """What a fold goes over: items, or keys, or both with what they stand for."""
     if isinstance(over, dict):
         return ((key_value(key), value) for key, value in list(over.items()))
     if isinstance(over, list | tuple):
@@ -346,8 +348,20 @@ def _items(over: Value, pairs: bool) -> Iterator[tuple[Value, Value]]:
     raise CELEvaluationError(f"got '{go_type_name(over)}', expected iterable type")
 
 
-def _is_member_operator(node: Node) -> TypeGuard[Call]:
+def is_member_operator(node: Node) -> TypeGuard[Call]:
     return isinstance(node, Call) and node.function in _MEMBER_OPERATORS
+
+
+def _free_names(root: Node, constants: Constants) -> frozenset[int]:
+    """Variables at the start of a branch or of a key: they cost nothing there, only their members do."""
+    free: set[int] = set()
+    for node in all_nodes(root):
+        if isinstance(node, Call) and node.function in _HAVE_FREE_PARTS:
+            for part in node.args[1:]:
+                start = _start_of_chain(part)
+                if part.id not in constants.values and isinstance(start, Ident):
+                    free.add(start.id)
+    return frozenset(free)
 
 
 def _start_of_chain(node: Node) -> Node:
@@ -355,13 +369,14 @@ def _start_of_chain(node: Node) -> Node:
     while True:
         if isinstance(node, Select) and not node.test_only:
             node = node.operand
-        elif _is_member_operator(node):
+        elif is_member_operator(node):
             node = node.args[0]
         else:
             return node
 
 
-def _implementation(overloads: tuple[Overload, ...], args: tuple[Value, ...]) -> Implementation | None:
+def choose(overloads: tuple[Overload, ...], args: tuple[Value, ...]) -> Implementation | None:
+    """The first overload that takes the values; their types alone decide."""
     for overload in overloads:
         if overload.call is not None and overload.accepts(args):
             return overload.call
@@ -369,8 +384,9 @@ def _implementation(overloads: tuple[Overload, ...], args: tuple[Value, ...]) ->
 
 
 _MEMBER_OPERATORS: Final = frozenset((op.INDEX, op.OPT_INDEX, op.OPT_SELECT))
-_BRIEF: Final = frozenset(("contains", "startsWith", "endsWith", "size", "matches"))  # their errors name no types
-_UNHASHABLE_UPSTREAM: Final = (Version, bytes, Format)
+_HAVE_FREE_PARTS: Final = _MEMBER_OPERATORS | {op.CONDITIONAL}
+BRIEF: Final = frozenset(("contains", "startsWith", "endsWith", "size", "matches"))  # their errors name no types
+UNHASHABLE_UPSTREAM: Final = (Version, bytes, Format)
 
 _Rule = Callable[[_Evaluation, Any, _Frame | None], Value]
 

@@ -14,11 +14,12 @@ Upstream: `CompileCELExpression` in k8s.io/dynamic-resource-allocation/cel.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from functools import lru_cache
 from typing import Final
 
 from dra_operator.cel.budget import COST_LIMIT, Budget
 from dra_operator.cel.check import check
+from dra_operator.cel.compiled import decision, is_cheap
 from dra_operator.cel.device import DeviceView
 from dra_operator.cel.environment import STORED, Features, environment
 from dra_operator.cel.errors import CELCompileError, CELEvaluationError, Issue
@@ -26,7 +27,7 @@ from dra_operator.cel.evaluate import Program
 from dra_operator.cel.literals import fold, validate
 from dra_operator.cel.nesting import is_deep, room_to_recurse
 from dra_operator.cel.parser import parse
-from dra_operator.cel.values import type_name
+from dra_operator.cel.values import Value, type_name
 
 MAX_LENGTH: Final = 10_240  # resource.k8s.io/v1: CELSelectorExpressionMaxLength, in bytes
 _CACHE_SIZE: Final = 4_096
@@ -42,54 +43,62 @@ _NO_BOOL: Final = {
 class Selector:
     """A compiled expression that decides about devices."""
 
-    __slots__ = ("_program", "expression", "features")
+    __slots__ = ("_decide", "_program", "counts", "expression", "features")
 
     def __init__(self, expression: str, features: Features, program: Program) -> None:
         self.expression = expression
         self.features = features
+        self.counts = not is_cheap(program)
         self._program = program
+        self._decide = decision(program, counting=self.counts)
 
-    def matches(self, device: DeviceView, *, cost_limit: int = COST_LIMIT) -> bool:
+    def matches(self, device: DeviceView) -> bool:
         """Whether the device is one that the selector asks for. Raises CELRuntimeError."""
-        return self.measure(device, cost_limit=cost_limit)[0]
+        if self._decide is None:
+            return self.measure(device)[0]
+        result = self._decide(device, COST_LIMIT)
+        if self.counts:
+            result = result[0]
+        if result is True or result is False:
+            return result
+        raise _no_bool(result)
 
     def measure(self, device: DeviceView, *, cost_limit: int = COST_LIMIT) -> tuple[bool, int]:
-        """Like `matches`, with what the evaluation cost."""
+        """Like `matches`, by the reference evaluator, with what the evaluation cost."""
         budget = Budget(cost_limit)
         result = self._program.evaluate(device.variables, budget)
-        if result is not True and result is not False:
-            name = type_name(result)
-            message = f"CEL result of type {name} could not be converted to bool: {_NO_BOOL.get(name, '')}"
-            raise CELEvaluationError(message.removesuffix(": "))
-        return result, budget.spent
+        if result is True or result is False:
+            return result, budget.spent
+        raise _no_bool(result)
 
     def __repr__(self) -> str:
         return f"Selector({self.expression!r})"
 
 
-_cache: OrderedDict[tuple[str, Features], Selector | CELCompileError] = OrderedDict()
+def _no_bool(result: Value) -> CELEvaluationError:
+    name = type_name(result)
+    message = f"CEL result of type {name} could not be converted to bool: {_NO_BOOL.get(name, '')}"
+    return CELEvaluationError(message.removesuffix(": "))
 
 
 def compile_selector(expression: str, features: Features = STORED) -> Selector:
     """The compiled selector. Raises CELCompileError."""
-    key = expression, features
-    found = _cache.get(key)
-    if found is None:
-        try:
-            found = _compile(expression, features)
-        except CELCompileError as error:
-            found = error.with_traceback(None)
-        _cache[key] = found
-        if len(_cache) > _CACHE_SIZE:
-            _cache.popitem(last=False)
-    else:
-        _cache.move_to_end(key)
-    if isinstance(found, CELCompileError):
-        raise CELCompileError(found.expression, found.issues, found.prefix)
-    return found
+    found = _compiled(expression, features)
+    if isinstance(found, Selector):
+        return found
+    raise CELCompileError(found.expression, found.issues, found.prefix)
 
 
-def _compile(expression: str, features: Features) -> Selector:
+@lru_cache(maxsize=_CACHE_SIZE)
+def _compiled(expression: str, features: Features) -> Selector | CELCompileError:
+    try:
+        return Selector(expression, features, program_of(expression, features))
+    except CELCompileError as error:
+        return error.with_traceback(None)
+
+
+def program_of(expression: str, features: Features = STORED) -> Program:
+    """The checked expression. Raises CELCompileError."""
     if len(expression.encode()) > MAX_LENGTH:
         issue = Issue(-1, f"expression is longer than {MAX_LENGTH} bytes")
         raise CELCompileError(expression[:MAX_LENGTH], (issue,))
@@ -99,4 +108,4 @@ def _compile(expression: str, features: Features) -> Selector:
         checked = check(expression, tree, scope)
         validate(expression, checked)
         constants = fold(expression, checked, scope)
-    return Selector(expression, features, Program(checked, constants, scope.functions, is_deep(tree)))
+    return Program(checked, constants, scope.functions, is_deep(tree))

@@ -53,6 +53,18 @@ class DomainMap(dict[Value, Value]):
 
     __slots__ = ()
 
+    def __missing__(self, key: Value) -> NameMap:
+        return NO_NAMES
+
+
+class NameMap(dict[Value, Value]):
+    """The attributes or capacities of one domain. Their names are strings; one that is missing is an error."""
+
+    __slots__ = ()
+
+    def __missing__(self, key: str) -> Value:
+        raise no_such_key(key)
+
 
 class BoolKey(Enum):
     """How true and false are kept as map keys: to Python, True would be the same key as 1."""
@@ -121,7 +133,7 @@ class Optional:
 
 
 NONE: Final = Optional()
-EMPTY_MAP: Final[dict[Value, Value]] = {}
+NO_NAMES: Final = NameMap()
 
 _TYPE_NAMES: Final[dict[type, str]] = {
     type(None): "null_type",
@@ -137,6 +149,7 @@ _TYPE_NAMES: Final[dict[type, str]] = {
     dict: "map",
     MutableMap: "map",
     DomainMap: "map",
+    NameMap: "map",
     TypeValue: "type",
     Duration: "google.protobuf.Duration",
     Timestamp: "google.protobuf.Timestamp",
@@ -170,6 +183,11 @@ def no_such_overload(function: str | None = None, *args: Value) -> CELEvaluation
     if function is None:
         return CELEvaluationError("no such overload")
     return CELEvaluationError(f"no such overload: {function}({', '.join(map(type_name, args))})")
+
+
+def no_such_key(key: Value) -> CELEvaluationError:
+    """The error for a key that a map lacks."""
+    return CELEvaluationError(f"no such key: {key if isinstance(key, str | int) else type_name(key)}")
 
 
 def no_operator(operator: str, left: Value) -> CELEvaluationError:
@@ -230,7 +248,7 @@ def _equal_maps(left: dict[Value, Value], right: dict[Value, Value]) -> bool:
         if key in right:
             other = right[key]
         elif type(right) is DomainMap:
-            other = EMPTY_MAP
+            other = NO_NAMES
         else:
             return False
         if not _not_unequal(value, other):
@@ -287,7 +305,7 @@ def find_key(mapping: Mapping[Value, Value], key: Value) -> Optional:
     kept = map_key(key)
     if kept in mapping:
         return Optional(mapping[kept])
-    return Optional(EMPTY_MAP) if type(mapping) is DomainMap else NONE
+    return Optional(NO_NAMES) if type(mapping) is DomainMap else NONE
 
 
 def check_index(key: Value) -> None:

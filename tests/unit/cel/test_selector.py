@@ -129,9 +129,9 @@ def test_a_spent_budget_is_absorbed_by_nothing() -> None:
 def test_the_limit_can_be_lowered() -> None:
     selector = compile_selector(f'device.driver == "{DRIVER}"')
 
-    assert selector.matches(gpu(), cost_limit=4)
+    assert selector.measure(gpu(), cost_limit=4)
     with pytest.raises(CELCostError):
-        selector.matches(gpu(), cost_limit=3)
+        selector.measure(gpu(), cost_limit=3)
 
 
 @pytest.mark.parametrize(("opening", "closing"), [("(", ")"), ("[", "][0]"), ("-(-", ")"), ("dyn(", ")")])

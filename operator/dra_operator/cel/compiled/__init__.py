@@ -1,0 +1,104 @@
+"""The fast path: a selector as one generated Python function.
+
+`decision(program, counting=…)` gives that function, or None for the few expressions that are too large or too deep for
+Python's own limits. Its answers and errors are those of `evaluate.py`, which stays the definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from dra_operator.cel import arithmetic
+from dra_operator.cel import operators as op
+from dra_operator.cel.ast import Call, Comprehension, all_nodes
+from dra_operator.cel.compiled import calls, folds  # noqa: F401 - they register their rules
+from dra_operator.cel.compiled.generate import FIELDS, Generator
+from dra_operator.cel.compiled.runtime import HELPERS
+from dra_operator.cel.compiled.source import CannotCompile
+from dra_operator.cel.device import DeviceView
+from dra_operator.cel.evaluate import Program
+
+# Without counting: the value. With it: value and cost.
+Decision = Callable[[DeviceView, int], Any]
+
+_READS: Final = {
+    "driver": "driver",
+    "allowMultipleAllocations": "allow_multiple_allocations",
+    "attributes": "attributes_by_domain",
+    "capacity": "capacity_by_domain",
+}
+
+_CHEAP: Final = frozenset(
+    (
+        op.CONDITIONAL,
+        op.LOGICAL_AND,
+        op.LOGICAL_OR,
+        op.LOGICAL_NOT,
+        op.INDEX,
+        op.OPT_INDEX,
+        op.OPT_SELECT,
+        op.IN,
+        *arithmetic.OPERATORS,
+        "compareTo",
+        "endsWith",
+        "hasValue",
+        "includes",
+        "isGreaterThan",
+        "isLessThan",
+        "or",
+        "orValue",
+        "quantity",
+        "semver",
+        "startsWith",
+    )
+)
+
+
+def decision(program: Program, *, counting: bool) -> Decision | None:
+    """The compiled selector."""
+    try:
+        text, constants = python_of(program, counting=counting)
+    except CannotCompile:
+        return None
+    scope: dict[str, Any] = {"__builtins__": {}} | HELPERS | constants
+    exec(compile(text, "<selector>", "exec", dont_inherit=True), scope)  # noqa: S102 - made of names and small numbers only
+    made: Decision = scope["decide"]
+    return made
+
+
+def is_cheap(program: Program) -> bool:
+    """Whether no device can make the evaluation expensive: no loops, no calls whose work grows with products of sizes.
+
+    An expression has at most 10,240 characters, so what remains stays far below the limit.
+    """
+    for node in all_nodes(program.checked.root):
+        if isinstance(node, Comprehension) and not folds.is_binding(node):
+            return False
+        if isinstance(node, Call) and node.function not in _CHEAP:
+            return False
+    return True
+
+
+def python_of(program: Program, *, counting: bool) -> tuple[str, dict[str, Any]]:
+    """The Python text of a selector, and the constants that it names. Raises CannotCompile."""
+    if program.is_deep:
+        raise CannotCompile
+    generator = Generator(program, counting=counting)
+    source = generator.source
+    with source.block("def decide(view, limit):"):
+        start = source.position
+        if counting:
+            source.line("cost = 0")
+            with source.block("try:"):
+                generator.assign("result", program.checked.root)
+            with source.block("except CELRuntimeError:"):
+                source.line("if cost > limit: raise too_expensive() from None")
+                source.line("raise")
+            source.line("if cost > limit: raise too_expensive()")
+            source.line("return result, cost")
+        else:
+            source.line(f"return {generator.term(program.checked.root).code}")
+        for field in sorted(generator.fields):
+            source.insert(start, f"{FIELDS[field].code} = view.{_READS[field]}")
+    return source.text(), source.constants
