@@ -31,8 +31,6 @@ def golden_expressions() -> Iterator[str]:
     for name in ("cel_selectors.jsonl", "cel_library.jsonl"):
         for line in (DATA / name).read_text().splitlines()[1:]:
             yield json.loads(line)["expression"]
-    for case in json.loads((DATA / "cel_upstream_cases.json").read_text()):
-        yield case["expr"]
 
 
 def golden_programs() -> Iterator[tuple[str, Program]]:
