@@ -236,6 +236,7 @@ class ControlPlane:
             f"--service-account-key-file={self._key}",
             f"--service-account-signing-key-file={self._key}",
             "--endpoint-reconciler-type=none",
+            "--allow-privileged",  # as every real cluster: node agents need it
             *disabled,
             *self.options.api_server_flags,
         )

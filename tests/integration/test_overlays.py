@@ -1,0 +1,102 @@
+"""What an admin applies, with the real kubectl: every overlay is accepted as it is, says no more the second time, and
+leaves nothing when it is deleted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dra_operator.sandbox.controlplane import ControlPlane
+from tests.controlplane import running_control_plane
+from tests.e2e.stage import until
+
+pytestmark = pytest.mark.cluster
+
+OVERLAYS = Path(__file__).parents[2] / "manifests" / "overlays"
+NAMES = sorted(folder.name for folder in OVERLAYS.iterdir())
+PART_OF = "app.kubernetes.io/part-of=dra-operator"
+
+
+@pytest.fixture
+async def fresh() -> AsyncIterator[ControlPlane]:
+    """A cluster that knows nothing of us."""
+    async with running_control_plane(manifests=False) as plane:
+        yield plane
+
+
+def objects(plane: ControlPlane, overlay: str) -> list[dict[str, Any]]:
+    rendered = plane.kubectl("kustomize", str(OVERLAYS / overlay)).stdout
+    return [one for one in yaml.safe_load_all(rendered) if one]
+
+
+def stored(plane: ControlPlane, overlay: str) -> dict[str, str]:
+    """Each object of the overlay that exists, with what grows when somebody changes its spec."""
+    kinds = {f"{one['kind']}.{one['apiVersion'].split('/')[0]}".removesuffix(".v1") for one in objects(plane, overlay)}
+    found = plane.kubectl("get", ",".join(sorted(kinds)), "-A", "-l", PART_OF, "-o", "json").stdout
+    return {
+        f"{one['kind']}/{one['metadata']['name']}": str(
+            one["metadata"].get("generation", one["metadata"]["resourceVersion"])
+        )
+        for one in json.loads(found)["items"]
+    }
+
+
+async def test_each_overlay_is_accepted_and_repeatable_and_leaves_nothing(fresh: ControlPlane) -> None:
+    for overlay in NAMES:
+        folder = str(OVERLAYS / overlay)
+        fresh.kubectl("apply", "--validate=strict", "-k", folder)
+        first = stored(fresh, overlay)
+        assert len(first) == len(objects(fresh, overlay))
+        fresh.kubectl("apply", "--validate=strict", "-k", folder)
+        assert stored(fresh, overlay) == first
+        fresh.kubectl("delete", "--wait=false", "-k", folder)
+
+        async def nothing(overlay: str = overlay) -> bool:
+            return not stored(fresh, overlay)
+
+        await until(lambda: "something is left over", nothing)
+
+
+def test_every_object_says_whose_it_is_and_where_it_goes(control_plane: ControlPlane) -> None:
+    """`kubectl get -l` finds all of it, and nothing lands in a namespace by accident."""
+    for overlay in NAMES:
+        for one in objects(control_plane, overlay):
+            what = f"{overlay}: {one['kind']} {one['metadata']['name']}"
+            assert one["metadata"].get("labels", {}).get("app.kubernetes.io/part-of") == "dra-operator", what
+            assert one["metadata"].get("namespace", "dra-operator") == "dra-operator", what
+
+
+def test_the_controller_is_hardened_and_runs_as_any_user(control_plane: ControlPlane) -> None:
+    [deployment] = [one for one in objects(control_plane, "native") if one["kind"] == "Deployment"]
+    pod = deployment["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert {"startupProbe", "livenessProbe", "readinessProbe", "resources"} <= container.keys()
+
+
+def test_opt_in_gates_only_namespaces_that_ask_for_it(control_plane: ControlPlane) -> None:
+    [policy] = [one for one in objects(control_plane, "opt-in") if one["kind"] == "MutatingAdmissionPolicy"]
+    selector = policy["spec"]["matchConstraints"]["namespaceSelector"]
+    assert selector["matchLabels"] == {"dra-operator.io/allocation": "enabled"}
+    assert selector["matchExpressions"], "and never kube-system"
+
+
+def test_the_agent_alone_brings_nothing_of_the_controller(control_plane: ControlPlane) -> None:
+    names = {(one["kind"], one["metadata"]["name"]) for one in objects(control_plane, "agent-only")}
+    assert names == {
+        ("Namespace", "dra-operator"),
+        ("ServiceAccount", "dra-operator-agent"),
+        ("ClusterRole", "dra-operator-agent"),
+        ("ClusterRoleBinding", "dra-operator-agent"),
+        ("DaemonSet", "dra-operator-agent"),
+    }
