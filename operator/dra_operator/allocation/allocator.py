@@ -10,34 +10,53 @@ honours all gates.
 from __future__ import annotations
 
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from dra_operator.allocation.candidates import Ask, Candidates
-from dra_operator.allocation.constraints import build_constraints
+from dra_operator.allocation.constraints import Constraint, build_constraints
 from dra_operator.allocation.features import Features
 from dra_operator.allocation.findings import Finding
+from dra_operator.allocation.gauge import UNKNOWN, Gauge, Rank
+from dra_operator.allocation.greedy import Greedy
+from dra_operator.allocation.matching import positions
 from dra_operator.allocation.outcome import Abort, Allocated, AllocationError, Outcome, Unschedulable
 from dra_operator.allocation.refusals import Memory, Refusals
 from dra_operator.allocation.requests import Alternative, expand_claim
 from dra_operator.allocation.result import build_allocation
 from dra_operator.allocation.search import Search
+from dra_operator.allocation.sites import Site, Sites
+from dra_operator.allocation.strategy import Strategy, choose_strategy
 from dra_operator.allocation.taking import Taking
+from dra_operator.api.codec import encode
 from dra_operator.api.core import Node
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import ALLOCATION_RESULTS_MAX_SIZE, DeviceClass, ResourceClaim
 from dra_operator.inventory.inventory import Inventory
 from dra_operator.inventory.ledger import Ledger
-from dra_operator.inventory.pools import NodePools, NodeSelectorInvalid, Pool, PoolGates
+from dra_operator.inventory.pools import NodeSelectorInvalid, Pool
 
 __all__ = ["Allocated", "AllocationError", "Allocator", "Outcome", "Unschedulable"]
 
-STEP_BUDGET = 100_000
-"""About a second. Upstream gives up after ten."""
+STEP_BUDGET: Final = 20_000
+"""Devices taken in the search of one node: some tenths of a second. Upstream gives up after ten seconds."""
+_MAX_WANTS: Final = 256
 
 
 def new_share_id() -> str:
     return str(uuid.uuid4())
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """What equal claims ask for, worked out once."""
+
+    requests: tuple[tuple[tuple[Alternative, ...], ...], ...]
+    """By claim and request, the alternatives."""
+    classes: tuple[DeviceClass, ...]
+    gauge: Gauge
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +69,11 @@ class Allocator:
     features: Features = Features()
     budget: int = STEP_BUDGET
     share_id: Callable[[], str] = new_share_id
+    strategy: Strategy = Strategy.FIRST
+    """Where no class says otherwise."""
     refusals: Refusals[Finding] = field(default_factory=Refusals, compare=False, repr=False)
+    sites: Sites = field(default_factory=Sites, compare=False, repr=False)
+    _wants: OrderedDict[bytes, Wants] = field(default_factory=OrderedDict, init=False, compare=False, repr=False)
 
     def allocate(self, claims: Sequence[ResourceClaim], node: Node) -> Outcome:
         """Devices for all the claims on the node, or why not."""
@@ -59,21 +82,45 @@ class Allocator:
 
     def plan(self, claims: Sequence[ResourceClaim]) -> Plan | AllocationError:
         """What the claims ask for, checked once for all nodes."""
-        try:
-            requests = tuple(expand_claim(claim, self.classes, self.features) for claim in claims)
-            for claim in claims:
-                build_constraints(claim.spec.devices.constraints or (), lists=self.features.list_type_attributes)
-        except Abort as abort:
-            return abort.error
-        return Plan(self, tuple(claims), requests)
+        key = encode([claim.spec.devices for claim in claims])
+        wants = self._wants.get(key)
+        if wants is None or any(self.classes.get(class_.metadata.name) is not class_ for class_ in wants.classes):
+            try:
+                wants = self._wants[key] = self._expand(claims)
+            except Abort as abort:
+                return abort.error
+            if len(self._wants) > _MAX_WANTS:
+                self._wants.popitem(last=False)
+        self._wants.move_to_end(key)
+        return Plan(self, tuple(claims), key, wants)
 
-    def pools(self, node: Node) -> NodePools:
-        """The pools that the allocator sees for the node. Raises `Abort`."""
-        gates = PoolGates(self.features.partitionable_devices, self.features.compatibility_groups)
+    def _expand(self, claims: Sequence[ResourceClaim]) -> Wants:
+        """Raises `Abort`."""
+        requests = tuple(expand_claim(claim, self.classes, self.features) for claim in claims)
+        constraints = tuple(tuple(self.constraints(claim)) for claim in claims)
+        classes = tuple(
+            alternative.class_ for claim in requests for alternatives in claim for alternative in alternatives
+        )
+        strategy = choose_strategy(classes, self.strategy)
+        return Wants(requests, classes, Gauge(requests, constraints, self.ledger, self.features, strategy))
+
+    def constraints(self, claim: ResourceClaim) -> list[Constraint]:
+        """The claim's constraints, with no device in them. Raises `Abort`."""
+        return build_constraints(claim.spec.devices.constraints or (), lists=self.features.list_type_attributes)
+
+    def site(self, node: Node, *, by_value: bool = False) -> Site:
+        """The devices that the allocator sees for the node. Raises `Abort`."""
         try:
-            return self.inventory.pools(node, gates)
+            return self.sites.of(node, self.inventory, self.ledger, self.features, by_value=by_value)
         except NodeSelectorInvalid as error:
             raise Abort(Reason.POOL_INVALID, f"a ResourceSlice has an invalid node selector: {error}") from error
+
+
+@dataclass(slots=True)
+class Effort:
+    """The steps that one decision may still take, over all nodes."""
+
+    left: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,42 +129,75 @@ class Plan:
 
     allocator: Allocator
     claims: tuple[ResourceClaim, ...]
-    requests: tuple[tuple[tuple[Alternative, ...], ...], ...]
-    """By claim and request, the alternatives."""
+    key: bytes
+    """Equal for plans that ask for the same."""
+    wants: Wants
 
-    def allocate(self, node: Node) -> Outcome:
-        """Devices for all the claims on the node, or why not."""
+    @property
+    def requests(self) -> tuple[tuple[tuple[Alternative, ...], ...], ...]:
+        return self.wants.requests
+
+    @property
+    def strategy(self) -> Strategy:
+        return self.wants.gauge.strategy
+
+    def allocate(self, node: Node, effort: Effort | None = None, *, is_ranked: bool = False) -> Outcome:
+        """Devices for all the claims on the node, or why not. `is_ranked`: the node did not refuse for certain."""
         try:
-            return self._allocate(node)
+            site = self.site(node)
+            if not is_ranked and self.wants.gauge.rank(site) is None:
+                return _refuse(site.pools)
+            return self._allocate(site, effort or Effort(self.allocator.budget))
         except Abort as abort:
             return abort.error
+
+    def site(self, node: Node) -> Site:
+        """The node's devices in the order that the strategy wants. Raises `Abort`."""
+        return self.allocator.site(node, by_value=self.strategy is Strategy.BEST_FIT)
+
+    def rank(self, node: Node) -> Rank | None:
+        """How well the node would suit; None if it is certain to refuse."""
+        try:
+            return self.wants.gauge.rank(self.site(node))
+        except Abort:
+            return UNKNOWN
 
     def recall(self, nodes: Mapping[str, Node]) -> Memory[Finding]:
         """What is known about the nodes from plans like this one."""
         allocator = self.allocator
-        classes = [
-            alternative.class_
-            for requests in self.requests
-            for alternatives in requests
-            for alternative in alternatives
-        ]
-        return allocator.refusals.recall(self.claims, classes, nodes, allocator.inventory, allocator.ledger)
+        return allocator.refusals.recall(
+            self.key,
+            self.wants.classes,
+            nodes,
+            allocator.inventory,
+            allocator.ledger,
+            ranked=self.strategy is not Strategy.FIRST,
+        )
 
-    def _allocate(self, node: Node) -> Allocated | Unschedulable:
+    def _allocate(self, site: Site, effort: Effort) -> Allocated | Unschedulable:
         allocator = self.allocator
-        pools = allocator.pools(node)
-        taking = Taking(node, pools, allocator.ledger, allocator.features)
-        asks = [self._asks(index, taking, pools.pools) for index in range(len(self.claims))]
-        search = Search(taking, asks, allocator.budget)
-        if not search.run():
-            return _refuse(pools.pools)
+        taking = Taking(site, allocator.ledger, allocator.features)
+        asks = [self._asks(index, taking) for index in range(len(self.claims))]
+        found: Greedy | Search
+        if self.strategy is Strategy.BEST_FIT and (found := Greedy(taking, asks)).run():
+            return self._build(site, found)
+        found = Search(taking, asks, min(allocator.budget, effort.left))
+        try:
+            succeeded = found.run()
+        finally:
+            effort.left -= found.steps
+        return self._build(site, found) if succeeded else _refuse(site.pools)
+
+    def _build(self, site: Site, found: Greedy | Search) -> Allocated:
+        """Raises `Abort`."""
+        allocator = self.allocator
         return Allocated(
             tuple(
                 build_allocation(
                     claim,
-                    [search.picked[index, request].alternative for request in range(len(self.requests[index]))],
-                    search.taken[index],
-                    node.metadata.name,
+                    [found.picked[index, request].alternative for request in range(len(self.requests[index]))],
+                    found.taken[index],
+                    site.node.metadata.name,
                     allocator.features,
                     allocator.share_id,
                 )
@@ -125,12 +205,10 @@ class Plan:
             )
         )
 
-    def _asks(self, claim: int, taking: Taking, pools: Sequence[Pool]) -> list[list[Ask]]:
+    def _asks(self, claim: int, taking: Taking) -> list[list[Ask]]:
         """A claim's requests on the node, with what All means there; its least must fit into its results."""
         requests = self.requests[claim]
-        constraints = build_constraints(
-            self.claims[claim].spec.devices.constraints or (), lists=taking.features.list_type_attributes
-        )
+        constraints = self.allocator.constraints(self.claims[claim])
         may_prune = not any(alternative.derived for request in requests for alternative in request)
         asks: list[list[Ask]] = []
         least = 0
@@ -141,7 +219,7 @@ class Plan:
                 covering = tuple(constraint for constraint in constraints if constraint.covers(alternative))
                 ask = Ask(alternative, candidates, covering)
                 if alternative.all_devices:
-                    ask.all_ = _all(alternative, candidates, taking, pools)
+                    ask.all_ = _all(alternative, candidates, taking)
                 asks[-1].append(ask)
             fewest = min(ask.wanted for ask in asks[-1])
             if fewest > ALLOCATION_RESULTS_MAX_SIZE - least:
@@ -154,9 +232,9 @@ class Plan:
         return asks
 
 
-def _all(alternative: Alternative, candidates: Candidates, taking: Taking, pools: Sequence[Pool]) -> tuple[int, ...]:
+def _all(alternative: Alternative, candidates: Candidates, taking: Taking) -> tuple[int, ...]:
     """The devices that All means on the node: those that the request may have if all were free. Raises `Abort`."""
-    for pool in pools:
+    for pool in taking.site.pools:
         if not pool.usable:
             state = "being updated" if pool.incomplete else f"invalid ({pool.invalid})"
             raise Abort(
@@ -166,7 +244,7 @@ def _all(alternative: Alternative, candidates: Candidates, taking: Taking, pools
             )
     return tuple(
         position
-        for position in range(len(taking.devices))
+        for position in positions(taking.site.everything)
         if candidates.is_selectable(position) and taking.could_have_capacity(alternative, position)
     )
 

@@ -1,7 +1,7 @@
-"""The devices that one alternative may have on one node: a walk over positions that asks as little as upstream.
+"""The devices that one alternative may have on one node: a walk over positions, by bit sets.
 
-Selectors are asked only when the walk gets to a device that is free then, since an error of theirs ends the decision
-and must not come from a device that nobody looks at. What was answered is remembered for the rest of the search.
+Upstream asks selectors when its walk gets to a device that is free then, and an error of theirs ends the decision. So a
+device whose selector fails is a candidate like any other, until the walk gets there.
 
 Upstream: the loop over pools, slices and devices in `allocateOne`, `isSelectable` of structured/internal/experimental.
 """
@@ -11,70 +11,92 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dra_operator.allocation.constraints import Constraint
+from dra_operator.allocation.matching import Bits, fail, positions
 from dra_operator.allocation.outcome import Abort
 from dra_operator.allocation.requests import Alternative
-from dra_operator.allocation.selectors import matches
 from dra_operator.allocation.taking import Taking
-from dra_operator.api.reasons import Reason
-from dra_operator.inventory.devices import Device
-from dra_operator.inventory.pools import NodeSelectorInvalid, device_serves
 
 
 class Candidates:
-    """See the module. `may_prune`: nothing but selectors can fail on a device that is a candidate."""
+    """See the module. `may_prune`: nothing but selectors and capacity can fail on a device that is a candidate."""
 
-    __slots__ = ("_alternative", "_known", "_may_prune", "_taking")
+    __slots__ = ("_alternative", "_capable", "_fails", "_may_prune", "_selectable", "_special", "_taking", "usable")
 
     def __init__(self, alternative: Alternative, taking: Taking, *, may_prune: bool) -> None:
         self._alternative = alternative
         self._taking = taking
         self._may_prune = may_prune
-        self._known: dict[int, bool] = {}
+        match, site = taking.site.match(alternative), taking.site
+        self._selectable = match.selectable
+        self._fails: Bits = match.failed
+        """Devices on which the walk ends."""
+        self._special: Bits = (site.everything if alternative.capacity else site.special) | site.shared
+        """Devices whose capacity has to be asked for."""
+        if not taking.features.consumable_capacity:
+            self._special = 0
+        self._capable: Bits = ~0
+        self._look_at_capacity(match.selectable & self._special & ~taking.unavailable(-1, alternative))
+        self.usable = match.selectable & match.permitted & self._capable
+        """Devices that the request may have as long as nobody has them."""
+
+    def _look_at_capacity(self, bits: Bits) -> None:
+        """Find the devices that never have enough, and those of which that cannot be told."""
+        for position in positions(bits):
+            try:
+                if not self._taking.could_have_capacity(self._alternative, position):
+                    self._capable &= ~(1 << position)
+            except Abort:
+                self._fails |= 1 << position
 
     def next(self, start: int, claim: int) -> int | None:
         """The first position from `start` on whose device is free and may be had. Raises `Abort`."""
-        taking, alternative, known = self._taking, self._alternative, self._known
-        for position in range(start, len(taking.devices)):
-            if known.get(position) is False or taking.is_in_use(claim, alternative, position):
-                continue
-            if self.is_selectable(position) and taking.has_capacity(alternative, position):
-                if taking.is_permitted(alternative, position):
-                    return position
-                known[position] = False
+        bits = (self.usable | self._fails) & ~self._taking.unavailable(claim, self._alternative) >> start << start
+        for position in positions(bits):
+            bit = 1 << position
+            if bit & self._fails:
+                self._fail(position)
+            if not bit & self._special or self._taking.has_capacity(self._alternative, position):
+                return position
         return None
 
-    def has_enough(self, start: int, needed: int, claim: int) -> bool:
-        """Whether a walk from `start` on may find that many candidates, or has to ask selectors for the first time."""
+    def has_enough(self, start: int, needed: int, claim: int, constraints: tuple[Constraint, ...]) -> bool:
+        """Whether a walk from `start` on may find that many candidates, or may fail."""
         if not self._may_prune:
             return True
-        taking, alternative, known = self._taking, self._alternative, self._known
-        for position in range(start, len(taking.devices)):
-            answer = known.get(position)
-            if answer is not False and not taking.is_in_use(claim, alternative, position):
-                needed -= 1
-                if needed == 0 or answer is None:
-                    return True
-        return False
+        free = ~self._taking.unavailable(claim, self._alternative) >> start << start
+        if self._fails & free:
+            return True
+        bits = self.usable & free
+        for constraint in constraints:
+            bits = constraint.narrow(bits, self._taking.site.groups(constraint.attribute))
+        if bits.bit_count() < needed:
+            return False
+        return all(
+            constraint.at_most(bits, self._taking.site.groups(constraint.attribute)) >= needed
+            for constraint in constraints
+        )
+
+    def free(self, claim: int) -> Bits | None:
+        """The devices that the request may have now, but for what capacity says; None if a walk might fail."""
+        free = ~self._taking.unavailable(claim, self._alternative)
+        return None if self._fails & free else self.usable & free
+
+    @property
+    def may_fail(self) -> bool:
+        """Whether a walk over the devices may end the decision."""
+        return bool(self._fails) or not self._may_prune
 
     def is_selectable(self, position: int) -> bool:
         """Whether gates, selectors and the device's own node selection let the request have it. Raises `Abort`."""
-        known = self._known.get(position)
-        if known is None:
-            known = self._known[position] = self._ask(self._taking.devices[position])
-        return known
+        bit = 1 << position
+        if bit & self._fails & ~self._selectable:
+            self._fail(position)
+        return bool(bit & self._selectable)
 
-    def _ask(self, device: Device) -> bool:
-        taking = self._taking
-        if device.basic.binding_conditions and not taking.features.device_binding_and_status:
-            return False
-        if not matches(self._alternative, device):
-            return False
-        if not device.slice.spec.per_device_node_selection:
-            return True
-        try:
-            return device_serves(device.basic, taking.node)
-        except NodeSelectorInvalid as error:
-            raise Abort(Reason.POOL_INVALID, f"device {device.id} has an invalid node selector: {error}") from error
+    def _fail(self, position: int) -> None:
+        """Raise what is wrong with the device."""
+        fail(self._alternative, self._taking.devices[position], self._taking.site.node)
+        self._taking.could_have_capacity(self._alternative, position)
 
 
 @dataclass(slots=True, eq=False)

@@ -11,10 +11,12 @@ Upstream: consumable_capacity.go of structured/internal/experimental.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
-from dra_operator.allocation.outcome import Abort
+from dra_operator.allocation.outcome import Abort, AllocationError
 from dra_operator.api.quantity import Quantity
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import CapacityRequestPolicy, CapacityRequestPolicyRange, DeviceCapacity
@@ -24,6 +26,61 @@ from dra_operator.inventory.ledger import Amounts
 _NANO: Final = -9
 _MILLI: Final = -3
 _MAX_INT64: Final = (1 << 63) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one share of a device takes."""
+
+    consumed: Mapping[str, Quantity]
+    amounts: Amounts
+    limits: Amounts
+    """All that the device has."""
+
+    def fits(self, *taken: Amounts) -> bool:
+        """Whether the device has that much left beside what was taken before."""
+        amounts = self.amounts
+        for name, limit in self.limits.items():
+            amount = amounts[name]
+            for others in taken:
+                amount += others.get(name, 0)
+            if amount > limit:
+                return False
+        return True
+
+
+_shares: OrderedDict[tuple[int, tuple[tuple[str, Quantity], ...], bool], Share | AllocationError | None] = OrderedDict()
+_MAX_SHARES: Final = 10_000
+
+
+def find_share(device: Device, amounts: tuple[tuple[str, Quantity], ...], *, fractional: bool) -> Share | None:
+    """What a share of the device takes, for these requests; None if the device cannot give that, even all free.
+
+    The same for devices of one `capacity_kind`, so it is worked out once. Raises `Abort`.
+    """
+    key = device.capacity_kind, amounts, fractional
+    if key in _shares:
+        found = _shares[key]
+    else:
+        found = _shares[key] = _find_share(device, amounts, fractional=fractional)
+        if len(_shares) > _MAX_SHARES:
+            _shares.popitem(last=False)
+    if isinstance(found, AllocationError):
+        raise Abort(found.reason, found.message)
+    return found
+
+
+def _find_share(
+    device: Device, amounts: tuple[tuple[str, Quantity], ...], *, fractional: bool
+) -> Share | AllocationError | None:
+    try:
+        consumed = find_consumption(device, dict(amounts), fractional=fractional)
+    except Abort as abort:
+        return abort.error
+    if consumed is None:
+        return None
+    limits = {name: capacity.value.scaled_value(_NANO) for name, capacity in (device.basic.capacity or {}).items()}
+    return Share(consumed, {name: amount.scaled_value(_NANO) for name, amount in consumed.items()}, limits)
 
 
 def find_consumption(
@@ -48,15 +105,6 @@ def find_consumption(
     ):
         return None
     return consumed
-
-
-def has_room(device: Device, consumption: Mapping[str, Quantity], *taken: Amounts) -> bool:
-    """Whether the device has that much left beside what was taken before."""
-    return all(
-        consumption[name].scaled_value(_NANO) + sum(amounts.get(name, 0) for amounts in taken)
-        <= capacity.value.scaled_value(_NANO)
-        for name, capacity in (device.basic.capacity or {}).items()
-    )
 
 
 def _consumed(name: str, requested: Quantity | None, capacity: DeviceCapacity, *, fractional: bool) -> Quantity:

@@ -15,7 +15,7 @@ Upstream: `matchAttributeConstraint` and `distinctAttributeConstraint` of struct
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeAlias
 
 from dra_operator.allocation.derived import lookup_attribute
@@ -29,6 +29,9 @@ Undo: TypeAlias = Callable[[], object]
 Values: TypeAlias = frozenset[tuple[str, bool | int | str]]
 """With the type's name, since 1 is neither true nor "1"."""
 
+Groups: TypeAlias = Mapping[tuple[str, bool | int | str], int]
+"""The devices of a node by each value of an attribute, as bit sets; one with a list is in several groups."""
+
 _NO_VALUES: Values = frozenset()
 
 
@@ -37,11 +40,21 @@ class Constraint(Protocol):
     def attribute(self) -> str:
         """The fully qualified name of the attribute that it compares."""
 
+    @property
+    def matches(self) -> bool:
+        """Whether the devices have to be alike; otherwise they have to differ."""
+
     def covers(self, alternative: Alternative) -> bool:
         """Whether it is about devices of the request."""
 
     def admit(self, alternative: Alternative, device: Device) -> Undo | None:
         """Let the device join. Returns how to take that back, or None (and nothing changed) if it may not."""
+
+    def narrow(self, bits: int, groups: Groups) -> int:
+        """The devices that may still join, of those in the bit set. Derived attributes are not looked at."""
+
+    def at_most(self, bits: int, groups: Groups) -> int:
+        """How many of these devices may join at most, together."""
 
 
 def build_constraints(constraints: Iterable[DeviceConstraint], *, lists: bool) -> list[Constraint]:
@@ -73,6 +86,8 @@ class _Scoped:
 class MatchAttribute(_Scoped):
     """All devices share a value of the attribute. Without the attribute none may join."""
 
+    matches = True
+
     def __init__(self, requests: frozenset[str], attribute: str, *, lists: bool) -> None:
         super().__init__(requests, attribute, lists=lists)
         self._lists = lists
@@ -94,9 +109,20 @@ class MatchAttribute(_Scoped):
 
         return undo
 
+    def narrow(self, bits: int, groups: Groups) -> int:
+        return bits if self._shared is None else bits & _union(groups, self._shared)
+
+    def at_most(self, bits: int, groups: Groups) -> int:
+        if self._shared is not None:
+            return self.narrow(bits, groups).bit_count()
+        most = max(((bits & group).bit_count() for group in groups.values()), default=0)
+        return most if self._lists else max(most, 1)  # a single device may have any attribute
+
 
 class DistinctAttribute(_Scoped):
     """No two devices share a value of the attribute. Without the attribute none may join."""
+
+    matches = False
 
     def __init__(self, requests: frozenset[str], attribute: str, *, lists: bool) -> None:
         super().__init__(requests, attribute, lists=lists)
@@ -114,6 +140,23 @@ class DistinctAttribute(_Scoped):
             return None
         self._seen.append(values)
         return self._seen.pop
+
+    def narrow(self, bits: int, groups: Groups) -> int:
+        for seen in self._seen:
+            bits &= ~_union(groups, seen)
+        return bits
+
+    def at_most(self, bits: int, groups: Groups) -> int:
+        bits = self.narrow(bits, groups)
+        different = sum(1 for group in groups.values() if bits & group)
+        return different if self._lists or self._seen else different + 1  # the first may have any attribute
+
+
+def _union(groups: Groups, values: Values) -> int:
+    bits = 0
+    for value in values:
+        bits |= groups.get(value, 0)
+    return bits
 
 
 def values_of(attribute: DeviceAttribute) -> Values:

@@ -11,17 +11,16 @@ Upstream has nothing like it.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from dra_operator.allocation.allocator import Plan
-from dra_operator.allocation.candidates import Candidates
+from dra_operator.allocation.allocator import Allocator, Plan
 from dra_operator.allocation.findings import Counts, Finding
+from dra_operator.allocation.matching import Bits, positions
 from dra_operator.allocation.outcome import Abort
 from dra_operator.allocation.requests import Alternative
-from dra_operator.allocation.selectors import in_class
+from dra_operator.allocation.sites import Site
 from dra_operator.allocation.taking import Taking
 from dra_operator.api.core import Node
 from dra_operator.api.reasons import Reason
@@ -86,26 +85,24 @@ _HURDLES: Final = {
 }
 """The last hurdle first: what it stopped would otherwise have been usable."""
 
-_AFTER_MATCH: Final = ("in_use", "tainted", "without_capacity", "without_counters", "free")
-
 
 def look_at(plan: Plan, node: Node, seen: set[DeviceId] | None = None) -> Finding:
     """What the node has for the plan. Devices in `seen` are passed over; the others are added to it."""
     try:
-        pools = plan.allocator.pools(node)
+        site = plan.site(node)
     except Abort:
         return Finding(tuple(tuple(Counts() for _ in alternatives) for alternatives in _requests(plan)))
-    taking = Taking(node, pools, plan.allocator.ledger, plan.allocator.features)
-    positions = [position for position, device in enumerate(taking.devices) if seen is None or device.id not in seen]
+    bits = site.everything
     if seen is not None:
-        seen.update(taking.devices[position].id for position in positions)
+        bits = sum(1 << position for position, device in enumerate(site.devices) if device.id not in seen)
+        seen.update(site.devices[position].id for position in positions(bits))
     return Finding(
         tuple(
-            tuple(_count(alternative, taking, positions) for alternative in alternatives)
+            tuple(_count(alternative, site, plan.allocator, bits) for alternative in alternatives)
             for alternatives in _requests(plan)
         ),
-        sum(pool.incomplete for pool in pools.pools),
-        next((_invalid(pool) for pool in pools.pools if pool.invalid), ""),
+        sum(pool.incomplete for pool in site.pools),
+        next((_invalid(pool) for pool in site.pools if pool.invalid), ""),
     )
 
 
@@ -118,45 +115,40 @@ def _invalid(pool: Pool) -> str:
     return f'pool "{pool.key.pool}" of driver "{pool.key.driver}" is invalid: {pool.invalid}'
 
 
-def _count(alternative: Alternative, taking: Taking, positions: Sequence[int]) -> Counts:
-    candidates = Candidates(alternative, taking, may_prune=False)
-    stops = Counter(_stop(alternative, candidates, taking, position) for position in positions)
-    matching = sum(stops[stop] for stop in _AFTER_MATCH)
+def _count(alternative: Alternative, site: Site, allocator: Allocator, bits: Bits) -> Counts:
+    """The devices in the bit set by the hurdle that stops them; where capacity or counters matter, one by one."""
+    match = site.match(alternative)
+    matching = bits & match.selectable
+    taking = Taking(site, allocator.ledger, allocator.features)
+    in_use = matching & taking.unavailable(0, alternative)
+    tainted = matching & ~in_use & ~match.permitted
+    rest = matching & ~in_use & ~tainted
+    without_capacity = without_counters = 0
+    intricate = rest if alternative.capacity else rest & (site.special | site.shared | site.counted)
+    for position in positions(intricate):
+        bit = 1 << position
+        try:
+            if not taking.has_capacity(alternative, position):
+                without_capacity |= bit
+                continue
+            taken = taking.take(0, alternative, (), position, must=False)
+        except Abort:
+            without_capacity |= bit
+            continue
+        if taken is None:
+            without_counters |= bit
+        else:
+            taken.undo()
     return Counts(
-        published=len(positions),
-        in_class=matching + stops["in_class"],
-        matching=matching,
-        in_use=stops["in_use"],
-        tainted=stops["tainted"],
-        without_capacity=stops["without_capacity"],
-        without_counters=stops["without_counters"],
-        free=stops["free"],
+        published=bits.bit_count(),
+        in_class=(bits & match.in_class).bit_count(),
+        matching=matching.bit_count(),
+        in_use=in_use.bit_count(),
+        tainted=tainted.bit_count(),
+        without_capacity=without_capacity.bit_count(),
+        without_counters=without_counters.bit_count(),
+        free=(rest & ~without_capacity & ~without_counters).bit_count(),
     )
-
-
-def _stop(alternative: Alternative, candidates: Candidates, taking: Taking, position: int) -> str:
-    """The name of the count in which the device ends up."""
-    stop = "published"
-    try:
-        if not in_class(alternative, taking.devices[position]):
-            return stop
-        stop = "in_class"
-        if not candidates.is_selectable(position):
-            return stop
-        if taking.is_in_use(0, alternative, position):
-            return "in_use"
-        if not taking.is_permitted(alternative, position):
-            return "tainted"
-        stop = "without_capacity"
-        if not taking.has_capacity(alternative, position):
-            return stop
-        taken = taking.take(0, alternative, (), position, must=False)
-    except Abort:
-        return stop
-    if taken is None:
-        return "without_counters"
-    taken.undo()
-    return "free"
 
 
 class Explanation:

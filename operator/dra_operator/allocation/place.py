@@ -1,8 +1,11 @@
-"""A node and devices for a pod: the first node, by name, that takes the pod and has all it asks for.
+"""A node and devices for a pod: the best node, by the strategy, that takes the pod and has all it asks for.
 
 Claims that are allocated already only restrict the node. A node that does not take the pod is not searched, so nothing
 that is wrong with its devices matters; one that refused equal claims before is passed over (`refusals.py`). When
 nothing fits, one sentence sums up all nodes: how many there are, and what they lack.
+
+The first pod of a new ask does not wait until all nodes are ranked: it takes the best of a hundred, and the pods after
+it rank on. A node whose search was given up does not stop the others; if none of them fits, that is the outcome.
 
 Upstream: Filter of kube-scheduler's plugins over all nodes; there one failing node is one line, here they are counted.
 """
@@ -12,22 +15,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-from dra_operator.allocation.allocator import Allocator, Plan
+from dra_operator.allocation.allocator import Allocator, Effort, Plan
 from dra_operator.allocation.explain import Explanation, look_at
 from dra_operator.allocation.findings import Finding
 from dra_operator.allocation.nodefit import Fit, Misfit
 from dra_operator.allocation.outcome import Allocated, AllocationError, Unschedulable
 from dra_operator.allocation.refusals import Memory
+from dra_operator.allocation.strategy import Strategy
 from dra_operator.allocation.usage import NodeUsage
-from dra_operator.api.core import Node, Pod
+from dra_operator.api.core import Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import AllocationResult, ResourceClaim
 from dra_operator.inventory.devices import DeviceId
 from dra_operator.inventory.nodeselector import matches_node_selector
 
 _EMPTY = NodeUsage()
+_ENOUGH: Final = 128
+"""Fresh nodes that are ranked before the best of all ranked ones is tried."""
+_RANKED_PER_STEP: Final = 64
+_EFFORT: Final = 4
+"""A decision may take as many steps as the searches of so many nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,25 +82,81 @@ def place_steps(
     plan = allocator.plan([claim for claim in claims if claim.status.allocation is None])
     if isinstance(plan, AllocationError):
         return plan
-    memory = plan.recall(nodes)
-    scope = _Scope(claims, only_node)
-    fit = Fit(pod)
-    unsuitable: list[tuple[Node, Misfit]] = []
-    for name in memory.open() if only_node is None else (only_node,):
-        node = nodes.get(name)
-        if node is None or memory.is_refused(name) or not scope.holds(node):
-            continue
-        if misfits := fit.misfits(node, usage.get(name, _EMPTY)):
-            unsuitable.append((node, misfits[0]))
-            continue
-        outcome = plan.allocate(node)
+    walk = _Walk(plan, Fit(pod), _Scope(claims, only_node), nodes, usage)
+    if (decision := (yield from walk.run())) is not None:
+        return decision
+    return (yield from _sum_up(walk, nodes))
+
+
+class _Walk:
+    """From node to node, best first, until one takes the pod."""
+
+    def __init__(
+        self, plan: Plan, fit: Fit, scope: _Scope, nodes: Mapping[str, Node], usage: Mapping[str, NodeUsage]
+    ) -> None:
+        self.plan = plan
+        self._fit = fit
+        self._nodes = nodes
+        self._usage = usage
+        self.effort = Effort(_EFFORT * plan.allocator.budget)
+        self._given_up: AllocationError | None = None
+        self._tried: set[str] = set()
+        self.scope = scope
+        self.memory = plan.recall(nodes)
+        self.unsuitable: list[tuple[Node, Misfit]] = []
+
+    def run(self) -> Generator[None, None, Placement | AllocationError | None]:
+        """A node that takes the pod, an error that ends the decision, or None: the nodes have all been tried."""
+        if self.scope.only_node is not None:
+            if not self.memory.is_refused(self.scope.only_node) and (decision := self._try(self.scope.only_node)):
+                return decision
+            return self._given_up
+        for ranked, name in enumerate(self.memory.fresh(), 1):
+            rank = self.plan.rank(self._nodes[name])
+            if rank is None:
+                self.memory.refuse(name)
+            else:
+                self.memory.rank(name, rank)
+            if ranked % _RANKED_PER_STEP == 0:
+                yield
+                if ranked >= _ENOUGH and (decision := (yield from self._walk())):
+                    return decision
+        return (yield from self._walk()) or self._given_up
+
+    def _walk(self) -> Generator[None, None, Placement | AllocationError | None]:
+        position = 0
+        while (name := self.memory.open(position)) is not None:
+            if name in self._tried:
+                position += 1
+                continue
+            if decision := self._try(name):
+                return decision
+            if self.memory.is_refused(name):
+                yield
+            else:
+                position += 1
+        return None
+
+    def _try(self, name: str) -> Placement | AllocationError | None:
+        self._tried.add(name)
+        node = self._nodes.get(name)
+        if node is None or not self.scope.holds(node):
+            return None
+        if misfits := self._fit.misfits(node, self._usage.get(name, _EMPTY)):
+            self.unsuitable.append((node, misfits[0]))
+            return None
+        if self._given_up and self.effort.left <= 0:
+            return self._given_up
+        outcome = self.plan.allocate(node, self.effort, is_ranked=self.plan.strategy is not Strategy.FIRST)
         if isinstance(outcome, Allocated):
             return Placement(name, outcome.allocations)
-        if isinstance(outcome, AllocationError):
+        if isinstance(outcome, Unschedulable):
+            self.memory.refuse(name)
+        elif outcome.reason is Reason.SEARCH_BUDGET_EXCEEDED:
+            self._given_up = outcome
+        else:
             return outcome
-        memory.refuse(name)
-        yield
-    return (yield from _sum_up(plan, memory, scope, nodes, unsuitable))
+        return None
 
 
 class _Scope:
@@ -100,26 +165,30 @@ class _Scope:
     def __init__(self, claims: Sequence[ResourceClaim], only_node: str | None) -> None:
         fixed = [claim.status.allocation for claim in claims if claim.status.allocation is not None]
         self._selectors = [allocation.node_selector for allocation in fixed if allocation.node_selector is not None]
-        self._only_node = only_node
         self.is_everywhere = only_node is None and not self._selectors
+        named = [name for selector in self._selectors if (name := _only_name(selector)) is not None]
+        self.only_node = only_node if only_node is not None or not named else named[0]
 
     def holds(self, node: Node) -> bool:
-        if self._only_node is not None and node.metadata.name != self._only_node:
+        if self.only_node is not None and node.metadata.name != self.only_node:
             return False
         return all(matches_node_selector(selector, node) for selector in self._selectors)
 
 
-def _sum_up(
-    plan: Plan,
-    memory: Memory[Finding],
-    scope: _Scope,
-    nodes: Mapping[str, Node],
-    unsuitable: Sequence[tuple[Node, Misfit]],
-) -> Generator[None, None, Unschedulable]:
+def _only_name(selector: NodeSelector) -> str | None:
+    """The one node that an allocation ties its pods to, if it does."""
+    match selector.node_selector_terms:
+        case (NodeSelectorTerm(match_fields=(NodeSelectorRequirement("metadata.name", "In", (name,)),)),):
+            return name
+    return None
+
+
+def _sum_up(walk: _Walk, nodes: Mapping[str, Node]) -> Generator[None, None, Unschedulable]:
     """Why none of the nodes fits: those that have devices and lack something else, then the devices of the others."""
+    plan, memory, scope = walk.plan, walk.memory, walk.scope
     kinds: Counter[str] = Counter()
-    for node, misfit in unsuitable:
-        if isinstance(plan.allocate(node), Unschedulable):
+    for node, misfit in walk.unsuitable:
+        if isinstance(plan.allocate(node, walk.effort), Unschedulable):
             memory.refuse(node.metadata.name)
         else:
             kinds[misfit.kind] += 1

@@ -1,12 +1,14 @@
-"""The nodes that had no devices for a plan, remembered until something there could have changed that.
+"""The nodes as one ask sees them, remembered over decisions: who refuses, and in which order to try the rest.
 
 Most pods ask for what others asked for before, and most nodes have not changed since. A node that refused is not
 searched again until a device or share of a pool it sees is given back, such a pool is published anew, or the node
-itself changes. Devices being taken never lets anything fit: that only makes the explanation outdated.
+itself changes. Devices being taken never lets anything fit: that only makes its rank, or the explanation, outdated.
 
-What is remembered is only "no, not here". Errors end a decision, and devices are found anew each time.
+What is remembered is only "no, not here", and how well a node suits. Errors end a decision, and devices are found anew
+each time.
 
-Invariant: for every node that is remembered, `Plan.allocate` would still say `Unschedulable`.
+Invariant: for every node that is remembered to refuse, `Plan.allocate` would still say `Unschedulable`; every node that
+is open has the rank that `Plan.rank` would give it, or is fresh.
 
 Upstream has nothing like it: kube-scheduler searches every node for every pod. DESIGN: "work shared across nodes and
 pods".
@@ -14,23 +16,23 @@ pods".
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections import Counter, OrderedDict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from dra_operator.api.codec import encode
+from dra_operator.allocation.gauge import Rank
+from dra_operator.allocation.sites import nodes_seeing
 from dra_operator.api.core import Node
-from dra_operator.api.resource import DeviceClass, ResourceClaim
+from dra_operator.api.resource import DeviceClass
 from dra_operator.inventory.changes import Changes
-from dra_operator.inventory.devices import PoolKey
 from dra_operator.inventory.inventory import ANY_NODE, Inventory
 from dra_operator.inventory.ledger import Ledger
 
 F = TypeVar("F", bound=Hashable)
 """A finding: what a node that refused looks like, for the explanation."""
 
-_MAX_MEMORIES: Final = 32
+_MAX_MEMORIES: Final = 64
 """Distinct asks. At 5,000 nodes one takes about half a megabyte."""
 
 
@@ -43,56 +45,91 @@ class _Moment(NamedTuple):
 
 
 class Memory(Generic[F]):
-    """What is known about the nodes for one ask. Nodes are *open* until they refuse."""
+    """What is known about the nodes for one ask.
 
-    __slots__ = ("_findings", "_open", "_refused", "classes", "moment")
+    A node is *fresh* until it is ranked, then *open* until it refuses. Without ranks nodes are open at once, in the
+    order of their names.
+    """
 
-    def __init__(self, classes: Sequence[DeviceClass], nodes: Iterable[str], moment: _Moment) -> None:
+    __slots__ = ("_findings", "_fresh", "_open", "_ranked", "_ranks", "_refused", "classes", "moment")
+
+    def __init__(self, classes: Sequence[DeviceClass], nodes: Iterable[str], moment: _Moment, *, ranked: bool) -> None:
         self.classes = classes
         self.moment = moment
-        self._open = sorted(nodes)
+        self._ranked = ranked
+        self._fresh: dict[str, None] = {}
+        self._open: list[tuple[Rank, str]] = []
+        self._ranks: dict[str, Rank] = {}
         self._refused: dict[str, F | None] = {}
         self._findings: Counter[F] = Counter()
+        for name in sorted(nodes):
+            self.admit(name)
 
-    def open(self) -> tuple[str, ...]:
-        """The nodes that have to be searched, in order of their names."""
-        return tuple(self._open)
+    # --- who may be tried --------------------------------------------------------------------------------------------
+
+    def open(self, position: int) -> str | None:
+        """The open node at that place in the order, best first; None behind the last."""
+        return self._open[position][1] if position < len(self._open) else None
+
+    def fresh(self) -> list[str]:
+        """The nodes that have no rank yet."""
+        return list(self._fresh)
 
     def is_refused(self, name: str) -> bool:
         return name in self._refused
 
+    def rank(self, name: str, rank: Rank) -> None:
+        """The fresh node suits so well."""
+        self._fresh.pop(name, None)
+        self._close(name)
+        self._ranks[name] = rank
+        insort(self._open, (rank, name))
+
     def refuse(self, name: str) -> None:
         """The node has no devices for the ask."""
-        if name not in self._refused:
-            self._open.remove(name)
-            self._refused[name] = None
+        self._fresh.pop(name, None)
+        self._close(name)
+        self._refused.setdefault(name, None)
 
-    def reopen(self, name: str) -> None:
-        """The node may have devices now."""
-        if name in self._refused:
-            self.outdate(name)
-            del self._refused[name]
-            insort(self._open, name)
+    # --- what happens to nodes ---------------------------------------------------------------------------------------
 
     def admit(self, name: str) -> None:
-        """The node is new."""
-        if name not in self._refused and name not in self._open:
-            insort(self._open, name)
+        """The node is new, or may have devices now."""
+        self.outdate(name)
+        self._refused.pop(name, None)
+        if self._ranked:
+            self._close(name)
+            self._fresh[name] = None
+        elif name not in self._ranks:
+            self.rank(name, ())
 
     def forget(self, name: str) -> None:
         """The node is gone."""
-        self.reopen(name)
-        if name in self._open:
-            self._open.remove(name)
+        self.outdate(name)
+        self._refused.pop(name, None)
+        self._fresh.pop(name, None)
+        self._close(name)
+
+    def note_taken(self, name: str) -> None:
+        """The node has less than before: it refuses as before, and may suit better or worse."""
+        if name in self._refused:
+            self.outdate(name)
+        elif self._ranked:
+            self.admit(name)
 
     def outdate(self, name: str) -> None:
-        """The node still refuses, but looks different now."""
+        """If the node refuses, it looks different now."""
         finding = self._refused.get(name)
         if finding is not None:
             self._findings[finding] -= 1
             if not self._findings[finding]:
                 del self._findings[finding]
             self._refused[name] = None
+
+    def _close(self, name: str) -> None:
+        rank = self._ranks.pop(name, None)
+        if rank is not None:
+            del self._open[bisect_left(self._open, (rank, name))]
 
     # --- for the explanation -----------------------------------------------------------------------------------------
 
@@ -123,19 +160,20 @@ class Refusals(Generic[F]):
 
     def recall(
         self,
-        claims: Sequence[ResourceClaim],
+        key: bytes,
         classes: Sequence[DeviceClass],
         nodes: Mapping[str, Node],
         inventory: Inventory,
         ledger: Ledger,
+        *,
+        ranked: bool = False,
     ) -> Memory[F]:
-        """What is known about the nodes for claims like these, up to date. `classes` are those they resolve to."""
+        """What is known about the nodes for an ask, up to date. `key` stands for it, `classes` are those it names."""
         self._look_at(nodes)
         now = _Moment(inventory.version, ledger.version, self._node_version)
-        key = encode([claim.spec for claim in claims])
         memory = self._memories.get(key)
         if memory is None or not _same(memory.classes, classes) or not self._catch_up(memory, nodes, inventory, ledger):
-            memory = self._memories[key] = Memory(classes, nodes, now)
+            memory = self._memories[key] = Memory(classes, nodes, now, ranked=ranked)
             if len(self._memories) > _MAX_MEMORIES:
                 self._memories.popitem(last=False)
         self._memories.move_to_end(key)
@@ -165,32 +203,22 @@ class Refusals(Generic[F]):
         taken = ledger.changes.since(memory.moment.ledger)
         if changed is None or published is None or released is None or taken is None:
             return False
+        better = nodes_seeing(released, inventory)
+        other = nodes_seeing(taken, inventory)
+        if better is None or other is None or ANY_NODE in published:
+            return False
         for name in changed:
             if name in nodes:
-                memory.reopen(name)
                 memory.admit(name)
             else:
                 memory.forget(name)
-        better = _seen_from(released, inventory)
-        other = _seen_from(taken, inventory)
-        if better is None or other is None or ANY_NODE in published:
-            return False
         for name in better | published:
-            memory.reopen(name)
-        for name in other:
-            memory.outdate(name)
+            if name in nodes:
+                memory.admit(name)
+        for name in other - better:
+            if name in nodes:
+                memory.note_taken(name)
         return True
-
-
-def _seen_from(pools: Iterable[PoolKey], inventory: Inventory) -> set[str] | None:
-    """The nodes that see one of the pools; None if that may be any node."""
-    names: set[str] = set()
-    for pool in pools:
-        nodes = inventory.nodes_of(pool)
-        if nodes is None:
-            return None
-        names |= nodes
-    return names
 
 
 def _same(one: Sequence[DeviceClass], other: Sequence[DeviceClass]) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from dra_operator.allocation.features import Features
 from dra_operator.allocation.outcome import Abort
@@ -27,6 +28,14 @@ from dra_operator.api.resource import (
     ExactDeviceRequest,
     ResourceClaim,
 )
+
+
+class Question(NamedTuple):
+    """What of a request decides which devices match it."""
+
+    class_selectors: tuple[str, ...]
+    selectors: tuple[str, ...]
+    tolerations: tuple[DeviceToleration, ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -47,8 +56,13 @@ class Alternative:
     derived: Mapping[str, str]
     """Expressions of derived attributes, by fully qualified name."""
     name: str = field(init=False)
+    question: Question = field(init=False)
+    amounts: tuple[tuple[str, Quantity], ...] = field(init=False)
+    """`capacity`, as a key."""
 
     def __post_init__(self) -> None:
+        self.question = Question(self.class_selectors, self.selectors, self.tolerations)
+        self.amounts = tuple(sorted(self.capacity.items()))
         self.name = f"{self.request}/{self.subrequest}" if self.subrequest else self.request
 
 

@@ -5,8 +5,9 @@ wins. Within a request only ascending positions are tried, so one request never 
 firstAvailable is tried with everything behind it, but not with other devices before it.
 
 Beyond upstream, without changing any outcome: a request gives up as soon as fewer candidates are left than it still
-needs (n+1 of n equal devices cost n steps there 2^n), and once a search turns out to be long, a device like one that
-failed already is not tried again (`twins.py`).
+needs, by number and by its constraints (n+1 of n equal devices cost 2^n steps there), and once a search turns out to be
+long, a device like one that failed already is not tried again (`twins.py`), and the requests behind are asked whether
+they still have enough before the search goes on.
 
 Invariant: a call that returns False left what is taken as it was.
 
@@ -40,7 +41,13 @@ class Search:
         self._taking = taking
         self._asks = asks
         self._budget = budget
-        self._steps = 0
+        self.steps = 0
+        """Devices taken so far, successfully or not."""
+        every = [ask for claim in asks for request in claim for ask in request]
+        self._may_look_ahead = all(len(request) == 1 for claim in asks for request in claim) and not any(
+            ask.alternative.all_devices or ask.candidates.may_fail for ask in every
+        )
+        """Whether nothing behind a choice can be an error, or another alternative."""
         self._twins: Twins | None = None
         self.taken: list[list[Taken]] = [[] for _ in asks]
         """By claim, in the order of requests."""
@@ -92,28 +99,45 @@ class Search:
             raise _TooManyDevicesError
         if ask.alternative.all_devices:
             return self._try(claim, request, ask, ask.all_[got], got, 0, must=True)
-        candidates = ask.candidates
         failed: set[object] = set()
-        position = candidates.next(start, claim) if candidates.has_enough(start, needed, claim) else None
+        position = self._next(ask, start, needed, claim)
         while position is not None:
             twin = None if self._twins is None else self._twins.key(position)
             if twin is None or twin not in failed:
                 if self._try(claim, request, ask, position, got, position + 1, must=False):
                     return True
                 failed.add(twin)
-            position += 1
-            position = candidates.next(position, claim) if candidates.has_enough(position, needed, claim) else None
+            position = self._next(ask, position + 1, needed, claim)
+        return False
+
+    @staticmethod
+    def _next(ask: Ask, start: int, needed: int, claim: int) -> int | None:
+        candidates = ask.candidates
+        return candidates.next(start, claim) if candidates.has_enough(start, needed, claim, ask.constraints) else None
+
+    def _is_hopeless(self, claim: int, request: int) -> bool:
+        """Whether some request behind this one has not enough left."""
+        if self.steps < _LONG or not self._may_look_ahead:
+            return False
+        behind = [(claim, later) for later in range(request + 1, len(self._asks[claim]))]
+        behind += [
+            (other, later) for other in range(claim + 1, len(self._asks)) for later in range(len(self._asks[other]))
+        ]
+        for other, later in behind:
+            ask = self._asks[other][later][0]
+            if not ask.candidates.has_enough(0, ask.wanted, other, ask.constraints):
+                return True
         return False
 
     def _try(self, claim: int, request: int, ask: Ask, position: int, got: int, then: int, *, must: bool) -> bool:
         """Take the device and go on behind it; give it back if that leads nowhere."""
-        self._steps += 1
-        if self._steps > self._budget:
+        self.steps += 1
+        if self.steps > self._budget:
             raise Abort(
                 Reason.SEARCH_BUDGET_EXCEEDED,
                 f"the search was given up after {self._budget} steps; fewer or simpler constraints would help",
             )
-        if self._steps == _LONG:
+        if self.steps == _LONG:
             self._twins = Twins(self._taking, [ask for claim in self._asks for asks in claim for ask in asks])
         taken = self._taking.take(claim, ask.alternative, ask.constraints, position, must=must)
         if taken is None:
@@ -122,7 +146,7 @@ class Search:
         results.append(taken)
         done = False
         try:
-            done = self._devices(claim, request, ask, got + 1, then)
+            done = not self._is_hopeless(claim, request) and self._devices(claim, request, ask, got + 1, then)
         finally:
             if not done:
                 results.pop()

@@ -15,26 +15,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dra_operator.allocation.capacity import find_consumption, has_room
+from dra_operator.allocation.capacity import Share, find_share
 from dra_operator.allocation.compatibility import Compatibility
 from dra_operator.allocation.constraints import Constraint, Undo
 from dra_operator.allocation.counters import Counters
 from dra_operator.allocation.features import Features
+from dra_operator.allocation.matching import Bits
 from dra_operator.allocation.outcome import Abort
 from dra_operator.allocation.requests import Alternative
-from dra_operator.allocation.taints import find_blocking_taint
-from dra_operator.api.core import Node
+from dra_operator.allocation.sites import Site
 from dra_operator.api.quantity import Quantity
 from dra_operator.api.reasons import Reason
-from dra_operator.inventory.devices import Device, DeviceId
+from dra_operator.inventory.devices import Device
 from dra_operator.inventory.ledger import Amounts, Ledger
-from dra_operator.inventory.pools import NodePools
 
-OPTIONAL_NODE_OPERATIONS = "DRAOptionalNodeOperations"
-"""The feature a node declares when its kubelet can leave out node operations."""
-
-_NANO = -9
 _NOTHING: Mapping[str, Quantity] = {}
+_NO_AMOUNTS: Amounts = {}
 
 
 @dataclass(slots=True, eq=False)
@@ -52,58 +48,39 @@ class Taken:
 
 
 class Taking:
-    """The devices for one node, by position, and what the search has taken of them so far."""
+    """A node's devices, by position, and what the search has taken of them so far."""
 
-    def __init__(self, node: Node, pools: NodePools, ledger: Ledger, features: Features) -> None:
-        self.node = node
-        self.devices = pools.devices
+    def __init__(self, site: Site, ledger: Ledger, features: Features) -> None:
+        self.site = site
+        self.devices = site.devices
         self.features = features
-        self._pool_of = pools.pool_of
         self._ledger = ledger
         self._shares = features.consumable_capacity
-        self._counters = Counters(self.is_used_by_others)
-        self._compatibility = Compatibility(self.is_used_by_others)
+        self._counters = Counters(site.books)
+        self._compatibility = Compatibility(site.is_in_use)
+        self._held = site.used if self._shares else site.used | site.shared
+        self._marked: Bits = 0
         self._marks: dict[int, list[int]] = {}
         self._consumed: dict[int, list[Amounts]] = {}
-        self._consumptions: dict[tuple[Alternative, int], Mapping[str, Quantity] | None] = {}
 
     # --- questions ---------------------------------------------------------------------------------------------------
 
-    def is_used_by_others(self, device: DeviceId) -> bool:
-        """Whether an allocated claim has the device or a share of it."""
-        return self._ledger.is_held(device) or self._ledger.is_shared(device)
-
-    def is_in_use(self, claim: int, alternative: Alternative, position: int) -> bool:
-        """Whether the device is taken, for this request: nobody's share counts, and for admins only their own claim."""
-        marks = self._marks.get(position)
-        if alternative.admin_access:
-            return marks is not None and claim in marks
-        if marks:
-            return True
-        device = self.devices[position].id
-        return self._ledger.is_held(device) or (not self._shares and self._ledger.is_shared(device))
+    def unavailable(self, claim: int, alternative: Alternative) -> Bits:
+        """The devices that are taken, for this request: nobody's share counts, and for admins only their own claim."""
+        if not alternative.admin_access:
+            return self._held | self._marked
+        bits = 0
+        for position, claims in self._marks.items():
+            if claim in claims:
+                bits |= 1 << position
+        return bits
 
     def marks(self, position: int) -> tuple[int, ...]:
         """The claims that the device is taken for."""
         return tuple(self._marks.get(position, ()))
 
     def is_shareable(self, position: int) -> bool:
-        return self._shares and self.devices[position].allow_multiple_allocations
-
-    def is_shared(self, position: int) -> bool:
-        """Whether others have shares of the device."""
-        return self._ledger.is_shared(self.devices[position].id)
-
-    def is_permitted(self, alternative: Alternative, position: int) -> bool:
-        """Whether gates, the node's features and the device's taints allow the request to have the device, ever."""
-        device = self.devices[position]
-        if device.basic.consumes_counters and not self.features.partitionable_devices:
-            return False
-        if device.slice.spec.skip_node_operations:
-            declared = self.node.status.declared_features or ()
-            if not self.features.optional_node_operations or OPTIONAL_NODE_OPERATIONS not in declared:
-                return False
-        return not self.features.device_taints or find_blocking_taint(device.taints, alternative.tolerations) is None
+        return bool(self.site.shareable >> position & 1)
 
     def has_capacity(self, alternative: Alternative, position: int) -> bool:
         """Whether the device has, and has left, what the request asks for. Raises `Abort`."""
@@ -114,28 +91,24 @@ class Taking:
         others = self._ledger.consumed(device.id)
         if device.has_plain_capacity and not alternative.capacity and not own and not others:
             return True
-        consumption = self.consumption(alternative, position)
-        return consumption is not None and has_room(device, consumption, others, *own)
+        share = self.share(alternative, position)
+        return share is not None and share.fits(others, *own)
 
     def could_have_capacity(self, alternative: Alternative, position: int) -> bool:
         """Whether the device, all free, has what the request asks for. Raises `Abort`."""
         if not self._shares or (self.devices[position].has_plain_capacity and not alternative.capacity):
             return True
-        return self.consumption(alternative, position) is not None
+        return self.share(alternative, position) is not None
 
-    def consumption(self, alternative: Alternative, position: int) -> Mapping[str, Quantity] | None:
+    def share(self, alternative: Alternative, position: int) -> Share | None:
         """What a share for the request takes; None if the device cannot give that, even all free. Raises `Abort`."""
-        key = alternative, position
-        if key not in self._consumptions:
-            device, fractional = self.devices[position], self.features.fractional_capacity_range
-            try:
-                self._consumptions[key] = find_consumption(device, alternative.capacity, fractional=fractional)
-            except Abort as abort:
-                error = abort.error
-                raise Abort(
-                    error.reason, f'request "{alternative.name}", device {device.id}: {error.message}'
-                ) from abort
-        return self._consumptions[key]
+        device = self.devices[position]
+        try:
+            return find_share(device, alternative.amounts, fractional=self.features.fractional_capacity_range)
+        except Abort as abort:
+            error = abort.error
+            message = f'request "{alternative.name}", device {device.id}: {error.message}'
+            raise Abort(error.reason, message) from abort
 
     # --- taking ------------------------------------------------------------------------------------------------------
 
@@ -152,7 +125,8 @@ class Taking:
 
         Raises `Abort`.
         """
-        if self.is_in_use(claim, alternative, position) or not self.is_permitted(alternative, position):
+        bit = 1 << position
+        if bit & self.unavailable(claim, alternative) or not bit & self.site.match(alternative).permitted:
             return None
         undos: list[Undo] = []
         if not self._admit(alternative, constraints, position, undos, must=must):
@@ -161,15 +135,25 @@ class Taking:
             return None
         consumption = None
         if self.is_shareable(position):
-            consumption = self.consumption(alternative, position) or _NOTHING
+            share = self.share(alternative, position)
+            consumption = _NOTHING if share is None else share.consumed
             own = self._consumed.setdefault(position, [])
-            own.append({name: amount.scaled_value(_NANO) for name, amount in consumption.items()})
+            own.append(_NO_AMOUNTS if share is None else share.amounts)
             undos.append(own.pop)
         else:
-            marks = self._marks.setdefault(position, [])
-            marks.append(claim)
-            undos.append(marks.pop)
+            self._mark(position, claim)
+            undos.append(lambda: self._unmark(position))
         return Taken(alternative, self.devices[position], consumption, undos)
+
+    def _mark(self, position: int, claim: int) -> None:
+        self._marks.setdefault(position, []).append(claim)
+        self._marked |= 1 << position
+
+    def _unmark(self, position: int) -> None:
+        marks = self._marks[position]
+        marks.pop()
+        if not marks:
+            self._marked &= ~(1 << position)
 
     def _admit(
         self,
@@ -199,8 +183,8 @@ class Taking:
     def _count(self, device: Device, position: int, undos: list[Undo]) -> bool:
         if self.is_shareable(position) and (self._consumed.get(position) or self._ledger.is_shared(device.id)):
             return True  # another share of it has paid
-        pool = self._pool_of[position]
-        if self.features.compatibility_groups:
+        pool = self.site.pool_of[position]
+        if self.features.compatibility_groups and self.site.books[pool.key].has_groups:
             leave = self._compatibility.join(pool, device)
             if leave is None:
                 return False

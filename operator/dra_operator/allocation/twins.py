@@ -43,7 +43,8 @@ class Twins:
         device, basic = self._taking.devices[position], self._taking.devices[position].basic
         if device.allow_multiple_allocations or self._differ or not device.has_plain_capacity:
             return None
-        if self._taking.is_shared(position):
+        site = self._taking.site
+        if site.shared >> position & 1:
             return None
         try:
             answers = tuple(self._answer(ask, device) for ask in self._asks)
@@ -54,7 +55,7 @@ class Twins:
             device.slice.metadata.name,
             answers,
             tuple(None if attribute is None else values_of(attribute) for attribute in attributes),
-            self._taking.is_used_by_others(device.id),
+            site.is_in_use(device.id),
             tuple(sorted(device.counters)),
             tuple(tuple(c.compatibility_groups or ()) for c in basic.consumes_counters or ()),
             basic.taints,

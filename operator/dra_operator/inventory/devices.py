@@ -12,14 +12,19 @@ of structured/internal/experimental.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from dra_operator.api.quantity import Quantity
-from dra_operator.api.resource import BasicDevice, DeviceAttribute, DeviceTaint, ResourceSlice
+from dra_operator.api.resource import BasicDevice, DeviceAttribute, DeviceCapacity, DeviceTaint, ResourceSlice
 from dra_operator.api.semver import Version, VersionError
 from dra_operator.cel.device import AttributeValue, DeviceView
 
+_KINDS: dict[tuple[tuple[str, DeviceCapacity], ...], int] = {}
+_NUMBERS = itertools.count()
+_MAX_KINDS = 10_000
 _MAX_MATCHES = 256
 _NANO = -9
 
@@ -47,7 +52,18 @@ class UnsupportedAttribute(ValueError):
 class Device:
     """A device of one slice. Compared by identity: an updated slice makes new ones."""
 
-    __slots__ = ("_counters", "_matches", "_view", "basic", "driver", "has_plain_capacity", "id", "slice")
+    __slots__ = (
+        "_counters",
+        "_kind",
+        "_matches",
+        "_value",
+        "_view",
+        "basic",
+        "driver",
+        "has_plain_capacity",
+        "id",
+        "slice",
+    )
 
     def __init__(self, slice_: ResourceSlice, basic: BasicDevice) -> None:
         self.id = DeviceId(slice_.spec.driver, slice_.spec.pool.name, basic.name)
@@ -59,6 +75,8 @@ class Device:
             for capacity in (basic.capacity or {}).values()
         )
         """Whether one who asks for no capacity always finds all of it enough, when the device is free."""
+        self._value: int | None = None
+        self._kind: int | None = None
         self._view: DeviceView | None = None
         self._matches: dict[str, bool | str] = {}
         self._counters: tuple[tuple[tuple[str, str], int], ...] | None = None
@@ -73,6 +91,29 @@ class Device:
     @property
     def taints(self) -> tuple[DeviceTaint, ...]:
         return self.basic.taints or ()
+
+    @property
+    def value(self) -> int:
+        """How much there is of the device, for comparisons only: sixteen more is twice as much of one capacity.
+
+        A sum of logarithms: devices with the same capacities compare alike whatever the units are.
+        """
+        if self._value is None:
+            amounts = (capacity.value.scaled_value(_NANO) for capacity in (self.basic.capacity or {}).values())
+            self._value = sum(round(16 * math.log2(1 + amount)) for amount in amounts if amount > 0)
+        return self._value
+
+    @property
+    def capacity_kind(self) -> int:
+        """A number that devices share if their capacities, policies included, are the same."""
+        if self._kind is None:
+            described = tuple((self.basic.capacity or {}).items())
+            self._kind = _KINDS.get(described)
+            if self._kind is None:
+                if len(_KINDS) >= _MAX_KINDS:
+                    _KINDS.clear()  # the numbers go on: only equal devices may be told apart now
+                self._kind = _KINDS[described] = next(_NUMBERS)
+        return self._kind
 
     @property
     def view(self) -> DeviceView:

@@ -110,6 +110,8 @@ class Inventory:
         if known is None or known.node is not node or known.checked != self.version:
             keys = self._by_node.get(name, set()) | self._anywhere
             state = tuple((key, self._pool_versions[key]) for key in sorted(keys))
+            if known is not None and known.node.metadata.labels == node.metadata.labels:
+                known.node = node  # selectors of slices look at nothing else: a heartbeat changes no pool
             if known is None or known.node is not node or known.state != state:
                 if len(self._gathered) >= _MAX_GATHERED:
                     self._gathered.clear()  # nodes come and go; nobody tells which have gone

@@ -21,7 +21,7 @@ allocator. The confirmation rule is ours (docs/decisions).
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -139,6 +139,16 @@ class Ledger:
     def holders(self, device: DeviceId) -> frozenset[Uid]:
         """The claims that hold the device exclusively."""
         return frozenset(self._holders.get(device, ()))
+
+    @property
+    def held(self) -> Collection[DeviceId]:
+        """Every device that some claim holds exclusively."""
+        return self._holders
+
+    @property
+    def shared(self) -> Collection[DeviceId]:
+        """Every device of which some claim has a share."""
+        return self._shares
 
     def is_held(self, device: DeviceId) -> bool:
         return device in self._holders

@@ -56,8 +56,9 @@ def test_two_claims_that_cannot_both_be_are_found_out_soon() -> None:
 
 
 def test_a_search_that_is_too_long_is_given_up_and_says_so() -> None:
-    asked = claim(request("some", count=6), request("rest", NEVER), constraints=[distinct_attribute(INDEX)])
-    given_up = outcome(gpus(24), asked, budget=200)
+    links = [device(f"gpu-{i}", attributes={"links": [i % 14, (i + 3) % 14, (i + 7) % 14]}) for i in range(24)]
+    asked = claim(request(count=5), constraints=[distinct_attribute("gpu.example.com/links")])
+    given_up = outcome(links, asked, budget=200)
 
     assert isinstance(given_up, AllocationError)
     assert given_up.reason is Reason.SEARCH_BUDGET_EXCEEDED

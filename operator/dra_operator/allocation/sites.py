@@ -1,0 +1,267 @@
+"""The devices of one node as the search needs them, and what is free of them now.
+
+A site outlives decisions: what follows from the devices alone (matches, groups by attribute) stays as long as the
+node's pools stay, and what follows from the ledger (what is free, which counters are left) is worked out anew only
+when something of the node's pools was taken or given back.
+
+Invariant: a site that `Sites.of` returns agrees with inventory and ledger as they are at that moment.
+
+Upstream builds all of this anew for each pod (`NewAllocator`) and each node (`GatherPools`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from dra_operator.allocation.constraints import Groups, scalar_of, values_of
+from dra_operator.allocation.counters import Book, Totals
+from dra_operator.allocation.features import Features
+from dra_operator.allocation.matching import Bits, Match, match, positions
+from dra_operator.allocation.requests import Alternative, Question
+from dra_operator.api.core import Node
+from dra_operator.inventory.devices import Device, DeviceId, PoolKey
+from dra_operator.inventory.inventory import Inventory
+from dra_operator.inventory.ledger import Ledger
+from dra_operator.inventory.pools import NodePools, Pool, PoolGates
+
+_MAX_SITES: Final = 20_000
+_MAX_QUESTIONS: Final = 64
+"""Distinct ones that a site remembers its answers to."""
+
+
+class Site:
+    """See the module. Positions are those of `devices`."""
+
+    __slots__ = (
+        "_counted_of",
+        "_features",
+        "_groups",
+        "_ledger",
+        "_matches",
+        "_sets",
+        "_totals",
+        "books",
+        "broken",
+        "counted",
+        "devices",
+        "free",
+        "node",
+        "pool_of",
+        "pools",
+        "shareable",
+        "shared",
+        "source",
+        "special",
+        "stale",
+        "used",
+    )
+
+    def __init__(self, node: Node, source: NodePools, ledger: Ledger, features: Features, *, by_value: bool) -> None:
+        self.node = node
+        self.source = source
+        self.pools = source.pools
+        order = range(len(source.devices))
+        if by_value:
+            order = sorted(order, key=lambda position: source.devices[position].value)  # type: ignore[assignment]
+        self.devices = tuple(source.devices[position] for position in order)
+        self.pool_of = tuple(source.pool_of[position] for position in order)
+        self._ledger = ledger
+        self._features = features
+        self._matches: dict[Question, Match] = {}
+        self._groups: dict[str, dict[tuple[str, bool | int | str], Bits]] = {}
+        self._totals: dict[PoolKey, Totals] = {}
+        self.counted: Bits = 0
+        """Devices that draw on counters."""
+        self.shareable: Bits = 0
+        self.special: Bits = 0
+        """Devices whose capacity has to be looked at even by those who ask for none."""
+        for position, device in enumerate(self.devices):
+            if device.basic.consumes_counters and features.partitionable_devices:
+                self.counted |= 1 << position
+            if device.allow_multiple_allocations and features.consumable_capacity:
+                self.shareable |= 1 << position
+            if features.consumable_capacity and (device.allow_multiple_allocations or not device.has_plain_capacity):
+                self.special |= 1 << position
+        self._counted_of: dict[PoolKey, Bits] = {}
+        self._sets: list[tuple[Pool, dict[str, Bits]]] = []
+        """The pools with counters, and the devices that draw on each of their counter sets."""
+        self._index_counters()
+        self.free: Bits = 0
+        """Devices that nobody holds, and whose counters (if they draw on any) would suffice."""
+        self.used: Bits = 0
+        """Devices that somebody holds."""
+        self.shared: Bits = 0
+        """Devices of which somebody has a share."""
+        self.broken: Bits = 0
+        """Devices that draw on a counter set of which something is used."""
+        self.books: dict[PoolKey, Book] = {}
+        self.stale = True
+
+    def _index_counters(self) -> None:
+        sets: dict[PoolKey, dict[str, Bits]] = {}
+        for position in positions(self.counted):
+            pool, bit = self.pool_of[position], 1 << position
+            if pool.key not in sets:
+                self._sets.append((pool, sets.setdefault(pool.key, {})))
+            self._counted_of[pool.key] = self._counted_of.get(pool.key, 0) | bit
+            of_pool = sets[pool.key]
+            for (name, _), _ in self.devices[position].counters:
+                of_pool[name] = of_pool.get(name, 0) | bit
+
+    @property
+    def everything(self) -> Bits:
+        return (1 << len(self.devices)) - 1
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether no pool is incomplete or invalid."""
+        return all(pool.usable for pool in self.pools)
+
+    # --- what never changes ------------------------------------------------------------------------------------------
+
+    def match(self, alternative: Alternative) -> Match:
+        """What the request would take of the devices."""
+        known = self._matches.get(alternative.question)
+        if known is None:
+            if len(self._matches) >= _MAX_QUESTIONS:
+                self._matches.clear()
+            answer = match(alternative, self.devices, self.node, self._features)
+            known = self._matches[alternative.question] = _ANSWERS.setdefault(answer, answer)
+            if len(_ANSWERS) > _MAX_ANSWERS:
+                _ANSWERS.clear()
+        return known
+
+    def groups(self, attribute: str) -> Groups:
+        """The devices by each value of the attribute."""
+        known = self._groups.get(attribute)
+        if known is None:
+            known = self._groups[attribute] = {}
+            read = values_of if self._features.list_type_attributes else scalar_of
+            for position, device in enumerate(self.devices):
+                found = device.attribute(attribute)
+                for value in () if found is None else read(found):
+                    known[value] = known.get(value, 0) | 1 << position
+        return known
+
+    def sharing_counters(self, position: int) -> Bits:
+        """The devices that draw on a counter set on which this one draws."""
+        bits = 0
+        for pool, sets in self._sets:
+            if pool is self.pool_of[position]:
+                for (name, _), _ in self.devices[position].counters:
+                    bits |= sets[name]
+        return bits
+
+    # --- what the ledger says ----------------------------------------------------------------------------------------
+
+    def is_in_use(self, device: DeviceId) -> bool:
+        """Whether an allocated claim has the device or a share of it."""
+        return self._ledger.is_held(device) or self._ledger.is_shared(device)
+
+    def refresh(self) -> None:
+        """Read the ledger."""
+        held, shares = self._ledger.held, self._ledger.shared
+        free = shared = 0
+        bit = 1
+        for device in self.devices:
+            if device.id not in held:
+                free |= bit
+            if shares and device.id in shares:
+                shared |= bit
+            bit <<= 1
+        self.used = self.everything & ~free
+        if not self._features.consumable_capacity:
+            free &= ~shared  # without the gate a share is the whole device
+        self.free, self.shared, self.broken = free, shared, 0
+        if self.counted:
+            self._count()
+        self.stale = False
+
+    def _count(self) -> None:
+        """Read what is left of the counters, and leave the devices that would overdraw them out of what is free."""
+        in_use: dict[PoolKey, list[Device]] = {}
+        for position in positions((self.used | self.shared) & self.counted):
+            in_use.setdefault(self.pool_of[position].key, []).append(self.devices[position])
+        paid = self.shared & self.shareable
+        self.books = {}
+        for pool, sets in self._sets:
+            book = self.books[pool.key] = self._book(pool, in_use.get(pool.key, []))
+            for name, bits in sets.items():
+                if name in book.touched:
+                    self.broken |= bits
+            for position in positions(self._counted_of[pool.key] & self.free & ~paid):
+                if not book.has_room(self.devices[position]):
+                    self.free &= ~(1 << position)
+
+    def _book(self, pool: Pool, in_use: list[Device]) -> Book:
+        totals = self._totals.get(pool.key)
+        if totals is None:
+            totals = self._totals[pool.key] = Totals(pool)
+        return Book.of(totals, (*in_use, *(device for device in totals.elsewhere if self.is_in_use(device.id))))
+
+
+class Sites:
+    """The sites of all nodes, kept up to date."""
+
+    def __init__(self) -> None:
+        self._sites: dict[tuple[str, bool], Site] = {}
+        self._seen = -1
+
+    def of(
+        self, node: Node, inventory: Inventory, ledger: Ledger, features: Features, *, by_value: bool = False
+    ) -> Site:
+        """The node's site. `by_value`: the least valuable devices first. Raises NodeSelectorInvalid."""
+        if self._seen != ledger.version:
+            self._catch_up(inventory, ledger)
+        gates = PoolGates(features.partitionable_devices, features.compatibility_groups)
+        pools = inventory.pools(node, gates)
+        key = node.metadata.name, by_value
+        site = self._sites.get(key)
+        if site is None or site.source is not pools or not _serves_as(site.node, node):
+            if len(self._sites) >= _MAX_SITES:
+                self._sites.clear()
+            site = self._sites[key] = Site(node, pools, ledger, features, by_value=by_value)
+        elif site.node is not node:
+            site.node = node
+        if site.stale:
+            site.refresh()
+        return site
+
+    def _catch_up(self, inventory: Inventory, ledger: Ledger) -> None:
+        changed = ledger.changes.since(self._seen)
+        self._seen = ledger.version
+        names = None if changed is None else nodes_seeing(changed, inventory)
+        if names is None:
+            for site in self._sites.values():
+                site.stale = True
+            return
+        for name in names:
+            for by_value in (False, True):
+                site_ = self._sites.get((name, by_value))
+                if site_ is not None:
+                    site_.stale = True
+
+
+def nodes_seeing(pools: Iterable[PoolKey], inventory: Inventory) -> set[str] | None:
+    """The nodes that see one of the pools; None if that may be any node."""
+    names: set[str] = set()
+    for pool in pools:
+        nodes = inventory.nodes_of(pool)
+        if nodes is None:
+            return None
+        names |= nodes
+    return names
+
+
+def _serves_as(known: Node, node: Node) -> bool:
+    """Whether devices depend on nothing in which the two versions of a node differ."""
+    if known is node:
+        return True
+    same_features = known.status.declared_features == node.status.declared_features
+    return same_features and known.metadata.labels == node.metadata.labels
+
+
+_MAX_ANSWERS: Final = 100_000
+_ANSWERS: dict[Match, Match] = {}
+"""One object for equal answers: most nodes of a cluster look the same."""
