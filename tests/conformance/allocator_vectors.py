@@ -16,6 +16,7 @@ from pathlib import Path
 
 from dra_operator.allocation.allocator import Allocated, AllocationError, Allocator
 from dra_operator.allocation.features import Features
+from dra_operator.allocation.strategy import Strategy
 from dra_operator.api.codec import convert, to_plain
 from dra_operator.api.core import Node
 from dra_operator.api.meta import ObjectMeta, Uid
@@ -144,7 +145,7 @@ def _run_node(case: Json, node: Json, allocator: Allocator, claims: list[Resourc
     )
 
 
-def allocator_of(case: Json) -> Allocator:
+def allocator_of(case: Json, strategy: Strategy = Strategy.FIRST) -> Allocator:
     """An allocator that has seen the case's slices and claims. They are told apart by number: vectors have no UIDs."""
     inventory, ledger = Inventory(), Ledger()
     for slice_ in _with_own_names(case["resourceSlices"]):
@@ -156,7 +157,7 @@ def allocator_of(case: Json) -> Allocator:
     classes = {class_["metadata"]["name"]: convert(class_, DeviceClass) for class_ in case["deviceClasses"]}
     gates = Gates(case.get("features") or {})
     features = Features(**{name: getattr(gates, name) for name in Features.__slots__})
-    return Allocator(inventory, ledger, classes, features)
+    return Allocator(inventory, ledger, classes, features, strategy=strategy)
 
 
 def _with_own_names(slices: list[Json]) -> Iterator[Json]:

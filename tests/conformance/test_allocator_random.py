@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.allocator_vectors import Verdict, cases, run_case
+from dra_operator.allocation.strategy import Strategy
+from tests.conformance.allocator_vectors import Verdict, allocator_of, cases, run_case
 
 CASES = Path(__file__).parent / "data" / "allocator_random.jsonl.gz"
 
@@ -35,3 +36,15 @@ def test_every_allocation_is_right(verdicts: list[tuple[str, Verdict]]) -> None:
 
 def test_first_found_order_gives_the_same_devices(verdicts: list[tuple[str, Verdict]]) -> None:
     assert [(id_, v.node) for id_, v in verdicts if v.got == "allocated" and not v.same_devices] == []
+
+
+def test_best_fit_differs_only_where_upstreams_own_order_decides() -> None:
+    """Other devices, the same outcomes and alternatives; every allocation is checked like one of the first found."""
+    differ = [
+        (case["id"], *verdict.faults)
+        for case in cases(CASES)
+        for verdict in run_case(case, allocator_of(case, Strategy.BEST_FIT)).nodes
+        if not verdict.agrees and not verdict.order_sensitive
+    ]
+
+    assert differ == []

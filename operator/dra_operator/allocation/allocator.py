@@ -21,7 +21,6 @@ from dra_operator.allocation.features import Features
 from dra_operator.allocation.findings import Finding
 from dra_operator.allocation.gauge import UNKNOWN, Gauge, Rank
 from dra_operator.allocation.greedy import Greedy
-from dra_operator.allocation.matching import positions
 from dra_operator.allocation.outcome import Abort, Allocated, AllocationError, Outcome, Unschedulable
 from dra_operator.allocation.refusals import Memory, Refusals
 from dra_operator.allocation.requests import Alternative, expand_claim
@@ -141,13 +140,19 @@ class Plan:
     def strategy(self) -> Strategy:
         return self.wants.gauge.strategy
 
-    def allocate(self, node: Node, effort: Effort | None = None, *, is_ranked: bool = False) -> Outcome:
-        """Devices for all the claims on the node, or why not. `is_ranked`: the node did not refuse for certain."""
+    def allocate(self, node: Node, effort: Effort | None = None, rank: Rank | None = None) -> Outcome:
+        """Devices for all the claims on the node, or why not. `rank`: the node's, if it is known.
+
+        Where something may fail on the way, devices are visited in upstream's order: it decides whether that is met.
+        """
         try:
             site = self.site(node)
-            if not is_ranked and self.wants.gauge.rank(site) is None:
+            known = self.wants.gauge.rank(site) if rank is None else rank
+            if known is None:
                 return _refuse(site.pools)
-            return self._allocate(site, effort or Effort(self.allocator.budget))
+            if known == UNKNOWN:
+                return self._allocate(self.allocator.site(node), effort)
+            return self._allocate(site, effort)
         except Abort as abort:
             return abort.error
 
@@ -174,12 +179,13 @@ class Plan:
             ranked=self.strategy is not Strategy.FIRST,
         )
 
-    def _allocate(self, site: Site, effort: Effort) -> Allocated | Unschedulable:
+    def _allocate(self, site: Site, effort: Effort | None) -> Allocated | Unschedulable:
         allocator = self.allocator
+        effort = effort or Effort(allocator.budget)
         taking = Taking(site, allocator.ledger, allocator.features)
         asks = [self._asks(index, taking) for index in range(len(self.claims))]
         found: Greedy | Search
-        if self.strategy is Strategy.BEST_FIT and (found := Greedy(taking, asks)).run():
+        if site.is_by_value and (found := Greedy(taking, asks)).run():
             return self._build(site, found)
         found = Search(taking, asks, min(allocator.budget, effort.left))
         try:
@@ -244,7 +250,7 @@ def _all(alternative: Alternative, candidates: Candidates, taking: Taking) -> tu
             )
     return tuple(
         position
-        for position in positions(taking.site.everything)
+        for position in taking.site.listed
         if candidates.is_selectable(position) and taking.could_have_capacity(alternative, position)
     )
 

@@ -23,7 +23,6 @@ from dra_operator.allocation.findings import Finding
 from dra_operator.allocation.nodefit import Fit, Misfit
 from dra_operator.allocation.outcome import Allocated, AllocationError, Unschedulable
 from dra_operator.allocation.refusals import Memory
-from dra_operator.allocation.strategy import Strategy
 from dra_operator.allocation.usage import NodeUsage
 from dra_operator.api.core import Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod
 from dra_operator.api.reasons import Reason
@@ -147,7 +146,7 @@ class _Walk:
             return None
         if self._given_up and self.effort.left <= 0:
             return self._given_up
-        outcome = self.plan.allocate(node, self.effort, is_ranked=self.plan.strategy is not Strategy.FIRST)
+        outcome = self.plan.allocate(node, self.effort, self.memory.rank_of(name))
         if isinstance(outcome, Allocated):
             return Placement(name, outcome.allocations)
         if isinstance(outcome, Unschedulable):

@@ -85,6 +85,10 @@ class Memory(Generic[F]):
         self._ranks[name] = rank
         insort(self._open, (rank, name))
 
+    def rank_of(self, name: str) -> Rank | None:
+        """The rank of an open node, if nodes are ranked."""
+        return self._ranks.get(name) if self._ranked else None
+
     def refuse(self, name: str) -> None:
         """The node has no devices for the ask."""
         self._fresh.pop(name, None)

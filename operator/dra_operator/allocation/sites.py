@@ -46,6 +46,8 @@ class Site:
         "counted",
         "devices",
         "free",
+        "is_by_value",
+        "listed",
         "node",
         "pool_of",
         "pools",
@@ -61,9 +63,12 @@ class Site:
         self.node = node
         self.source = source
         self.pools = source.pools
-        order = range(len(source.devices))
+        self.is_by_value = by_value
+        order = list(range(len(source.devices)))
         if by_value:
-            order = sorted(order, key=lambda position: source.devices[position].value)  # type: ignore[assignment]
+            order.sort(key=lambda position: source.devices[position].value)
+        self.listed = sorted(range(len(order)), key=order.__getitem__)
+        """Positions in the order in which the slices list the devices."""
         self.devices = tuple(source.devices[position] for position in order)
         self.pool_of = tuple(source.pool_of[position] for position in order)
         self._ledger = ledger

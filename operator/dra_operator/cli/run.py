@@ -16,6 +16,7 @@ import structlog
 import typer
 
 from dra_operator import handlers
+from dra_operator.allocation.strategy import Strategy
 from dra_operator.cli.logs import configure_logging
 from dra_operator.controller.controller import Controller
 from dra_operator.controller.settings import Gate, LogFormat, SettingError, Settings
@@ -33,6 +34,7 @@ def run(
     gate: Annotated[Gate | None, typer.Option(help="How pods come to wait for their devices.")] = None,
     on_no_capacity: Annotated[OnNoCapacity | None, typer.Option(help="A pod that finds no devices.")] = None,
     handover_after: Annotated[float | None, typer.Option(help="Seconds before a handover.")] = None,
+    placement: Annotated[Strategy | None, typer.Option(help="How devices and nodes are chosen.")] = None,
     repack: Annotated[Repack | None, typer.Option(help="A pod with devices that is not scheduled.")] = None,
     repack_after: Annotated[float | None, typer.Option(help="Seconds it may stay unscheduled.")] = None,
     namespace: Annotated[str | None, typer.Option(help="Namespace of the operator.")] = None,

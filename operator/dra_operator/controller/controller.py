@@ -70,7 +70,7 @@ class Controller:
         self._recorder = EventRecorder(self._client, instance=identity, rng=self._rng)
         self.engine = Engine(
             view=self.view,
-            decider=Decider(self.view, Features()),
+            decider=Decider(self.view, Features(), settings.placement),
             policy=settings.policy(),
             queue=self._queue,
             perform=Writer(self._client, allow=self._may_write).perform,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
+from dra_operator.allocation.strategy import Strategy
 from dra_operator.api.names import LEASE_NAME, OPERATOR_NAMESPACE
 from dra_operator.lifecycle.policy import ClaimsMode, OnNoCapacity, Policy, Repack
 
@@ -53,6 +54,7 @@ class Settings:
     gate: Gate = _setting(Gate.AUTO, "how pods come to wait for their devices")
     on_no_capacity: OnNoCapacity = _setting(OnNoCapacity.HOLD, "what becomes of a pod that finds no devices")
     handover_after: float = _setting(60.0, "with --on-no-capacity=handover: how long a pod waits first")
+    placement: Strategy = _setting(Strategy.BEST_FIT, "how devices and nodes are chosen where several would do")
     repack: Repack = _setting(Repack.REPORT, "what becomes of a pod with devices that is not scheduled")
     repack_after: float = _setting(300.0, "how long such a pod may stay unscheduled")
     namespace: str = _setting(OPERATOR_NAMESPACE, "namespace of the operator itself: its Lease, and never gated")

@@ -20,6 +20,7 @@ from dra_operator.access.admin import asks_admin_access, grants_admin_access
 from dra_operator.allocation.allocator import AllocationError, Allocator, Unschedulable
 from dra_operator.allocation.features import Features
 from dra_operator.allocation.place import Placement, place
+from dra_operator.allocation.strategy import Strategy
 from dra_operator.api.codec import encode
 from dra_operator.api.core import Pod
 from dra_operator.api.reasons import Reason
@@ -36,12 +37,14 @@ class Decider:
 
     view: View
     features: Features = field(default_factory=Features)
+    strategy: Strategy = Strategy.BEST_FIT
     allocator: Allocator = field(init=False)
     _refused: dict[bytes, Unschedulable | AllocationError] = field(init=False, default_factory=dict)
     _epoch: int = field(init=False, default=-1)
 
     def __post_init__(self) -> None:
-        self.allocator = Allocator(self.view.inventory, self.view.ledger, self.view.classes, self.features)
+        view = self.view
+        self.allocator = Allocator(view.inventory, view.ledger, view.classes, self.features, strategy=self.strategy)
 
     def admit(self, pod: Pod, claims: Sequence[ResourceClaim]) -> Blocked | None:
         """The admin-access rule, asked again before devices are given."""
