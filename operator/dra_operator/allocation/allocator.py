@@ -35,7 +35,7 @@ from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import ALLOCATION_RESULTS_MAX_SIZE, DeviceClass, ResourceClaim
 from dra_operator.inventory.inventory import Inventory
 from dra_operator.inventory.ledger import Ledger
-from dra_operator.inventory.pools import NodeSelectorInvalid, Pool
+from dra_operator.inventory.pools import NodePools, NodeSelectorInvalid, Pool
 
 __all__ = ["Allocated", "AllocationError", "Allocator", "Outcome", "Unschedulable"]
 
@@ -106,6 +106,10 @@ class Allocator:
     def constraints(self, claim: ResourceClaim) -> list[Constraint]:
         """The claim's constraints, with no device in them. Raises `Abort`."""
         return build_constraints(claim.spec.devices.constraints or (), lists=self.features.list_type_attributes)
+
+    def pools(self, node: Node) -> NodePools:
+        """The pools that the allocator sees for the node. Raises `Abort`."""
+        return self.site(node).source
 
     def site(self, node: Node, *, by_value: bool = False) -> Site:
         """The devices that the allocator sees for the node. Raises `Abort`."""
