@@ -95,6 +95,16 @@ class Comprehension(Node):
     result: Node
 
 
+def is_binding(fold: Comprehension) -> bool:
+    """Whether it goes over nothing and only names a value, like `cel.bind`."""
+    return (
+        isinstance(fold.range, ListLiteral)
+        and not fold.range.elements
+        and isinstance(fold.condition, Literal)
+        and fold.condition.value is False
+    )
+
+
 def children(node: Node) -> tuple[Node, ...]:
     """The nodes directly below, in the order of the text."""
     match node:

@@ -19,10 +19,11 @@ from typing import Final
 
 from dra_operator.cel.budget import COST_LIMIT, Budget
 from dra_operator.cel.check import check
-from dra_operator.cel.compiled import decision, is_cheap
+from dra_operator.cel.compiled import decision, loops
 from dra_operator.cel.device import DeviceView
 from dra_operator.cel.environment import STORED, Features, environment
 from dra_operator.cel.errors import CELCompileError, CELEvaluationError, Issue
+from dra_operator.cel.estimate import estimate
 from dra_operator.cel.evaluate import Program
 from dra_operator.cel.literals import fold, validate
 from dra_operator.cel.nesting import is_deep, room_to_recurse
@@ -43,12 +44,14 @@ _NO_BOOL: Final = {
 class Selector:
     """A compiled expression that decides about devices."""
 
-    __slots__ = ("_decide", "_program", "counts", "expression", "features")
+    __slots__ = ("_decide", "_program", "counts", "estimated_cost", "expression", "features")
 
     def __init__(self, expression: str, features: Features, program: Program) -> None:
         self.expression = expression
         self.features = features
-        self.counts = not is_cheap(program)
+        self.estimated_cost = estimate(program.checked)
+        """What an evaluation costs at most. The API server refuses to store a selector above COST_LIMIT."""
+        self.counts = self.estimated_cost > COST_LIMIT or loops(program)
         self._program = program
         self._decide = decision(program, counting=self.counts)
 

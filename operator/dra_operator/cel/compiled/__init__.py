@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from dra_operator.cel import arithmetic
-from dra_operator.cel import operators as op
-from dra_operator.cel.ast import Call, Comprehension, all_nodes
+from dra_operator.cel.ast import Comprehension, all_nodes, is_binding
 from dra_operator.cel.compiled import calls, folds  # noqa: F401 - they register their rules
 from dra_operator.cel.compiled.generate import FIELDS, Generator
 from dra_operator.cel.compiled.runtime import HELPERS
@@ -29,31 +27,6 @@ _READS: Final = {
     "capacity": "capacity_by_domain",
 }
 
-_CHEAP: Final = frozenset(
-    (
-        op.CONDITIONAL,
-        op.LOGICAL_AND,
-        op.LOGICAL_OR,
-        op.LOGICAL_NOT,
-        op.INDEX,
-        op.OPT_INDEX,
-        op.OPT_SELECT,
-        op.IN,
-        *arithmetic.OPERATORS,
-        "compareTo",
-        "endsWith",
-        "hasValue",
-        "includes",
-        "isGreaterThan",
-        "isLessThan",
-        "or",
-        "orValue",
-        "quantity",
-        "semver",
-        "startsWith",
-    )
-)
-
 
 def decision(program: Program, *, counting: bool) -> Decision | None:
     """The compiled selector."""
@@ -67,17 +40,10 @@ def decision(program: Program, *, counting: bool) -> Decision | None:
     return made
 
 
-def is_cheap(program: Program) -> bool:
-    """Whether no device can make the evaluation expensive: no loops, no calls whose work grows with products of sizes.
-
-    An expression has at most 10,240 characters, so what remains stays far below the limit.
-    """
-    for node in all_nodes(program.checked.root):
-        if isinstance(node, Comprehension) and not folds.is_binding(node):
-            return False
-        if isinstance(node, Call) and node.function not in _CHEAP:
-            return False
-    return True
+def loops(program: Program) -> bool:
+    """Whether evaluation may go over a list."""
+    nodes = all_nodes(program.checked.root)
+    return any(isinstance(node, Comprehension) and not is_binding(node) for node in nodes)
 
 
 def python_of(program: Program, *, counting: bool) -> tuple[str, dict[str, Any]]:

@@ -7,20 +7,10 @@ inside the function, called where the variable is first read.
 from __future__ import annotations
 
 from dra_operator.cel import operators as op
-from dra_operator.cel.ast import Call, Comprehension, Ident, ListLiteral, Literal
+from dra_operator.cel.ast import Call, Comprehension, Ident, Literal, is_binding
 from dra_operator.cel.compiled.generate import DEVICE, RULES, Frame, Generator
 from dra_operator.cel.compiled.source import Term
 from dra_operator.cel.values import DomainMap, NameMap
-
-
-def is_binding(fold: Comprehension) -> bool:
-    """Whether it goes over nothing and only names a value."""
-    return (
-        isinstance(fold.range, ListLiteral)
-        and not fold.range.elements
-        and isinstance(fold.condition, Literal)
-        and fold.condition.value is False
-    )
 
 
 def fold(g: Generator, node: Comprehension) -> Term:
