@@ -7,7 +7,7 @@ LIMIT ?= 20
 SEEDS ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup controlplane demo check test unit test-agent cluster conformance fuzz clean
+.PHONY: help setup controlplane demo check test unit test-agent cluster conformance fuzz bench-e2e clean
 
 help: ## this list
 	@echo 'targets:'
@@ -45,6 +45,9 @@ test-agent: setup ## the node agent as its kubelet meets it: gRPC over real sock
 
 cluster: controlplane ## the tests on a real control plane: integration, e2e
 	@$(BIN)/pytest tests/integration tests/e2e $(PYTEST_FLAGS)
+
+bench-e2e: controlplane ## pods a second, end to end, beside the stock programs (BENCH_FLAGS='--nodes 100 --rounds 3')
+	@$(BIN)/python -m tests.perf.bench_e2e $(BENCH_FLAGS)
 
 clean: ## remove what was generated here (the control plane in the cache stays)
 	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
