@@ -34,7 +34,7 @@ def explain(
     if files:
         loaded.scene.simulation.run()
     subject = find_subject(loaded.scene.simulation, what, loaded.namespace)
-    explanation = explain_pod(loaded.scene.simulation, subject.pod, loaded.unseen)
+    explanation = explain_pod(loaded.scene.simulation, subject.pod, loaded.unseen, refused=loaded.scene.refused)
     if output is Format.TABLE:
         for text in loaded.scene.notes:
             note(text)

@@ -75,7 +75,7 @@ def simulate(
         manifests, unseen = cluster.manifests.topped_by(manifests), tuple(cluster.unseen)
     scene = build_scene(manifests, nodes=machines.nodes, slices=machines.slices, what_if=what_if, strict=strict)
     scene.simulation.run()
-    report = report_on(scene.simulation)
+    report = report_on(scene.simulation, scene.refused)
     _remark(manifests, scene, unseen)
     if output is Format.TABLE:
         _show(report)
@@ -101,6 +101,8 @@ def parse_taint(text: str) -> Taint:
 def _remark(manifests: Manifests, scene: Scene, unseen: tuple[str, ...]) -> None:
     for text in (*unseen, *scene.notes):
         note(text)
+    for refused in scene.refused:
+        note(f"{refused.place}: the API server would refuse this: {refused.message}")
     if manifests.skipped:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(manifests.skipped.items()))
         note(f"skipped, as it plays no part in allocation: {kinds}")

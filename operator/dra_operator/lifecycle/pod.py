@@ -122,7 +122,7 @@ class _Look:
         if blocked:
             held = [*claims, *(block.claim for block in blocked if block.claim is not None)]
             return self._wait(names, blocked[0].reason, blocked[0].message, held)
-        if undo := self._undo_disputed(claims):
+        if undo := self._undo_disputed(claims, names):
             return undo
         if denied := self.decider.admit(pod, claims):
             return self._wait(names, denied.reason, denied.message, claims)
@@ -176,19 +176,21 @@ class _Look:
         pinned = pin(pod, node) if node is not None and nodes_tie(claims) and covers(pod) else None
         return Verdict(actions=(self._ungate(pinned),), placement=node, reason=Reason.ALLOCATED, message=say.message)
 
-    def _undo_disputed(self, claims: list[ResourceClaim]) -> Verdict | None:
+    def _undo_disputed(self, claims: list[ResourceClaim], names: dict[str, str]) -> Verdict | None:
         """Give back what a rival's allocation came before. Always safe while the pod is gated."""
         disputed = [claim for claim in claims if self.view.ledger.rivals(claim.uid)]
         if not disputed:
             return None
         writes = tuple(self._leave(claim) for claim in disputed if self._only_ours(claim))
         message = f'another claim was given the devices of ResourceClaim "{disputed[0].key}" first; trying again'
+        if not writes:  # not ours to give back: it stays like this until someone does
+            retry_at = self.now + self.policy.conflict_retry
+            return self._say(names, Reason.CONFLICT, message, waits=True, retry_at=retry_at)
         return Verdict(
             actions=writes,
-            notices=(self._notice("Warning", Reason.CONFLICT, message),) if writes else (),
+            notices=(self._notice("Warning", Reason.CONFLICT, message),),
             reason=Reason.CONFLICT,
             message=message,
-            waits=not writes,
             requeue_after=self.policy.conflict_retry,
         )
 

@@ -8,7 +8,7 @@ A claim or template that no pod waits with is explained by a pod that would name
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from dra_operator.query.documents import InputError
 from dra_operator.query.funnel import AlternativeFunnel, Funnels, NodeLook, look
 from dra_operator.query.nearmiss import SECONDS, NearMisses
 from dra_operator.query.report import ClaimReport, ReasonReport, State, Struct, claims_of, standing_of, state_of
+from dra_operator.query.strict import Refused
 from dra_operator.query.suggest import did_you_mean
 from dra_operator.query.targets import Suggestion
 from dra_operator.world.simulation import Simulation, Standing
@@ -184,7 +185,14 @@ def _stand_in(simulation: Simulation, object_: Object) -> Pod:
     return created
 
 
-def explain(simulation: Simulation, pod: Pod, unseen: tuple[str, ...] = (), *, seconds: float = SECONDS) -> Explanation:
+def explain(
+    simulation: Simulation,
+    pod: Pod,
+    unseen: tuple[str, ...] = (),
+    *,
+    refused: Sequence[Refused] = (),
+    seconds: float = SECONDS,
+) -> Explanation:
     """Everything about one pod. The simulation is frozen first: nothing but this pod moves.
 
     `seconds`: how long near misses are looked for.
@@ -193,7 +201,7 @@ def explain(simulation: Simulation, pod: Pod, unseen: tuple[str, ...] = (), *, s
     written = pod.condition(DEVICES_ALLOCATED)
     simulation.settle(pod.uid)
     pod = simulation.view.pod(pod.uid) or pod
-    standing = standing_of(simulation, pod)
+    standing = standing_of(simulation, pod, refused)
     hidden = bool(unseen)
     if hidden and written is not None and written.reason in Reason.__members__.values():
         standing = Standing(Reason(written.reason), written.message)

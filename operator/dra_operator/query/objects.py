@@ -156,6 +156,8 @@ def _load(place: str, plain: Mapping[str, Any], namespace: str, skipped: Counter
     v1: dict[str, Any] = dict(plain)
     if version == "v1beta1" and group == RESOURCE_GROUP:
         v1 = to_v1(kind, v1)
+    if group == RESOURCE_GROUP:
+        v1["apiVersion"] = f"{RESOURCE_GROUP}/v1"
     try:
         object_ = convert(_pruned(v1), known.type)
     except msgspec.ValidationError as error:

@@ -5,15 +5,17 @@ The structs are the JSON: `dra-operator.io/v1`, kind `Simulation`. Pods that ask
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 from dra_operator.api.core import Pod, PodResourceClaim
-from dra_operator.api.names import POD_CLAIM_NAME_ANNOTATION
+from dra_operator.api.names import DEVICES_ALLOCATED, POD_CLAIM_NAME_ANNOTATION
 from dra_operator.api.reasons import Reason
-from dra_operator.api.resource import ResourceClaim
+from dra_operator.api.resource import DeviceClass, ResourceClaim, ResourceClaimTemplate
 from dra_operator.lifecycle.pod import allocated_sentence
+from dra_operator.query.strict import Refused
 from dra_operator.world.simulation import Simulation, Standing
 
 State: TypeAlias = Literal["Allocated", "Waiting", "Rejected"]
@@ -78,13 +80,13 @@ class SimulationReport(Struct, frozen=True, kw_only=True):
     summary: Summary
 
 
-def report_on(simulation: Simulation) -> SimulationReport:
-    """All pods that ask for devices, in the order in which they came."""
+def report_on(simulation: Simulation, refused: Sequence[Refused] = ()) -> SimulationReport:
+    """All pods that ask for devices, in the order in which they came. `refused`: what the API server would not take."""
     pods = sorted(
         (pod for pod in simulation.view.pods.values() if pod.spec.resource_claims and not pod.terminal),
         key=lambda pod: simulation.order_of(pod.uid),
     )
-    reports = tuple(_pod(simulation, pod) for pod in pods)
+    reports = tuple(_pod(simulation, pod, refused) for pod in pods)
     states = [one.state for one in reports]
     summary = Summary(
         allocated=states.count("Allocated"), waiting=states.count("Waiting"), rejected=states.count("Rejected")
@@ -92,8 +94,8 @@ def report_on(simulation: Simulation) -> SimulationReport:
     return SimulationReport(pods=reports, summary=summary)
 
 
-def _pod(simulation: Simulation, pod: Pod) -> PodReport:
-    standing, claims = standing_of(simulation, pod), claims_of(simulation, pod)
+def _pod(simulation: Simulation, pod: Pod, refused: Sequence[Refused]) -> PodReport:
+    standing, claims = standing_of(simulation, pod, refused), claims_of(simulation, pod)
     return PodReport(
         namespace=pod.metadata.namespace,
         name=pod.metadata.name,
@@ -104,11 +106,14 @@ def _pod(simulation: Simulation, pod: Pod) -> PodReport:
     )
 
 
-def standing_of(simulation: Simulation, pod: Pod) -> Standing:
+def standing_of(simulation: Simulation, pod: Pod, refused: Sequence[Refused] = ()) -> Standing:
     """Why the pod stands where it stands, also if the operator has nothing to say about it."""
     told = simulation.standing.get(pod.uid)
     if told is not None:
-        return told
+        return _of_refused(pod, told, refused) or told
+    written = pod.condition(DEVICES_ALLOCATED)
+    if written is not None and written.reason == Reason.UNSCHEDULABLE_AFTER_PIN and not pod.spec.node_name:
+        return Standing(Reason.UNSCHEDULABLE_AFTER_PIN, written.message)
     claims = simulation.claims_of(pod)
     entries = pod.spec.resource_claims or ()
     if entries and all(entry.name in claims and claims[entry.name].status.allocation is not None for entry in entries):
@@ -116,6 +121,23 @@ def standing_of(simulation: Simulation, pod: Pod) -> Standing:
     if pod.spec.node_name:
         return Standing(Reason.NOT_MANAGED, f'bound to node "{pod.spec.node_name}" without devices')
     return Standing(Reason.NOT_MANAGED, "left to kube-scheduler")
+
+
+def _of_refused(pod: Pod, told: Standing, refused: Sequence[Refused]) -> Standing | None:
+    """What is not there because the API server would refuse it is not missing: it is wrong."""
+    if told.reason not in (Reason.TEMPLATE_NOT_FOUND, Reason.CLAIM_NOT_FOUND, Reason.CLASS_NOT_FOUND):
+        return None
+    names = {name for entry in pod.spec.resource_claims or () if (name := entry.resource_claim_name)}
+    templates = {name for entry in pod.spec.resource_claims or () if (name := entry.resource_claim_template_name)}
+    for one in refused:
+        own = one.key.namespace == pod.metadata.namespace
+        if (
+            (one.type is ResourceClaim and own and one.key.name in names)
+            or (one.type is ResourceClaimTemplate and own and one.key.name in templates)
+            or (one.type is DeviceClass and f'DeviceClass "{one.key.name}" does not exist' in told.message)
+        ):
+            return Standing(one.reason, one.message)
+    return None
 
 
 def state_of(reason: Reason) -> State:

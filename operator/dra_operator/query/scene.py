@@ -9,6 +9,7 @@ The result is a `Simulation` that has not run yet.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,12 +21,16 @@ from msgspec import structs
 from dra_operator.allocation.podrequests import pod_requests
 from dra_operator.api.core import Namespace, NamespaceStatus, Node, NodeStatus, Pod, PodSpec, PodStatus
 from dra_operator.api.meta import Object, ObjectKey, ObjectMeta, Uid
+from dra_operator.api.names import DEVICES_ALLOCATED
 from dra_operator.api.quantity import Quantity
+from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import DeviceTaint, ResourceClaim, ResourceSlice
 from dra_operator.lifecycle.gate import class_names
+from dra_operator.lifecycle.view import Refusal
 from dra_operator.query.documents import InputError
 from dra_operator.query.drivers import installed_classes
 from dra_operator.query.objects import Manifests, PriorityClass
+from dra_operator.query.strict import Refused, find_refusals
 from dra_operator.query.suggest import did_you_mean
 from dra_operator.world.simulation import Simulation
 from dra_operator.world.workloads import (
@@ -70,6 +75,8 @@ class Scene:
 
     simulation: Simulation
     notes: list[str] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    """Objects that the API server would refuse; they are not there."""
 
 
 def build_scene(
@@ -83,6 +90,15 @@ def build_scene(
 ) -> Scene:
     """`nodes` and `slices` come from an inventory and add to those of the manifests. Raises `InputError`."""
     scene = Scene(Simulation(time.time() if now is None else now))
+    scene.refused = list(find_refusals(manifests, unknown_fields=strict))
+    if strict and scene.refused:
+        first = scene.refused[0]
+        more = f" (and {len(scene.refused) - 1} more)" if len(scene.refused) > 1 else ""
+        raise InputError(f"{first.place}: {first.message}{more}")
+    unusable = {(one.type, one.key) for one in scene.refused if one.type is not ResourceSlice}
+    manifests = Manifests(
+        [one for one in manifests.objects if (type(one.object), one.object.key) not in unusable], manifests.skipped
+    )
     builder = _Builder(scene, manifests, strict)
     builder.machines([*manifests.all(Node), *nodes], [*manifests.all(ResourceSlice), *slices], what_if or WhatIf())
     builder.rest()
@@ -145,7 +161,7 @@ class _Builder:
         if self._strict:
             return
         simulation = self._simulation
-        wanted = self._classes_named()
+        wanted = self._classes_named() - {one.key.name for one in self._scene.refused if one.type is DeviceClass}
         for class_ in installed_classes(simulation.view.inventory.drivers):
             name = class_.metadata.name
             if name in wanted and name not in simulation.view.classes:
@@ -181,7 +197,14 @@ class _Builder:
                     f'pod "{pod.key}" is there twice: a workload makes it, and another object has its name'
                 )
             self._create(pod)
+            self._recall_refusal(pod)
         self._strangers()
+
+    def _recall_refusal(self, pod: Pod) -> None:
+        """A cluster that refused to create a claim for the pod (a quota, say) would do so again."""
+        told = pod.condition(DEVICES_ALLOCATED)
+        if told is not None and told.reason == Reason.CLAIM_CREATION_REFUSED:
+            self._simulation.view.refusals[pod.uid] = Refusal(told.message, math.inf)
 
     def _expanded(self, owners: set[Uid]) -> Iterable[tuple[str, Pod]]:
         for loaded in self._manifests.objects:

@@ -205,3 +205,36 @@ def test_a_bad_inventory_is_refused_with_its_place(folder: Path, text: str, word
     answer = run(folder)
     assert (answer.code, answer.out) == (2, "")
     assert words in answer.err
+
+
+def test_what_the_api_server_would_refuse_is_rejected_with_its_words(folder: Path) -> None:
+    (folder / "all.yaml").write_text(
+        "\n---\n".join((CLASS, TEMPLATE.replace("{name: gpu,", "{name: gpu, count: -1,"), DEPLOYMENT))
+    )
+    report = run(folder, "-o", "json").json
+    assert report["summary"]["rejected"] == 5
+    [(code, message)] = {(pod["reason"]["code"], pod["reason"]["message"]) for pod in report["pods"]}
+    assert code == "RequestInvalid"
+    assert "spec.spec.devices.requests[0].exactly.count" in message
+
+    strict = run(folder, "--strict")
+    assert (strict.code, strict.out) == (2, "")
+    assert "all.yaml:" in strict.err
+    assert message in strict.err
+
+
+def test_a_selector_that_does_not_compile_is_rejected_as_such(folder: Path) -> None:
+    (folder / "all.yaml").write_text("\n---\n".join((CLASS.replace(" && ", " & "), TEMPLATE, DEPLOYMENT)))
+    codes = {pod["reason"]["code"] for pod in run(folder, "-o", "json").json["pods"]}
+    assert codes == {"SelectorInvalid"}
+
+
+def test_unknown_fields_are_refused_only_when_strict(folder: Path) -> None:
+    text = (folder / "all.yaml").read_text()
+    (folder / "all.yaml").write_text(
+        text.replace("deviceClassName: gpu.nvidia.com", "deviceClassName: gpu.nvidia.com, colour: red")
+    )
+    assert run(folder).code == 1
+    strict = run(folder, "--strict")
+    assert strict.code == 2
+    assert "colour" in strict.err
