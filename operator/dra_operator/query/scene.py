@@ -24,7 +24,7 @@ from dra_operator.api.meta import Object, ObjectKey, ObjectMeta, Uid
 from dra_operator.api.names import DEVICES_ALLOCATED
 from dra_operator.api.quantity import Quantity
 from dra_operator.api.reasons import Reason
-from dra_operator.api.resource import DeviceTaint, ResourceClaim, ResourceSlice
+from dra_operator.api.resource import DeviceClass, DeviceTaint, ResourceClaim, ResourceSlice
 from dra_operator.lifecycle.gate import class_names
 from dra_operator.lifecycle.view import Refusal
 from dra_operator.query.documents import InputError

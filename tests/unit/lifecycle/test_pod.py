@@ -468,9 +468,9 @@ def test_a_disputed_allocation_that_others_use_too_is_not_taken_from_them() -> N
     user = gated(claims=["mine"])
     view, _ = rivals(user, by=[user, pod("runner", claims=["mine"], node_name="node-a")])
     verdict = look(view, user)
-    assert verdict.actions == ()
-    assert verdict.notices == ()
-    assert verdict.reason is Reason.CONFLICT
+    assert published(verdict).reason == "Conflict"
+    assert len(verdict.actions) == 1
+    assert verdict.requeue_after is not None
 
 
 def test_whoever_came_first_is_not_disturbed() -> None:
