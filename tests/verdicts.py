@@ -57,7 +57,8 @@ def our_answer(case: Case, gates: Gates = DEFAULT_GATES) -> Answer:
 
 def _masked(case: Case, answer: Answer) -> Answer:
     """The answer without what is random in a generated name."""
-    start = (case.object.get("metadata") or {}).get("generateName")
+    meta = case.object.get("metadata")
+    start = meta.get("generateName") if isinstance(meta, dict) else None
     if not isinstance(start, str):
         return answer
     pattern = re.escape(start) + "[a-z0-9]{5}"

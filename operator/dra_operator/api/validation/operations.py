@@ -14,7 +14,7 @@ from typing import Final, TypeVar, cast
 
 from msgspec.structs import replace
 
-from dra_operator.api.validation import names
+from dra_operator.api.validation import content, names
 from dra_operator.api.validation.claimspec import (
     check_admin_access,
     check_admin_label,
@@ -28,7 +28,7 @@ from dra_operator.api.validation.conditions import check_conditions
 from dra_operator.api.validation.declared import check_declared
 from dra_operator.api.validation.defaults import with_defaults
 from dra_operator.api.validation.equality import same
-from dra_operator.api.validation.errors import FieldError, child, index, invalid, merge, too_many
+from dra_operator.api.validation.errors import FieldError, child, covered, index, invalid, merge, too_many
 from dra_operator.api.validation.gates import DEFAULT_GATES, Gates, drop_disabled
 from dra_operator.api.validation.lists import check_items
 from dra_operator.api.validation.metadata import (
@@ -40,7 +40,7 @@ from dra_operator.api.validation.metadata import (
     path_segment_name,
     subdomain_name,
 )
-from dra_operator.api.validation.metatypes import Object, ObjectMeta
+from dra_operator.api.validation.metatypes import Object, ObjectMeta, OwnerReference
 from dra_operator.api.validation.slicespec import check_slice_spec
 from dra_operator.api.validation.taints import check_taint
 from dra_operator.api.validation.types import (
@@ -149,6 +149,7 @@ def _prepared_for_create(new: O, gates: Gates) -> O:
         creation_timestamp=None,
         deletion_timestamp=None,
         deletion_grace_period_seconds=None,
+        owner_references=_without_twins(new.metadata.owner_references),
         managed_fields=None,
     )
     if meta.generate_name and not meta.name:
@@ -185,9 +186,14 @@ def _prepared_metadata(new: O, old: Object) -> O:
         creation_timestamp=old.metadata.creation_timestamp or new.metadata.creation_timestamp,
         deletion_timestamp=old.metadata.deletion_timestamp or new.metadata.deletion_timestamp,
         deletion_grace_period_seconds=seconds,
+        owner_references=_without_twins(new.metadata.owner_references),
         managed_fields=None,
     )
     return replace(new, metadata=meta)
+
+
+def _without_twins(owners: tuple[OwnerReference, ...] | None) -> tuple[OwnerReference, ...] | None:
+    return None if owners is None else tuple(dict.fromkeys(owners))
 
 
 _GENERATED_MAX: Final = 63 - 5
@@ -283,9 +289,16 @@ def _template(template: ResourceClaimTemplate, gates: Gates) -> list[FieldError]
 
 
 def _class_metadata(meta: ObjectMeta) -> list[FieldError]:
-    """The name's format is a declared rule."""
-    found = check_metadata("metadata", meta, namespaced=False, name_rule=lambda name, prefix: [], generated=False)
+    """For the name's format there is a declared rule as well."""
+    found = check_metadata("metadata", meta, namespaced=False, name_rule=_declared_name, generated=False)
+    found = covered(each.because("format=k8s-long-name") for each in found if each.field == "metadata.name") + [
+        each for each in found if each.field != "metadata.name"
+    ]
     return found + check_finalizer_names("metadata", meta)
+
+
+def _declared_name(name: str, prefix: bool) -> list[str]:
+    return content.dns_subdomain(name)
 
 
 def _class_spec(path: str, spec: DeviceClassSpec, old: DeviceClassSpec | None, gates: Gates) -> list[FieldError]:

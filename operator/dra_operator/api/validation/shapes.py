@@ -71,6 +71,13 @@ class Always:
 
 
 @dataclass(frozen=True)
+class Embedded:
+    """The field is one of a Go struct that is embedded without a JSON name of its own. Some messages show its name."""
+
+    go_name: str
+
+
+@dataclass(frozen=True)
 class Gate:
     """The API server drops the field unless all these feature gates are enabled, or the old object has it."""
 
@@ -204,6 +211,7 @@ class Field:
     type: Type
     always: bool
     gate: Gate | None
+    embedded_in: tuple[str, ...]
     rules: tuple[Rule, ...]
 
 
@@ -244,8 +252,11 @@ def shape_of(struct: type[msgspec.Struct]) -> Shape:
         type_, marks = _read(hints[each.name])
         gate = next((mark for mark in marks if isinstance(mark, Gate)), None)
         rules = tuple(mark for mark in marks if isinstance(mark, Rule))
+        embedded = tuple(mark.go_name for mark in marks if isinstance(mark, Embedded))
         always = any(isinstance(mark, Always) for mark in marks) or (type_.form is Form.STRUCT and not type_.pointer)
-        fields.append(Field(each.name, each.encode_name, _go_name(each.name, struct), type_, always, gate, rules))
+        fields.append(
+            Field(each.name, each.encode_name, _go_name(each.name, struct), type_, always, gate, embedded, rules)
+        )
     return Shape(struct, tuple(fields), {each.json_name: each for each in fields}, struct.tagged_internally)
 
 

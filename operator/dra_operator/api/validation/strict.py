@@ -127,7 +127,7 @@ class _Reader:
                 continue
             if known.attribute in values:
                 self._report("duplicate field", path)
-            inner = _Place(path, shape.struct.__name__, (*place.fields, name))
+            inner = _Place(path, shape.struct.__name__, (*place.fields, *known.embedded_in, name))
             values[known.attribute] = self._read(each, known.type, inner)
         return shape.struct(**values)
 

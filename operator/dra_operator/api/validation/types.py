@@ -17,6 +17,7 @@ from dra_operator.api.validation.shapes import (
     Always,
     EachKey,
     EachValue,
+    Embedded,
     ForbiddenUnless,
     Format,
     Gate,
@@ -99,6 +100,9 @@ class OpaqueDeviceConfiguration(Wire, frozen=True):
     parameters: Annotated[Raw, Always()] = Raw("")
 
 
+Opaque = Annotated[OpaqueDeviceConfiguration | None, Optional(), Embedded("DeviceConfiguration")]
+
+
 class DeviceToleration(Wire, frozen=True):
     key: Annotated[str, Optional(), LABEL_KEY] = ""
     operator: TolerationOperator = ""
@@ -118,7 +122,7 @@ class DeviceTaint(Wire, frozen=True):
 
 
 class DeviceClassConfiguration(Wire, frozen=True):
-    opaque: Annotated[OpaqueDeviceConfiguration | None, Optional()] = None
+    opaque: Opaque = None
 
 
 class DeviceClassSpec(Wire, frozen=True):
@@ -195,7 +199,7 @@ class DeviceConstraint(Wire, frozen=True):
 
 class DeviceClaimConfiguration(Wire, frozen=True):
     requests: RequestNames = None
-    opaque: Annotated[OpaqueDeviceConfiguration | None, Optional()] = None
+    opaque: Opaque = None
 
 
 class DeviceClaim(Wire, frozen=True):
@@ -227,7 +231,7 @@ class DeviceAllocationConfiguration(Wire, frozen=True):
         str, GoType("v1.AllocationConfigSource"), Required(), OneOf(("FromClaim", "FromClass")), Always()
     ] = ""
     requests: RequestNames = None
-    opaque: Annotated[OpaqueDeviceConfiguration | None, Optional()] = None
+    opaque: Opaque = None
 
 
 class DeviceAllocationResult(Wire, frozen=True):
