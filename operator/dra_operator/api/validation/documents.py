@@ -14,6 +14,7 @@ from dra_operator.api.validation.errors import FieldError, summary
 from dra_operator.api.validation.gotext import quote
 from dra_operator.api.validation.jsontree import Members, NotJSON, Number, Tree, from_plain, parse
 from dra_operator.api.validation.metatypes import Object
+from dra_operator.api.validation.pods import Pod
 from dra_operator.api.validation.strict import Misfit, Problem, fit
 from dra_operator.api.validation.types import (
     DeviceClass,
@@ -26,7 +27,8 @@ from dra_operator.api.validation.types import (
 GROUP: Final = "resource.k8s.io"
 API_VERSION: Final = f"{GROUP}/v1"
 KINDS: Final[Mapping[str, type[Object]]] = {
-    each.__name__: each for each in (DeviceClass, DeviceTaintRule, ResourceClaim, ResourceClaimTemplate, ResourceSlice)
+    each.__name__: each
+    for each in (DeviceClass, DeviceTaintRule, ResourceClaim, ResourceClaimTemplate, ResourceSlice, Pod)
 }
 
 
@@ -76,7 +78,8 @@ def decode(document: bytes | str | Mapping[str, object], kind: type[Object] | No
 def refusal(object_: Object, errors: Sequence[FieldError]) -> str:
     """The errors as the API server sends them."""
     kind = type(object_).__name__
-    return f"{kind}.{GROUP} {quote(object_.metadata.name)} is invalid: {summary(errors)}"
+    named = kind if isinstance(object_, Pod) else f"{kind}.{GROUP}"
+    return f"{named} {quote(object_.metadata.name)} is invalid: {summary(errors)}"
 
 
 def _kind_of(tree: Members) -> type[Object] | Undecodable | None:
@@ -93,7 +96,7 @@ def _kind_of(tree: Members) -> type[Object] | Undecodable | None:
     if not version and not kind:
         return None
     found = KINDS.get(kind)
-    if found is None or version not in ("", API_VERSION):
+    if found is None or version not in ("", "v1" if found is Pod else API_VERSION):
         return Undecodable(f"no kind {quote(kind)} is known in version {quote(version)}", (Problem("kind", "unknown"),))
     return found
 

@@ -41,6 +41,7 @@ from dra_operator.api.validation.metadata import (
     subdomain_name,
 )
 from dra_operator.api.validation.metatypes import Object, ObjectMeta, OwnerReference
+from dra_operator.api.validation.pods import Pod, check_pod_claims
 from dra_operator.api.validation.slicespec import check_slice_spec
 from dra_operator.api.validation.taints import check_taint
 from dra_operator.api.validation.types import (
@@ -73,8 +74,10 @@ def validate(
 ) -> tuple[FieldError, ...]:
     """What the API server answers to the creation of this object: nothing, or what is wrong with it.
 
-    Without the labels of the namespace nothing is said about admin access.
+    Without the labels of the namespace nothing is said about admin access. Of a pod only its claims are looked at.
     """
+    if isinstance(new, Pod):
+        return tuple(check_pod_claims(new))
     prepared = _prepared_for_create(with_defaults(new), gates)
     found = _check_create(prepared, gates, namespace_labels)
     if not found:

@@ -28,6 +28,10 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     tagged_internally: ClassVar[bool] = False
     """The internal version prints like the sent one (types of meta/v1)."""
+    partial: ClassVar[bool] = False
+    """The type has more fields than are declared; they may be anything."""
+    go_struct: ClassVar[str] = ""
+    """The Go struct's name where ours differs."""
     union: ClassVar[tuple[str, ...]] = ()
     """JSON names of the fields of which exactly one must be set."""
     union_level: ClassVar[Level]
@@ -260,6 +264,10 @@ def shape_of(struct: type[msgspec.Struct]) -> Shape:
     return Shape(struct, tuple(fields), {each.json_name: each for each in fields}, struct.tagged_internally)
 
 
+def go_struct(struct: type[Wire]) -> str:
+    return struct.go_struct or struct.__name__
+
+
 def _go_name(attribute: str, struct: type[Wire]) -> str:
     if attribute == "metadata":
         return "ObjectMeta"
@@ -294,7 +302,7 @@ def _read(hint: Any) -> tuple[Type, tuple[object, ...]]:
     if hint in _PLAIN:
         form = _PLAIN[hint]
         return Type(form, named or form.value, pointer), marks
-    return Type(Form.STRUCT, named or f"v1.{hint.__name__}", pointer, struct=hint), marks
+    return Type(Form.STRUCT, named or f"v1.{go_struct(hint)}", pointer, struct=hint), marks
 
 
 def _of_elements(marks: tuple[object, ...]) -> tuple[EachValue, ...]:

@@ -19,7 +19,7 @@ from dra_operator.api.validation.errors import child, index
 from dra_operator.api.validation.gotext import quote
 from dra_operator.api.validation.gotime import NotATime, parse_time
 from dra_operator.api.validation.jsontree import Members, Number, Tree, to_json
-from dra_operator.api.validation.shapes import Form, Raw, Shape, Time, Type, Wire, shape_of
+from dra_operator.api.validation.shapes import Form, Raw, Shape, Time, Type, Wire, go_struct, shape_of
 
 _STRICT_ERRORS_MAX: Final = 100
 _MIN_INT64: Final = -(1 << 63)
@@ -123,11 +123,12 @@ class _Reader:
             known = shape.by_json_name.get(name)
             path = child(place.path, name)
             if known is None:
-                self._report("unknown field", path)
+                if not shape.struct.partial:
+                    self._report("unknown field", path)
                 continue
             if known.attribute in values:
                 self._report("duplicate field", path)
-            inner = _Place(path, shape.struct.__name__, (*place.fields, *known.embedded_in, name))
+            inner = _Place(path, go_struct(shape.struct), (*place.fields, *known.embedded_in, name))
             values[known.attribute] = self._read(each, known.type, inner)
         return shape.struct(**values)
 

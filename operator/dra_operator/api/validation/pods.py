@@ -1,0 +1,151 @@
+"""What a pod says about its claims: `spec.resourceClaims`, and the containers that use them.
+
+Of a pod nothing else is looked at, and fields that are not named here may be anything.
+
+Upstream: `validatePodResourceClaims`, `validateResourceClaimNames` in pkg/apis/core/validation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Annotated, ClassVar, Final
+
+from dra_operator.api.validation import content, names
+from dra_operator.api.validation.errors import (
+    FieldError,
+    child,
+    duplicate,
+    forbidden,
+    index,
+    invalid,
+    not_found,
+    required,
+)
+from dra_operator.api.validation.metatypes import Object
+from dra_operator.api.validation.shapes import Always, Wire
+
+_MIRROR: Final = "kubernetes.io/config.mirror"
+
+
+class PodResourceClaim(Wire, frozen=True):
+    name: Annotated[str, Always()] = ""
+    resource_claim_name: str | None = None
+    resource_claim_template_name: str | None = None
+
+
+class ContainerClaim(Wire, frozen=True):
+    """A container's use of a claim, or of one request of it (`v1.ResourceClaim`)."""
+
+    go_struct: ClassVar[str] = "ResourceClaim"
+
+    name: Annotated[str, Always()] = ""
+    request: str = ""
+
+
+class ResourceRequirements(Wire, frozen=True):
+    partial: ClassVar[bool] = True
+
+    claims: tuple[ContainerClaim, ...] | None = None
+
+
+class Container(Wire, frozen=True):
+    partial: ClassVar[bool] = True
+
+    resources: ResourceRequirements = ResourceRequirements()
+
+
+class PodSpec(Wire, frozen=True):
+    partial: ClassVar[bool] = True
+
+    resource_claims: tuple[PodResourceClaim, ...] | None = None
+    containers: tuple[Container, ...] | None = None
+    init_containers: tuple[Container, ...] | None = None
+    ephemeral_containers: tuple[Container, ...] | None = None
+    resources: ResourceRequirements | None = None
+
+
+class Pod(Object, frozen=True):
+    partial: ClassVar[bool] = True
+
+    spec: PodSpec = PodSpec()
+
+
+def check_pod_claims(pod: Pod) -> list[FieldError]:
+    """The mistakes around claims that the API server refuses a new pod for."""
+    spec = pod.spec
+    found = list(_claims("spec.resourceClaims", spec.resource_claims or (), (pod.metadata.annotations or {})))
+    known = {claim.name for claim in spec.resource_claims or () if claim.name}
+    for name, containers in (
+        ("containers", spec.containers),
+        ("initContainers", spec.init_containers),
+        ("ephemeralContainers", spec.ephemeral_containers),
+    ):
+        for i, container in enumerate(containers or ()):
+            where = child(index(child("spec", name), i), "resources", "claims")
+            found += _uses(where, container.resources.claims or (), known)
+    if spec.resources is not None and spec.resources.claims is not None:
+        found.append(forbidden("spec.resources.claims", "claims may not be set for Resources at pod-level"))
+    return found
+
+
+def _claims(path: str, claims: tuple[PodResourceClaim, ...], annotations: dict[str, str]) -> Iterator[FieldError]:
+    seen: set[str] = set()
+    for i, claim in enumerate(claims):
+        where = index(path, i)
+        if _MIRROR in annotations:
+            yield forbidden("", "static pods do not support resource claims")
+            continue
+        name = child(where, "name")
+        if not claim.name:
+            yield required(name)
+        elif claim.name in seen:
+            yield duplicate(name, claim.name)
+        else:
+            yield from names.label(name, claim.name)
+            seen.add(claim.name)
+        yield from _source(where, claim)
+
+
+def _source(path: str, claim: PodResourceClaim) -> Iterator[FieldError]:
+    given = {
+        "resourceClaimName": claim.resource_claim_name,
+        "resourceClaimTemplateName": claim.resource_claim_template_name,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if len(chosen) > 1:
+        detail = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"
+        yield invalid(path, claim, detail, internal=True)
+    elif not chosen:
+        detail = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"
+        yield invalid(path, claim, detail, internal=True)
+    for name, value in chosen.items():
+        for message in content.dns_subdomain(value, unit=content.CHARACTERS):
+            yield invalid(child(path, name), value, message)
+
+
+def _uses(path: str, claims: tuple[ContainerClaim, ...], known: set[str]) -> Iterator[FieldError]:
+    """A claim is used as a whole or request by request, and neither twice."""
+    used: set[str] = set()
+    for i, claim in enumerate(claims):
+        where = index(path, i)
+        if not claim.name:
+            yield required(where)
+            continue
+        if claim.name in used:
+            yield duplicate(where, claim.name)
+        else:
+            whole = f"{claim.name}/{claim.request}" if claim.request else claim.name
+            if claim.request:
+                yield from names.label(child(where, "request"), claim.request)
+            if whole in used:
+                yield duplicate(where, whole)
+            elif not claim.request:
+                for other in used:
+                    if other.partition("/")[0] == claim.name:
+                        yield duplicate(where, claim.name)
+            used.add(whole)
+        if claim.name not in known:
+            listed = f": {', '.join(sorted(known))}" if known else " which is empty"
+            detail = f"must be one of the names in pod.spec.resourceClaims{listed}"
+            yield replace(not_found(where, claim.name), detail=detail)
