@@ -16,6 +16,9 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "agent": ("dra_operator.cli.agent", "agent", "Publish the devices of one node as ResourceSlices."),
     "simulate": ("dra_operator.cli.simulate", "simulate", "Who would get which devices, from files alone."),
     "explain": ("dra_operator.cli.explain", "explain", "Why a pod waits for its devices, and what would help."),
+    "devices": ("dra_operator.cli.inspect", "devices", "Devices: free, in use and by whom, tainted."),
+    "claims": ("dra_operator.cli.inspect", "claims", "ResourceClaims: what they were given, and who uses them."),
+    "audit": ("dra_operator.cli.inspect", "audit", "Admin accesses, and whether they are still granted."),
     "sandbox": ("dra_operator.cli.sandbox", "app", "A real control plane on loopback, with simulated GPU nodes."),
 }
 """Module, attribute (a function, or a Typer app), one line of help."""
