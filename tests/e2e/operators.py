@@ -12,7 +12,7 @@ from tests.e2e.stage import until
 
 RUN = (sys.executable, "-m", "dra_operator.cli.main", "run")
 KOPF_RUN = (sys.executable, "-m", "kopf", "run", "--module=dra_operator.handlers", "--all-namespaces", "--quiet")
-FLAGS = ("--no-leader-elect", "--log-format=json")
+FLAGS = ("--no-leader-elect", "--log-format=json", "--claims=generate")
 
 
 def launch(kubeconfig: Path | str, log: Path, flags: Sequence[str] = FLAGS) -> Process:

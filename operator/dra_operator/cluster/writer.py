@@ -6,7 +6,8 @@
 | SetFinalizers    | merge patch of metadata with uid and resourceVersion                    |
 | WriteClaimStatus | merge patch of /status with uid and resourceVersion                     |
 | DeleteClaim, Pod | DELETE with uid and resourceVersion as preconditions; 404 is done       |
-| PublishStatus    | server-side apply to /status with uid and resourceVersion, never forced |
+| PublishStatus    | server-side apply to /status with uid and resourceVersion, force if so  |
+|                  | decided                                                                 |
 | Ungate           | strategic merge patch with uid and resourceVersion                      |
 | ReadPod, Claim   | GET; for ReadPod another UID or 404 is "no such pod"                    |
 
@@ -121,6 +122,7 @@ class Writer:
                         patch_type="apply",
                         subresource="status",
                         field_manager=FIELD_MANAGER,
+                        force=action.force,
                     )
                 )
             case Ungate():

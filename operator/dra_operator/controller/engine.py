@@ -24,6 +24,7 @@ import structlog
 
 from dra_operator.api.core import Pod
 from dra_operator.api.meta import ObjectKey, Uid
+from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import ResourceClaim
 from dra_operator.lifecycle.actions import (
     Action,
@@ -187,11 +188,23 @@ class Engine:
                 self.view.forget_placement(ref.uid)
             else:
                 self.view.waiting.discard(ref.uid)
+            self._take_turns(ref.uid, verdict)
         for action in verdict.actions:
             if isinstance(action, WriteClaimStatus) and action.allocation is not None:
                 claim = self.view.claim(action.key)
                 if claim is not None and claim.status.allocation is None:
                     self.view.assume_allocation(claim, action.allocation)
+
+    def _take_turns(self, uid: Uid, verdict: Verdict) -> None:
+        """Who generates the pod's claims, if some are missing: another, whose time runs from now on, or we."""
+        turns = self.view.turns
+        if verdict.awaits_claims:
+            turns.begin(uid, self.now())
+        elif any(isinstance(action, CreateClaim) for action in verdict.actions):
+            if turns.note_missed(uid):
+                log.info("nobody else generates claims; pods do not wait for that any more")
+        elif verdict.reason is not Reason.CLAIM_CREATION_REFUSED:
+            turns.end(uid)
 
     # --- out -------------------------------------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ class Settings:
 
     kubeconfig: str = _setting("", "kubeconfig file; otherwise $KUBECONFIG, the pod's own account, or ~/.kube/config")
     context: str = _setting("", "context of the kubeconfig")
-    claims: ClaimsMode = _setting(ClaimsMode.GENERATE, "who generates claims from templates")
+    claims: ClaimsMode = _setting(ClaimsMode.AUTO, "who generates claims from templates")
     gate: Gate = _setting(Gate.AUTO, "how pods come to wait for their devices")
     on_no_capacity: OnNoCapacity = _setting(OnNoCapacity.HOLD, "what becomes of a pod that finds no devices")
     handover_after: float = _setting(60.0, "with --on-no-capacity=handover: how long a pod waits first")

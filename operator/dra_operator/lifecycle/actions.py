@@ -70,13 +70,17 @@ class PodCondition:
 
 @dataclass(frozen=True, slots=True)
 class PublishStatus:
-    """Server-side apply on `pods/status` (uid and resourceVersion in the body, no force): all fields that we own."""
+    """Server-side apply on `pods/status` (uid and resourceVersion in the body): all fields that we own.
+
+    `force` only where another generator published a claim that is gone: its name has to give way to ours.
+    """
 
     key: ObjectKey
     uid: Uid
     resource_version: str
     claim_statuses: tuple[PodResourceClaimStatus, ...]
     condition: PodCondition | None
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ and attempt, not random: creating is idempotent over crashes. A name that someon
 attempt.
 
 Invariant: one pod claim of one pod has one claim. An existing claim that carries owner and annotation is adopted,
-whoever made it; of several, the one that the pod's status or an allocation names stays.
+whoever made it; of several, the one that the pod's status names stays, since that is what kube-scheduler and the
+kubelet go by, and before any is published, the one in use.
 
 Upstream: `handleClaim` of k8s.io/kubernetes/pkg/controller/resourceclaim, `resourceclaim.Name` and `IsForPod` of
 k8s.io/dynamic-resource-allocation.
@@ -28,7 +29,7 @@ from dra_operator.api.meta import ObjectKey, ObjectMeta, OwnerReference
 from dra_operator.api.names import DELETE_PROTECTION_FINALIZER, POD_CLAIM_NAME_ANNOTATION
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import ResourceClaim, ResourceClaimTemplate
-from dra_operator.lifecycle.policy import ClaimsMode, Policy
+from dra_operator.lifecycle.gate import is_gated
 from dra_operator.lifecycle.view import View
 
 BASE_MAX_LENGTH: Final = 57
@@ -45,12 +46,15 @@ class Found:
 
     claim: ResourceClaim
     duplicates: tuple[ResourceClaim, ...] = ()
-    """Further claims generated for the same pod claim, which nothing uses."""
+    """Further claims generated for the same pod claim, which nothing uses, or only this pod while it is gated.
+
+    Listed once the claim is published: before that, their generator may be about to publish one of them.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class ToCreate:
-    """The claim has to be generated."""
+    """The claim has to be generated. Not decided here: whether by us (`turns.py`)."""
 
     claim: ResourceClaim
 
@@ -119,13 +123,13 @@ def build_claim(pod: Pod, pod_claim: str, template: ResourceClaimTemplate, name:
     )
 
 
-def resolve(view: View, pod: Pod, policy: Policy) -> Iterator[tuple[PodResourceClaim, Resolution]]:
+def resolve(view: View, pod: Pod) -> Iterator[tuple[PodResourceClaim, Resolution]]:
     """Every entry of the pod's `spec.resourceClaims`, in order, with what has become of it."""
     for entry in pod.spec.resource_claims or ():
         if entry.resource_claim_name:
             yield entry, _resolve_named(view, pod, entry.resource_claim_name)
         elif entry.resource_claim_template_name:
-            yield entry, _resolve_template(view, pod, entry.name, entry.resource_claim_template_name, policy)
+            yield entry, _resolve_template(view, pod, entry.name, entry.resource_claim_template_name)
         else:
             yield (
                 entry,
@@ -166,7 +170,7 @@ def _stays(claim: ResourceClaim, pod: Pod) -> bool:
     return claim.metadata.deletion_timestamp is None or (bool(pod.spec.node_name) and claim.reserved_for(pod.uid))
 
 
-def _resolve_template(view: View, pod: Pod, entry: str, template_name: str, policy: Policy) -> Resolution:
+def _resolve_template(view: View, pod: Pod, entry: str, template_name: str) -> Resolution:
     key = ObjectKey(pod.metadata.namespace, template_name)
     published = next((status for status in pod.status.resource_claim_statuses or () if status.name == entry), None)
     if published is not None and published.resource_claim_name is None:
@@ -174,13 +178,7 @@ def _resolve_template(view: View, pod: Pod, entry: str, template_name: str, poli
     ours = [claim for claim in view.claims_owned_by(pod.uid) if generated_for(claim, pod, entry)]
     live = [claim for claim in ours if _stays(claim, pod)]
     if live:
-        return _choose(live, published.resource_claim_name if published is not None else None)
-    if policy.claims is ClaimsMode.ADOPT:
-        return Blocked(
-            Reason.CLAIM_NOT_FOUND,
-            f'no ResourceClaim has been generated from ResourceClaimTemplate "{key}" yet; '
-            "kube-controller-manager's resourceclaim-controller does that",
-        )
+        return _choose(live, pod, published.resource_claim_name if published is not None else None)
     template = view.templates.get(key)
     if template is None:
         return Blocked(
@@ -207,19 +205,26 @@ def _resolve_template(view: View, pod: Pod, entry: str, template_name: str, poli
     )
 
 
-def _choose(claims: list[ResourceClaim], published: str | None) -> Found:
-    """The claim in use stays, then the published one, then the first by name."""
+def _choose(claims: list[ResourceClaim], pod: Pod, published: str | None) -> Found:
+    """The published claim stays, else the one in use, else the first by name."""
     chosen = min(
         claims,
         key=lambda claim: (
+            claim.metadata.name != published,
             not claim.status.reserved_for,
             claim.status.allocation is None,
-            claim.metadata.name != published,
             claim.metadata.name,
         ),
     )
-    spare = tuple(claim for claim in claims if claim is not chosen and not claim.status.reserved_for)
-    return Found(chosen, spare)
+    if chosen.metadata.name != published:
+        return Found(chosen)
+    idle = {pod.uid} if is_gated(pod) else set()
+    spare = (
+        claim
+        for claim in claims
+        if claim is not chosen and {user.uid for user in claim.status.reserved_for or ()} <= idle
+    )
+    return Found(chosen, tuple(spare))
 
 
 def admin_access_denied(what: str, pod: Pod) -> str:

@@ -18,7 +18,8 @@ are bound already.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 
 from dra_operator.allocation.nodefit import covers, fits
 from dra_operator.allocation.place import Placement
@@ -48,6 +49,7 @@ from dra_operator.lifecycle.generate import Blocked, Found, NotNeeded, ToCreate,
 from dra_operator.lifecycle.pin import allocated_node, pin
 from dra_operator.lifecycle.policy import OnNoCapacity, Policy, Repack
 from dra_operator.lifecycle.publish import condition, moment, publish, timestamp
+from dra_operator.lifecycle.turns import SILENCE
 from dra_operator.lifecycle.verdict import NOTHING, Verdict
 from dra_operator.lifecycle.view import View
 
@@ -78,23 +80,27 @@ class _Look:
         if not pod.spec.resource_claims:
             return Verdict(actions=(self._ungate(None),)) if is_gated(pod) and not other_gates(pod) else NOTHING
         creates: list[Action] = []
+        missing: list[str] = []
         spare: list[Action] = []
         blocked: list[Blocked] = []
         claims: list[ResourceClaim] = []
         names: dict[str, str] = {}
-        for entry, resolution in resolve(self.view, pod, self.policy):
+        for entry, resolution in resolve(self.view, pod):
             match resolution:
                 case ToCreate(claim):
                     creates.append(CreateClaim(claim))
+                    missing.append(f'"{pod.metadata.namespace}/{entry.resource_claim_template_name}"')
                 case Found(claim, duplicates):
                     claims.append(claim)
-                    spare += [_delete(duplicate) for duplicate in duplicates]
+                    spare += [self._drop(duplicate) for duplicate in duplicates]
                     if entry.resource_claim_template_name:
                         names[entry.name] = claim.metadata.name
                 case Blocked():
                     blocked.append(resolution)
                 case NotNeeded():
                     pass
+        if creates and (left := self._others_turn()) > 0:
+            return self._await_claims(left, missing, spare, claims, names, blocked)
         if creates and (refusal := self.view.refusals.get(pod.uid)) is not None and self.now < refusal.until:
             return self._say(names, Reason.CLAIM_CREATION_REFUSED, refusal.message, retry_at=refusal.until)
         if creates or spare:
@@ -102,6 +108,36 @@ class _Look:
         if not is_gated(pod):
             return self._ungated(claims, names, blocked)
         return self._gated(claims, names, blocked)
+
+    # --- claims that another may generate ----------------------------------------------------------------------------
+
+    def _others_turn(self) -> float:
+        """Seconds for which another generator may still make the claims that are missing."""
+        turns = self.view.turns
+        return turns.patience(self.policy.claims) - turns.waited(self.pod.uid, self.now)
+
+    def _await_claims(
+        self,
+        left: float,
+        missing: Sequence[str],
+        spare: list[Action],
+        claims: list[ResourceClaim],
+        names: dict[str, str],
+        blocked: list[Blocked],
+    ) -> Verdict:
+        """Usually a fraction of a second: only a pod that waits longer is told."""
+        silent = SILENCE - self.view.turns.waited(self.pod.uid, self.now)
+        if silent > 0 and not blocked:
+            return Verdict(actions=tuple(spare), awaits_claims=True, requeue_after=min(left, silent))
+        absent = Blocked(
+            Reason.CLAIM_NOT_FOUND,
+            f"no ResourceClaim has been generated from ResourceClaimTemplate {missing[0]} yet; "
+            "kube-controller-manager's resourceclaim-controller does that: see whether it runs and what it says",
+        )
+        stands = self._gated if is_gated(self.pod) else self._ungated
+        verdict = stands(claims, names, [*blocked, absent])
+        again = [left, *([] if verdict.requeue_after is None else [verdict.requeue_after])]
+        return replace(verdict, awaits_claims=True, requeue_after=min(again) if min(again) < inf else None)
 
     # --- gated: ours to allocate -------------------------------------------------------------------------------------
 
@@ -203,6 +239,12 @@ class _Look:
         others = tuple(consumer for consumer in claim.status.reserved_for or () if consumer.uid != self.pod.uid)
         allocation = claim.status.allocation if others else None
         return WriteClaimStatus(claim.key, claim.uid, claim.metadata.resource_version, allocation, others)
+
+    def _drop(self, duplicate: ResourceClaim) -> Action:
+        """A second claim for one entry: its devices are given back before it is deleted."""
+        if duplicate.status.reserved_for:
+            return self._leave(duplicate)
+        return DeleteClaim(duplicate.key, duplicate.uid, duplicate.metadata.resource_version)
 
     def _only_ours(self, claim: ResourceClaim) -> bool:
         consumers = claim.status.reserved_for or ()
@@ -358,7 +400,3 @@ def _protected(claim: ResourceClaim) -> bool:
 def _protect(claim: ResourceClaim) -> SetFinalizers:
     finalizers = (*(claim.metadata.finalizers or ()), DELETE_PROTECTION_FINALIZER)
     return SetFinalizers(claim.key, claim.uid, claim.metadata.resource_version, finalizers)
-
-
-def _delete(claim: ResourceClaim) -> DeleteClaim:
-    return DeleteClaim(claim.key, claim.uid, claim.metadata.resource_version)

@@ -9,6 +9,9 @@ from enum import StrEnum
 class ClaimsMode(StrEnum):
     """Who generates claims from templates (`--claims`)."""
 
+    AUTO = "auto"
+    """Whoever does: kube-controller-manager's are waited for a while, as long as it has not turned out that it makes
+    none."""
     GENERATE = "generate"
     """This operator; kube-controller-manager runs without its resourceclaim-controller."""
     ADOPT = "adopt"

@@ -1,8 +1,9 @@
 """What a pod's status says about its claims: `resourceClaimStatuses` and the condition DevicesAllocated.
 
 Both are published by one server-side apply that states every field we own there each time, since apply drops what is
-left out. An entry that another generator published stays as it is: the same value has two owners, a different one
-would be a conflict.
+left out. An entry that another generator published stays as it is: the same value has two owners, and a different one
+is a conflict, after which the other's claim is the one. Only a name whose claim is gone is overwritten by force:
+its owner may never look again.
 
 The condition is rewritten when its reason changes; a new sentence for the same reason waits until the last write is
 `Policy.condition_interval` old, so that a busy cluster does not turn into status writes of every waiting pod.
@@ -61,7 +62,7 @@ def publish(
     """The write that makes the pod's status say this, or None if it does, or need not yet.
 
     Without a wanted condition, the one that is there is stated again. `message_due`: the last write is old enough for
-    a new sentence alone.
+    a new sentence alone. `names` agree with what is published wherever that claim can be used (`generate.py`).
     """
     statuses = claim_statuses(pod, names)
     current = pod.condition(DEVICES_ALLOCATED)
@@ -80,4 +81,8 @@ def publish(
     )
     if same_statuses and (wanted == standing or (same_code and not message_due)):
         return None
-    return PublishStatus(pod.key, pod.uid, pod.metadata.resource_version, statuses, wanted)
+    stale = any(
+        status.resource_claim_name not in (None, names.get(status.name, status.resource_claim_name))
+        for status in pod.status.resource_claim_statuses or ()
+    )
+    return PublishStatus(pod.key, pod.uid, pod.metadata.resource_version, statuses, wanted, force=stale)

@@ -26,6 +26,8 @@ class Verdict:
     """The pod waits for devices: look again when anything is freed, added or repaired."""
     requeue_after: float | None = None
     """Look again after so many seconds even if nothing happens."""
+    awaits_claims: bool = False
+    """The pod waits for claims that another generator may make."""
     placement: str | None = None
     """The node whose room the pod takes up from now on."""
 

@@ -35,6 +35,7 @@ from dra_operator.inventory.inventory import Inventory
 from dra_operator.inventory.ledger import Ledger
 from dra_operator.lifecycle.keys import ClaimRef, PodRef, Ref
 from dra_operator.lifecycle.pin import pinned_node
+from dra_operator.lifecycle.turns import Turns
 
 
 def newer(candidate: Object, than: Object) -> bool:
@@ -98,6 +99,8 @@ class View:
         """When the condition of a pod was last written by this process."""
         self.refusals: dict[Uid, Refusal] = {}
         """Pods for which the API server refused to create a claim, and when to try again."""
+        self.turns = Turns()
+        """Who generates claims, and which pods wait for another to do it."""
 
         self._pod_uids: dict[ObjectKey, Uid] = {}
         self._pods_ahead: dict[Uid, Pod] = {}
@@ -190,6 +193,7 @@ class View:
         self.waiting.discard(uid)
         self.message_written.pop(uid, None)
         self.refusals.pop(uid, None)
+        self.turns.end(uid)
         if certain:
             self._gone.add(uid)
         dirty = self._claims_of(uid)
@@ -238,6 +242,8 @@ class View:
         if known is not None and known.uid != claim.uid:
             dirty |= self.forget_claim(key)
             known = None
+        if known is None and live:
+            self.turns.note_new(claim)
         ahead = self._claims_ahead.get(key)
         if ahead is not None and newer(claim, ahead):
             del self._claims_ahead[key]

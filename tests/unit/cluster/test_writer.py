@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -162,7 +163,7 @@ def test_a_deletion_carries_its_preconditions(action: Action, path: str) -> None
     assert seen.body == {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": STATED}
 
 
-def test_the_pods_status_is_applied_with_all_that_is_ours_and_never_forced() -> None:
+def test_the_pods_status_is_applied_with_all_that_is_ours_and_not_forced() -> None:
     condition = PodCondition(True, "Allocated", "2 devices on node-a", "2026-01-01T00:00:00Z")
     statuses = (
         PodResourceClaimStatus(name="gpus", resource_claim_name="a-gpus-x"),
@@ -189,6 +190,11 @@ def test_the_pods_status_is_applied_with_all_that_is_ours_and_never_forced() -> 
             ],
         },
     }
+
+
+def test_a_status_is_forced_where_that_was_decided() -> None:
+    seen = only(replace(PUBLISH, force=True))
+    assert seen.query == {"fieldManager": "dra-operator", "force": "true"}
 
 
 def test_nothing_of_ours_is_an_empty_status() -> None:

@@ -64,7 +64,7 @@ class Call:
 class Desk:
     """See the module. `sent` is what the engine asked for, in the order of the answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy | None = None) -> None:
         self.store = Store()
         self.view = View()
         self.latency = 0.05
@@ -77,7 +77,7 @@ class Desk:
         self.engine = Engine(
             view=self.view,
             decider=Decider(self.view),
-            policy=Policy(),
+            policy=policy or Policy(),
             queue=WorkQueue(random.Random(0)),
             perform=self._perform,
             record=self.notices.append,
@@ -181,11 +181,11 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def play(scenario: Callable[[Desk], Awaitable[None]], *, seed: int = 0) -> None:
+def play(scenario: Callable[[Desk], Awaitable[None]], *, seed: int = 0, policy: Policy | None = None) -> None:
     """Run the scenario while the engine works."""
 
     async def main() -> None:
-        desk = Desk()
+        desk = Desk(policy)
         work = asyncio.create_task(desk.work())
         try:
             await scenario(desk)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from dra_operator.api.core import Namespace, Node, Pod, PodResourceClaimStatus
-from dra_operator.api.meta import Condition, Object, OwnerReference
+from dra_operator.api.meta import Condition, ManagedFieldsEntry, Object, OwnerReference
 from dra_operator.api.names import (
     DELETE_PROTECTION_FINALIZER,
     DEVICES_ALLOCATED,
@@ -143,6 +143,12 @@ def generated(
         uid=uid,
         deleted=deleted,
     )
+
+
+def made_by(manager: str, made: ResourceClaim) -> ResourceClaim:
+    """The claim as its creator's POST leaves it."""
+    entry = ManagedFieldsEntry(manager=manager, operation="Update")
+    return msgspec.structs.replace(made, metadata=msgspec.structs.replace(made.metadata, managed_fields=(entry,)))
 
 
 def held(

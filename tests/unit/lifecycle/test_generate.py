@@ -24,10 +24,9 @@ from dra_operator.lifecycle.generate import (
     generated_for,
     resolve,
 )
-from dra_operator.lifecycle.policy import ClaimsMode, Policy
 from dra_operator.lifecycle.view import View
 from tests.builders import claim, pod, request, template
-from tests.unit.lifecycle.scene import generated, held, namespace, owned_by, publishes, view_of
+from tests.unit.lifecycle.scene import gated, generated, held, namespace, owned_by, publishes, view_of
 
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 LABEL = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)
@@ -35,14 +34,14 @@ POD_NAMES = st.lists(LABEL, min_size=1, max_size=6).map(lambda labels: ".".join(
 ADMIN = "resource.kubernetes.io/admin-access"
 
 
-def find(view: View, of: Pod, policy: Policy | None = None) -> Resolution:
+def find(view: View, of: Pod) -> Resolution:
     """What has become of the pod's only entry."""
-    [(_, resolution)] = resolve(view, of, policy or Policy())
+    [(_, resolution)] = resolve(view, of)
     return resolution
 
 
-def blocked(view: View, of: Pod, policy: Policy | None = None) -> tuple[Reason, str]:
-    resolution = find(view, of, policy)
+def blocked(view: View, of: Pod) -> tuple[Reason, str]:
+    resolution = find(view, of)
     assert isinstance(resolution, Blocked)
     return resolution.reason, resolution.message
 
@@ -187,40 +186,46 @@ def test_a_claim_of_someone_else_is_not_adopted(other: object) -> None:
     assert isinstance(find(view_of(user, template(), other), user), ToCreate)
 
 
-def test_of_two_claims_the_one_in_use_stays_and_the_other_is_spare() -> None:
-    user = pod(templates=["template"])
-    spare, used = generated(user, name="a"), held(generated(user, name="b"), by=[user])
-    assert find(view_of(user, template(), spare, used), user) == Found(used, (spare,))
-
-
-def test_of_two_unused_claims_the_published_one_stays() -> None:
+def test_of_two_claims_the_published_one_stays_and_the_other_is_spare() -> None:
     user = publishes(pod(templates=["template"]), {"template": "b"})
     spare, published = generated(user, name="a"), generated(user, name="b")
     assert find(view_of(user, template(), spare, published), user) == Found(published, (spare,))
 
 
+def test_before_one_is_published_the_one_in_use_stays() -> None:
+    user = pod(templates=["template"])
+    other, used = generated(user, name="a"), held(generated(user, name="b"), by=[user])
+    assert find(view_of(user, template(), other, used), user) == Found(used)
+
+
 def test_of_two_equal_claims_the_first_by_name_stays() -> None:
     user = pod(templates=["template"])
     first, second = generated(user, name="a"), generated(user, name="b")
-    assert find(view_of(user, template(), second, first), user) == Found(first, (second,))
+    assert find(view_of(user, template(), second, first), user) == Found(first)
 
 
-def test_a_duplicate_that_is_reserved_is_not_spare() -> None:
-    user = pod(templates=["template"])
+def test_nothing_is_spare_before_one_is_published_because_its_generator_may_be_about_to() -> None:
+    user = publishes(pod(templates=["template"]), {"template": "gone"})
+    resolution = find(view_of(user, template(), generated(user, name="a"), generated(user, name="b")), user)
+    assert isinstance(resolution, Found)
+    assert resolution.duplicates == ()
+
+
+def test_what_a_gated_pod_alone_reserves_is_spare_when_another_is_published() -> None:
+    user = publishes(gated(templates=["template"]), {"template": "b"})
+    ours, published = held(generated(user, name="a"), by=[user]), generated(user, name="b")
+    assert find(view_of(user, template(), ours, published), user) == Found(published, (ours,))
+
+
+def test_what_a_pod_that_is_not_gated_reserves_is_never_spare() -> None:
+    user = publishes(pod(templates=["template"]), {"template": "b"})
     one, two = (held(generated(user, name=name), f"node-a/gpu-{name}", by=[user]) for name in "ab")
-    assert find(view_of(user, template(), one, two), user) == Found(one)
+    assert find(view_of(user, template(), one, two), user) == Found(two)
 
 
 def test_a_status_that_says_that_no_claim_is_needed_is_believed() -> None:
     user = publishes(pod(templates=["template"]), {"template": None})
     assert find(view_of(user, template()), user) == NotNeeded()
-
-
-def test_in_adopt_mode_nothing_is_created_and_the_pod_is_told_who_does() -> None:
-    user = pod(templates=["template"])
-    reason, message = blocked(view_of(user, template()), user, Policy(claims=ClaimsMode.ADOPT))
-    assert reason is Reason.CLAIM_NOT_FOUND
-    assert "resourceclaim-controller" in message
 
 
 # --- what stands in the way ------------------------------------------------------------------------------------------
@@ -307,7 +312,7 @@ def test_a_claim_with_admin_access_is_generated_with_the_label() -> None:
 def test_entries_are_resolved_in_the_order_of_the_spec() -> None:
     user = pod(claims=["b", "a"], templates=["t"])
     view = view_of(user, claim(name="a"), template(name="t"))
-    assert [(entry.name, type(found)) for entry, found in resolve(view, user, Policy())] == [
+    assert [(entry.name, type(found)) for entry, found in resolve(view, user)] == [
         ("b", Blocked),
         ("a", Found),
         ("t", ToCreate),

@@ -191,9 +191,27 @@ def test_claims_are_generated_for_pods_that_are_not_gated_too() -> None:
     assert isinstance(create, CreateClaim)
 
 
-def test_a_duplicate_is_deleted() -> None:
-    kept, spare = held(generated(USER, name="kept"), by=[USER]), generated(USER, name="spare")
-    assert look(view_of(USER, kept, spare, *gpus()), USER).actions == (DeleteClaim(spare.key, spare.uid, "1"),)
+def test_a_duplicate_of_the_published_claim_is_deleted() -> None:
+    user = publishes(USER, {"template": "kept"})
+    kept, spare = held(generated(user, name="kept"), by=[user]), generated(user, name="spare")
+    assert look(view_of(user, kept, spare, *gpus()), user).actions == (DeleteClaim(spare.key, spare.uid, "1"),)
+
+
+def test_a_duplicate_with_devices_gives_them_back_first() -> None:
+    user = publishes(USER, {"template": "theirs"})
+    ours, theirs = held(generated(user, name="ours"), by=[user]), generated(user, name="theirs")
+    assert look(view_of(user, ours, theirs, *gpus()), user).actions == (
+        WriteClaimStatus(ours.key, ours.uid, "1", None, ()),
+    )
+
+
+def test_a_published_claim_that_is_gone_gives_way_to_ours_by_force() -> None:
+    user = publishes(USER, {"template": "deleted"})
+    ours = held(generated(user, name="ours"), by=[user])
+    [write] = look(view_of(user, ours, *gpus()), user).actions
+    assert isinstance(write, PublishStatus)
+    assert [status.resource_claim_name for status in write.claim_statuses] == ["ours"]
+    assert write.force
 
 
 def test_a_refused_creation_is_told_and_tried_again_later() -> None:
