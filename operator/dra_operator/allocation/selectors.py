@@ -12,6 +12,7 @@ from dra_operator.allocation.outcome import Abort
 from dra_operator.allocation.requests import Alternative
 from dra_operator.api.reasons import Reason
 from dra_operator.cel.errors import CELCompileError, CELRuntimeError
+from dra_operator.cel.hints import explain_failure, explain_refusal
 from dra_operator.cel.selector import compile_selector
 from dra_operator.inventory.devices import Device, UnsupportedAttribute
 
@@ -51,16 +52,18 @@ def _ask(expression: str, device: Device, where: str) -> bool:
         try:
             known = compile_selector(expression).matches(device.view)
         except CELCompileError as error:
-            raise Abort(Reason.SELECTOR_INVALID, f"{where} does not compile: {error}") from error
-        except (CELRuntimeError, UnsupportedAttribute) as error:
+            raise Abort(Reason.SELECTOR_INVALID, f"{where} does not compile: {error}{_cure(error)}") from error
+        except CELRuntimeError as error:
+            explained = explain_failure(expression, device.view)
+            known = str(error) if explained is None else explained.sentence
+        except UnsupportedAttribute as error:
             known = str(error)
         device.remember_match(expression, known)
     if isinstance(known, str):
-        raise Abort(Reason.SELECTOR_FAILED, f"{where} failed on device {device.id}: {known}{_cure(known)}")
+        raise Abort(Reason.SELECTOR_FAILED, f"{where} failed on device {device.id}: {known}")
     return known
 
 
-def _cure(error: str) -> str:
-    if "no such key" not in error:
-        return ""
-    return '; not every device has that attribute: guard it, as in `"name" in device.attributes["domain"] && …`'
+def _cure(error: CELCompileError) -> str:
+    hints = [explained.hint for explained in explain_refusal(error) if explained.hint]
+    return f"\nhint: {hints[0]}" if hints else ""

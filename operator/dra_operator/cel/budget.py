@@ -6,7 +6,7 @@ selector over long lists cannot hold up the allocator. A call is paid for before
 cheaply, growing a list or a text by leaps, is bounded by size instead (`values.check_size`).
 
 Upstream: `interpreter/runtimecost.go` in cel-go, `pkg/cel/library/cost.go` in k8s.io/apiserver. Not here: the static
-estimate that the API server checks at admission, which belongs in a `cost.py` beside this.
+estimate that the API server checks at admission (`estimate.py`).
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from dra_operator.api.quantity import Quantity
+from dra_operator.api.semver import Version
 from dra_operator.cel import operators as op
 from dra_operator.cel.errors import CELCostError
-from dra_operator.cel.values import Optional, Value
+from dra_operator.cel.values import Opaque, Optional, Value
 
 COST_LIMIT: Final = 1_000_000
+_CONSTANT_SIZE: Final = (Quantity, Version, Opaque)
 NAME: Final = 1
 SELECTION: Final = 1
 LIST: Final = 10
@@ -84,9 +87,7 @@ def _pattern(text: Value, pattern: Value) -> int:
 
 def _shorter(args: Values) -> int:
     left, right = args
-    if isinstance(left, str | bytes | list | tuple | dict):
-        return tenth(min(size(left), size(right)))
-    return 1
+    return 1 if isinstance(left, _CONSTANT_SIZE) else tenth(min(size(left), size(right)))
 
 
 def _sum(args: Values) -> int:
@@ -102,7 +103,9 @@ def _traversal(args: Values) -> int:
 
 
 def _whole_size(value: Value) -> int:
-    if isinstance(value, str | bytes):
+    if isinstance(value, str):
+        return len(value.encode()) // 10  # this rule of upstream's counts bytes
+    if isinstance(value, bytes):
         return len(value) // 10
     if isinstance(value, list | tuple):
         return sum(map(_whole_size, value))

@@ -6,7 +6,12 @@ the evaluation. Callers see both as `CELRuntimeError`. The texts follow cel-go, 
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
+from typing import Final
+
+_WIDE_DOT: Final = "．"
+_WIDE_CARET: Final = "＾"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,21 @@ def _render(expression: str, issue: Issue) -> str:
         return issue.message
     before = expression[: issue.offset]
     line = before.count("\n") + 1
-    column = issue.offset - (before.rfind("\n") + 1)
-    source = expression.split("\n")[line - 1]
-    return f"ERROR: <input>:{line}:{column + 1}: {issue.message}\n | {source}\n | {'.' * column}^"
+    column = issue.offset - before.rfind("\n")
+    return f"ERROR: <input>:{line}:{column}: {issue.message}\n{snippet(expression, issue.offset)}"
+
+
+def snippet(expression: str, offset: int) -> str:
+    """The line of a place in an expression, and a caret below it; empty for no place."""
+    if offset < 0:
+        return ""
+    start = expression.rfind("\n", 0, offset) + 1
+    source = expression[start:].split("\n", 1)[0].replace("\t", " ")
+    dots = "".join(_WIDE_DOT if _is_wide(character) else "." for character in source[: offset - start])
+    caret = _WIDE_CARET if _is_wide(source[offset - start : offset - start + 1]) else "^"
+    return f" | {source}\n | {dots}{caret}"
+
+
+def _is_wide(character: str) -> bool:
+    """Whether a terminal gives it two columns."""
+    return bool(character) and unicodedata.east_asian_width(character) in ("W", "F")

@@ -76,8 +76,9 @@ class Estimator:
     def _cost(self, node: Node) -> int:
         match node:
             case Ident():
-                variable = self._variable(node.name)
-                self._paths[node.id] = (node.name,) if variable is None else variable.path
+                name = node.name.removeprefix(".")
+                variable = self._variable(name)
+                self._paths[node.id] = (name,) if variable is None else variable.path
                 return budget.NAME
             case Select():
                 return self._select(node)

@@ -80,11 +80,15 @@ class Program:
 
     def evaluate(self, variables: Mapping[str, Value], budget_: Budget | None = None) -> Value:
         """The value of the expression. Raises CELRuntimeError."""
-        evaluation = _Evaluation(self, variables, budget_ or Budget())
+        return self.part(self.checked.root, variables, budget_ or Budget())
+
+    def part(self, node: Node, variables: Mapping[str, Value], budget_: Budget) -> Value:
+        """The value of a part of the expression that is in no fold. Raises CELRuntimeError."""
+        evaluation = _Evaluation(self, variables, budget_)
         if self.is_deep:
             with room_to_recurse():
-                return evaluation.value(self.checked.root, None)
-        return evaluation.value(self.checked.root, None)
+                return evaluation.value(node, None)
+        return evaluation.value(node, None)
 
 
 class _Evaluation:

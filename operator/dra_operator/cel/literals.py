@@ -90,7 +90,7 @@ def _format_issues(checked: Checked, node: Call, pattern: str, args: ListLiteral
                     yield Issue(node.offset, f"index {used} out of range")
                     return
                 found = checked.types[args.elements[used].id]
-                if not t.is_dyn(found) and found.name not in ACCEPTED[piece.verb]:
+                if found.kind is not K.DYN and found.name not in ACCEPTED[piece.verb]:  # refuses `any`, as upstream
                     message = f"error during formatting: %{piece.verb} does not take {found}"
                     yield Issue(args.elements[used].offset, message)
                     return

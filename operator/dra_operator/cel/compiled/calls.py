@@ -156,7 +156,7 @@ def _spend_call(g: Generator, name: str, args: list[Term], *, certain: bool) -> 
     if rule is None:
         g.spend(1)
         return
-    if all(arg.is_constant for arg in args):
+    if all(arg.is_constant for arg in args) and name in arithmetic.OPERATORS:
         g.spend(rule(tuple(arg.constant for arg in args)))
         return
     args[:] = [g.stored(arg) for arg in args]
