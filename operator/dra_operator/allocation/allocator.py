@@ -58,6 +58,13 @@ class Wants:
     gauge: Gauge
 
 
+@dataclass(slots=True)
+class Steps:
+    """What searches have cost so far."""
+
+    total: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Allocator:
     """`classes` by name, read at each decision."""
@@ -72,6 +79,7 @@ class Allocator:
     """Where no class says otherwise."""
     refusals: Refusals[Finding] = field(default_factory=Refusals, compare=False, repr=False)
     sites: Sites = field(default_factory=Sites, compare=False, repr=False)
+    steps: Steps = field(default_factory=Steps, compare=False, repr=False)
     _wants: OrderedDict[bytes, Wants] = field(default_factory=OrderedDict, init=False, compare=False, repr=False)
 
     def allocate(self, claims: Sequence[ResourceClaim], node: Node) -> Outcome:
@@ -196,6 +204,7 @@ class Plan:
             succeeded = found.run()
         finally:
             effort.left -= found.steps
+            allocator.steps.total += found.steps
         return self._build(site, found) if succeeded else _refuse(site.pools)
 
     def _build(self, site: Site, found: Greedy | Search) -> Allocated:

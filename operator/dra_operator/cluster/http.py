@@ -135,6 +135,10 @@ class ApiClient:
     async def close(self) -> None:
         await self._wire.close()
 
+    def observe(self, called: Callable[[str, int | None], None]) -> None:
+        """Tell of every request: its method, and the status of its answer or None if there was none."""
+        self._wire.called = called
+
     def guarded(self, allow: Callable[[], bool]) -> ApiClient:
         """The same client and connections, which asks `allow` before every attempt and raises `NotSent` at a no."""
         guarded = copy.copy(self)

@@ -137,6 +137,8 @@ class Wire:
         self._timeout = timeout
         self._server_name = server_name
         self._session: aiohttp.ClientSession | None = None
+        self.called: Callable[[str, int | None], None] = lambda method, status: None
+        """Told of every attempt."""
 
     async def close(self) -> None:
         if self._session is not None:
@@ -178,7 +180,9 @@ class Wire:
                 ):
                     content = await answer.read()
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                self.called(method, None)
                 raise NoAnswer(f"{method} {path}: {_said(error)}") from error
+            self.called(method, answer.status)
             if answer.status >= 300:
                 raise error_of(answer.status, answer.headers, content)
             return Response(answer.status, answer.headers, content)

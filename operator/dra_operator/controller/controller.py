@@ -23,6 +23,7 @@ import structlog
 
 from dra_operator.allocation.features import Features
 from dra_operator.api.kinds import CLAIMS, SLICES, Kind
+from dra_operator.api.meta import ObjectKey, Uid
 from dra_operator.cluster.census import Census
 from dra_operator.cluster.events import EventRecorder
 from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
@@ -61,7 +62,9 @@ class Controller:
             )
         self._client: ApiClient = self.credentials.client()
         self.view = View()
-        self.metrics = Metrics(self.view)
+        decider = Decider(self.view, Features(), settings.placement)
+        self.metrics = Metrics(self.view, lambda: decider.allocator.steps.total)
+        self._client.observe(self.metrics.called)
         self._queue: WorkQueue[Ref] = WorkQueue(self._rng)
         self.metrics.watch_queue(lambda: self._queue.depth, lambda: self._queue.adds)
         self._lease = LeaderElection(
@@ -70,7 +73,7 @@ class Controller:
         self._recorder = EventRecorder(self._client, instance=identity, rng=self._rng)
         self.engine = Engine(
             view=self.view,
-            decider=Decider(self.view, Features(), settings.placement),
+            decider=decider,
             policy=settings.policy(),
             queue=self._queue,
             perform=Writer(self._client, allow=self._may_write).perform,
@@ -95,9 +98,13 @@ class Controller:
             self._client,
             kind,
             lambda: self.kopf.known(kind),
-            lambda key, uid: self.kopf.vanished(kind, key, uid),
+            lambda key, uid: self._vanished(kind, key, uid),
             rng=self._rng,
         )
+
+    def _vanished(self, kind: Kind[Any], key: ObjectKey, uid: Uid) -> None:
+        self.metrics.drifted(kind.plural)
+        self.kopf.vanished(kind, key, uid)
 
     # --- life ------------------------------------------------------------------------------------------------------
 

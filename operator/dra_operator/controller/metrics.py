@@ -7,23 +7,33 @@ kinds of actions, outcomes, reason codes; never names of objects.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from dra_operator.access.admin import asks_admin_access
+from dra_operator.api.meta import Uid
+from dra_operator.api.reasons import Reason
+from dra_operator.controller.state_metrics import StateCollector
 from dra_operator.lifecycle.actions import Action, CreateClaim, Done, Outcome, Ungate, WriteClaimStatus
+from dra_operator.lifecycle.gate import class_names
 from dra_operator.lifecycle.keys import PodRef, Ref
+from dra_operator.lifecycle.publish import moment
 from dra_operator.lifecycle.verdict import Verdict
 from dra_operator.lifecycle.view import View
 
 log = structlog.get_logger()
 
+_SPARE: Final = 1000
+"""Reasons of pods that are gone are dropped once there are this many."""
+
 
 class Metrics:
     """A `Watcher` of the engine. `registry` is what `/metrics` serves."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, steps: Callable[[], int] = lambda: 0) -> None:
+        """`steps`: how many steps searches have taken so far."""
         self._view = view
         self.registry = CollectorRegistry()
         self._creates = Counter(
@@ -49,24 +59,57 @@ class Metrics:
         self._verdicts = Counter(
             "dra_operator_verdicts", "What pods were told, by reason code", ["reason"], registry=self.registry
         )
-        for name, help_, read in (
-            ("resourceclaim_controller_resource_claims", "ResourceClaims known", lambda: len(view.claims)),
-            ("dra_operator_pods_waiting", "Gated pods that wait for devices", lambda: len(view.waiting)),
-        ):
-            Gauge(name, help_, registry=self.registry).set_function(read)
+        self._allocations = Histogram(
+            "dra_operator_allocation_duration_seconds",
+            "Time from the creation of a pod to the allocation of its claim, by DeviceClass",
+            ["device_class"],
+            buckets=(1, 2, 5, 10, 30, 60, 300, 1800, 7200, 86400),
+            registry=self.registry,
+        )
+        self._conflicts = Counter(
+            "dra_operator_conflicts", "Allocations that another claim's came before", registry=self.registry
+        )
+        self._drift = Counter(
+            "dra_operator_drift",
+            "Deletions that no event told of and a census found",
+            ["resource"],
+            registry=self.registry,
+        )
+        self._calls = Counter(
+            "rest_client_requests",
+            "Requests to the API server, by method and status; a status of <error> had no answer",
+            ["method", "code"],
+            registry=self.registry,
+        )
+        self._told: dict[Uid, Reason] = {}
+        self._timed: dict[Uid, str] = {}
+        """By claim, the timestamp of the allocation that was counted."""
+        self._state = StateCollector(view, self._told, steps)
+        self.registry.register(self._state)
 
     def watch_queue(self, depth: Callable[[], int], adds: Callable[[], int]) -> None:
         """Serve the queue's figures under upstream's names."""
-        for name, help_, read in (
-            ("workqueue_depth", "Refs that wait to be looked at", depth),
-            ("workqueue_adds", "How often a ref was marked", adds),
-        ):
-            Gauge(name, help_, registry=self.registry).set_function(read)
+        self._state.watch_queue(depth, adds)
+
+    def drifted(self, resource: str) -> None:
+        """A census found that an object is gone."""
+        self._drift.labels(resource).inc()
+
+    def called(self, method: str, status: int | None) -> None:
+        """A request to the API server was answered, or not (None)."""
+        self._calls.labels(method, "<error>" if status is None else str(status)).inc()
 
     def looked(self, ref: Ref, verdict: Verdict, seconds: float) -> None:
         self._looks.labels("pod" if isinstance(ref, PodRef) else "claim").observe(seconds)
+        if isinstance(ref, PodRef) and verdict.reason is not None:
+            self._told[ref.uid] = verdict.reason
+            if len(self._told) > 2 * len(self._view.pods) + _SPARE:
+                for uid in self._told.keys() - self._view.pods.keys():
+                    del self._told[uid]
         if verdict.reason is not None and verdict.actions:
             self._verdicts.labels(verdict.reason.value).inc()
+            if verdict.reason is Reason.CONFLICT:
+                self._conflicts.inc()
 
     def wrote(self, action: Action, outcome: Outcome, seconds: float) -> None:
         done = isinstance(outcome, Done)
@@ -76,6 +119,7 @@ class Metrics:
                 admin = "true" if asks_admin_access(claim.spec) else "false"
                 self._creates.labels("success" if done else "failure", admin).inc()
             case WriteClaimStatus(allocation=allocation) if done and allocation is not None:
+                self._allocated(action)
                 devices = [f"{one.driver}/{one.pool}/{one.device}" for one in allocation.devices.results or ()]
                 log.info("claim given devices", claim=str(action.key), devices=devices, seconds=round(seconds, 4))
             case WriteClaimStatus() if done:
@@ -85,3 +129,19 @@ class Metrics:
                 log.info("pod ungated", pod=str(action.key), node=node, seconds=round(seconds, 4))
             case _:
                 pass
+
+    def _allocated(self, write: WriteClaimStatus) -> None:
+        """Reserving a claim that is allocated already is the same write, and no allocation: its timestamp tells."""
+        claim, stamp = self._view.claim(write.key), write.allocation and write.allocation.allocation_timestamp
+        pod = self._view.pod(write.reserved_for[-1].uid) if write.reserved_for else None
+        if claim is None or pod is None or not stamp or self._timed.get(write.uid) == stamp:
+            return
+        self._timed[write.uid] = stamp
+        if len(self._timed) > 2 * len(self._view.claims) + _SPARE:
+            known = {one.uid for one in self._view.claims.values()}
+            for uid in self._timed.keys() - known:
+                del self._timed[uid]
+        waited = moment(stamp, 0.0) - moment(pod.metadata.creation_timestamp, 0.0)
+        if waited >= 0:
+            for name in sorted(set(class_names(claim.spec))):
+                self._allocations.labels(name).observe(waited)
