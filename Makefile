@@ -7,7 +7,7 @@ LIMIT ?= 20
 SEEDS ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup controlplane demo check test unit test-agent cluster conformance fuzz bench-e2e clean
+.PHONY: help setup controlplane demo check test unit test-agent cluster conformance fuzz bench-core bench-e2e clean
 
 help: ## this list
 	@echo 'targets:'
@@ -39,6 +39,9 @@ conformance: setup ## golden vectors of any folder: VECTORS=DIR [LIMIT=20 failin
 
 fuzz: setup ## generated cases, decided by kube-scheduler's library too: SEEDS=20000 of them (Go builds the library once)
 	@$(BIN)/python -m tests.fuzz --seeds $(SEEDS)
+
+bench-core: setup ## our decisions beside those of kube-scheduler's library, on the same inventories (minutes)
+	@$(BIN)/python -m tests.perf
 
 test-agent: setup ## the node agent as its kubelet meets it: gRPC over real sockets, real files, kills at every step
 	@$(BIN)/pytest tests/agent $(PYTEST_FLAGS)
