@@ -20,6 +20,7 @@ from dra_operator.api.meta import ObjectMeta, Uid
 from dra_operator.api.resource import AllocationResult, ResourceClaim, ResourceClaimStatus
 from dra_operator.inventory.inventory import Inventory
 from dra_operator.inventory.ledger import Ledger
+from dra_operator.inventory.nodes import Nodes
 from tests.builders import pod
 from tests.perf.inventories import World
 
@@ -43,7 +44,8 @@ class Bench:
 
     def __init__(self, world: World, *, strategy: Strategy = Strategy.BEST_FIT) -> None:
         self._inventory, self._ledger = Inventory(), Ledger()
-        self._nodes = dict(world.nodes)
+        self._nodes = Nodes()
+        self._nodes.update(world.nodes)
         for slice_ in world.slices:
             self._inventory.apply_slice(slice_)
         for claim in world.allocated:

@@ -109,7 +109,7 @@ class Allocator:
             alternative.class_ for claim in requests for alternatives in claim for alternative in alternatives
         )
         strategy = choose_strategy(classes, self.strategy)
-        return Wants(requests, classes, Gauge(requests, constraints, self.ledger, self.features, strategy))
+        return Wants(requests, classes, Gauge(requests, constraints, self.features, strategy))
 
     def constraints(self, claim: ResourceClaim) -> list[Constraint]:
         """The claim's constraints, with no device in them. Raises `Abort`."""

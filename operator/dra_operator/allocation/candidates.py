@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from dra_operator.allocation.constraints import Constraint
 from dra_operator.allocation.matching import Bits, fail, positions
-from dra_operator.allocation.outcome import Abort
 from dra_operator.allocation.requests import Alternative
 from dra_operator.allocation.taking import Taking
 
@@ -20,33 +19,23 @@ from dra_operator.allocation.taking import Taking
 class Candidates:
     """See the module. `may_prune`: nothing but selectors and capacity can fail on a device that is a candidate."""
 
-    __slots__ = ("_alternative", "_capable", "_fails", "_may_prune", "_selectable", "_special", "_taking", "usable")
+    __slots__ = ("_alternative", "_fails", "_may_prune", "_selectable", "_special", "_taking", "usable")
 
     def __init__(self, alternative: Alternative, taking: Taking, *, may_prune: bool) -> None:
         self._alternative = alternative
         self._taking = taking
         self._may_prune = may_prune
-        match, site = taking.site.match(alternative), taking.site
+        site = taking.site
+        match, room = site.match(alternative), site.room(alternative)
         self._selectable = match.selectable
-        self._fails: Bits = match.failed
+        self._fails: Bits = match.failed | room.failed & match.selectable & ~taking.unavailable(-1, alternative)
         """Devices on which the walk ends."""
         self._special: Bits = (site.everything if alternative.capacity else site.special) | site.shared
         """Devices whose capacity has to be asked for."""
         if not taking.features.consumable_capacity:
             self._special = 0
-        self._capable: Bits = ~0
-        self._look_at_capacity(match.selectable & self._special & ~taking.unavailable(-1, alternative))
-        self.usable = match.selectable & match.permitted & self._capable
+        self.usable = match.selectable & match.permitted & room.capable
         """Devices that the request may have as long as nobody has them."""
-
-    def _look_at_capacity(self, bits: Bits) -> None:
-        """Find the devices that never have enough, and those of which that cannot be told."""
-        for position in positions(bits):
-            try:
-                if not self._taking.could_have_capacity(self._alternative, position):
-                    self._capable &= ~(1 << position)
-            except Abort:
-                self._fails |= 1 << position
 
     def next(self, start: int, claim: int) -> int | None:
         """The first position from `start` on whose device is free and may be had. Raises `Abort`."""

@@ -19,13 +19,10 @@ from typing import Final, NamedTuple, TypeAlias
 from dra_operator.allocation.constraints import Constraint
 from dra_operator.allocation.features import Features
 from dra_operator.allocation.matching import Bits, positions
-from dra_operator.allocation.outcome import Abort
 from dra_operator.allocation.requests import Alternative
 from dra_operator.allocation.sites import Site
 from dra_operator.allocation.strategy import Strategy
-from dra_operator.allocation.taking import Taking
 from dra_operator.api.resource import ALLOCATION_RESULTS_MAX_SIZE
-from dra_operator.inventory.ledger import Ledger
 
 Rank: TypeAlias = tuple[int, ...]
 
@@ -54,7 +51,6 @@ class Gauge:
 
     requests: tuple[tuple[tuple[Alternative, ...], ...], ...]
     constraints: tuple[tuple[Constraint, ...], ...]
-    ledger: Ledger
     features: Features
     strategy: Strategy
 
@@ -118,25 +114,16 @@ class Gauge:
             return bits if bits and bits == match.selectable else None
         held = 0 if alternative.admin_access else site.used
         if special := special & match.selectable & ~held:
-            bits &= ~special | self._with_room(site, alternative, special)
+            room = site.room(alternative)
+            if room.failed & special:
+                raise _Unsure
+            bits &= ~special | room.enough
         if bits.bit_count() < alternative.count:
             return None
         for constraint in covering:
             if constraint.at_most(bits, site.groups(constraint.attribute)) < alternative.count:
                 return None
         return bits
-
-    def _with_room(self, site: Site, alternative: Alternative, bits: Bits) -> Bits:
-        """Those that have enough capacity left. Raises `_Unsure`."""
-        taking = Taking(site, self.ledger, self.features)
-        enough = 0
-        try:
-            for position in positions(bits):
-                if taking.has_capacity(alternative, position):
-                    enough |= 1 << position
-        except Abort as abort:
-            raise _Unsure from abort
-        return enough
 
     @staticmethod
     def _is_enough(site: Site, parts: Sequence[_Part]) -> bool:
@@ -208,17 +195,8 @@ def breaks_something(site: Site, bits: Bits) -> int:
     """1 if the least valuable of these devices is a part of something that is whole yet, and no other would do."""
     if not bits & (site.counted | site.shareable):
         return 0
-    alike = same_value(site, bits)
+    alike = site.alike(bits)
     return 0 if alike & (site.broken | site.shared) or not alike & (site.counted | site.shareable) else 1
-
-
-def same_value(site: Site, bits: Bits) -> Bits:
-    """Those of the devices that are as little worth as the least valuable one. The site is in order of value."""
-    first = (bits & -bits).bit_length() - 1
-    value, end = site.devices[first].value, first + 1
-    while end < len(site.devices) and site.devices[end].value == value:
-        end += 1
-    return bits & ((1 << end) - 1)
 
 
 def lowest(bits: Bits, count: int) -> Bits:

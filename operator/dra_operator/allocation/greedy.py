@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dra_operator.allocation.candidates import Ask
-from dra_operator.allocation.gauge import same_value, tightest
+from dra_operator.allocation.gauge import tightest
 from dra_operator.allocation.matching import Bits
 from dra_operator.allocation.taking import Taken, Taking
 from dra_operator.api.resource import ALLOCATION_RESULTS_MAX_SIZE
@@ -71,7 +71,7 @@ class Greedy:
     def _best(self, bits: Bits) -> int:
         site = self.taking.site
         if bits & (site.counted | site.shareable):
-            alike = same_value(site, bits)
+            alike = site.alike(bits)
             bits = alike & (self._broken | site.shared) or alike
         return (bits & -bits).bit_length() - 1
 

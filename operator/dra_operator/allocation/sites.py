@@ -12,14 +12,17 @@ Upstream builds all of this anew for each pod (`NewAllocator`) and each node (`G
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
+from dra_operator.allocation.capacity import Share, find_share
 from dra_operator.allocation.constraints import Groups, scalar_of, values_of
 from dra_operator.allocation.counters import Book, Totals
 from dra_operator.allocation.features import Features
 from dra_operator.allocation.matching import Bits, Match, match, positions
+from dra_operator.allocation.outcome import Abort
 from dra_operator.allocation.requests import Alternative, Question
 from dra_operator.api.core import Node
+from dra_operator.api.quantity import Quantity
 from dra_operator.inventory.devices import Device, DeviceId, PoolKey
 from dra_operator.inventory.inventory import Inventory
 from dra_operator.inventory.ledger import Ledger
@@ -30,16 +33,30 @@ _MAX_QUESTIONS: Final = 64
 """Distinct ones that a site remembers its answers to."""
 
 
+class Room(NamedTuple):
+    """What capacity says about the devices, for one request."""
+
+    capable: Bits
+    """They have enough when all is free."""
+    enough: Bits
+    """They have enough left."""
+    failed: Bits
+    """It cannot be computed."""
+
+
 class Site:
     """See the module. Positions are those of `devices`."""
 
     __slots__ = (
+        "_alike",
         "_counted_of",
         "_features",
         "_groups",
         "_ledger",
         "_matches",
+        "_rooms",
         "_sets",
+        "_shares",
         "_totals",
         "books",
         "broken",
@@ -76,6 +93,11 @@ class Site:
         self._matches: dict[Question, Match] = {}
         self._groups: dict[str, dict[tuple[str, bool | int | str], Bits]] = {}
         self._totals: dict[PoolKey, Totals] = {}
+        self._shares: dict[tuple[tuple[str, Quantity], ...], tuple[tuple[Share | None, ...], Bits]] = {}
+        self._rooms: dict[tuple[tuple[str, Quantity], ...], Room] = {}
+        self._alike: dict[int, Bits] = {}
+        for position, device in enumerate(self.devices):
+            self._alike[device.value] = self._alike.get(device.value, 0) | 1 << position
         self.counted: Bits = 0
         """Devices that draw on counters."""
         self.shareable: Bits = 0
@@ -158,14 +180,58 @@ class Site:
                     bits |= sets[name]
         return bits
 
+    def alike(self, bits: Bits) -> Bits:
+        """Those of the devices that are worth as much as the first of them."""
+        return bits & self._alike[self.devices[(bits & -bits).bit_length() - 1].value]
+
     # --- what the ledger says ----------------------------------------------------------------------------------------
 
     def is_in_use(self, device: DeviceId) -> bool:
         """Whether an allocated claim has the device or a share of it."""
         return self._ledger.is_held(device) or self._ledger.is_shared(device)
 
+    def room(self, alternative: Alternative) -> Room:
+        """Which devices have the capacity that the request asks for."""
+        if not self._features.consumable_capacity:
+            return Room(~0, ~0, 0)
+        known = self._rooms.get(alternative.amounts)
+        if known is None:
+            known = self._rooms[alternative.amounts] = self._read_room(alternative)
+        return known
+
+    def _read_room(self, alternative: Alternative) -> Room:
+        capable = enough = ~0
+        looked_at = self.everything if alternative.amounts else self.special | self.shared
+        shares, failed = self._shares_for(alternative)
+        for position in positions(looked_at):
+            share, bit = shares[position], 1 << position
+            if share is None:
+                capable &= ~bit
+                enough &= ~bit
+            elif not share.fits(self._ledger.consumed(self.devices[position].id)):
+                enough &= ~bit
+        return Room(capable | failed, enough, failed & looked_at)
+
+    def _shares_for(self, alternative: Alternative) -> tuple[tuple[Share | None, ...], Bits]:
+        """What a share takes of each device, and the devices for which that cannot be computed."""
+        known = self._shares.get(alternative.amounts)
+        if known is None:
+            if len(self._shares) >= _MAX_QUESTIONS:
+                self._shares.clear()
+            fractional, failed = self._features.fractional_capacity_range, 0
+            shares: list[Share | None] = []
+            for position, device in enumerate(self.devices):
+                try:
+                    shares.append(find_share(device, alternative.amounts, fractional=fractional))
+                except Abort:
+                    shares.append(None)
+                    failed |= 1 << position
+            known = self._shares[alternative.amounts] = (tuple(shares), failed)
+        return known
+
     def refresh(self) -> None:
         """Read the ledger."""
+        self._rooms.clear()
         held, shares = self._ledger.held, self._ledger.shared
         free = shared = 0
         bit = 1

@@ -33,6 +33,7 @@ from dra_operator.api.resource import (
 )
 from dra_operator.inventory.inventory import Inventory
 from dra_operator.inventory.ledger import Ledger
+from dra_operator.inventory.nodes import Nodes
 from dra_operator.lifecycle.keys import ClaimRef, PodRef, Ref
 from dra_operator.lifecycle.pin import pinned_node
 from dra_operator.lifecycle.turns import Turns
@@ -89,7 +90,7 @@ class View:
         self.templates: dict[ObjectKey, ResourceClaimTemplate] = {}
         self.namespaces: dict[str, Namespace] = {}
         self.classes: dict[str, DeviceClass] = {}
-        self.nodes: dict[str, Node] = {}
+        self.nodes = Nodes()
         self.usage: defaultdict[str, NodeUsage] = defaultdict(NodeUsage)
         self.capacity_epoch = 0
         """Grows whenever something happened that could let a waiting pod fit: a memory of "does not fit" holds for
