@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from dra_operator.api.quantity import Quantity
 from tests.conformance.allocation_rules import (
     MAX_RESULTS,
     Dev,
@@ -210,7 +211,8 @@ class _Check:
                     yield f"is tainted: {taint}"
         if self.gates.consumable_capacity:
             yield from self._capacity(ask, dev, used=True)
-        amounts = self._consumption(ask, device) if multi else {}
+        shares = self._consumption(ask, device) if multi else {}
+        amounts = {name: share.scaled_value(-9) for name, share in shares.items()}
         if multi:
             self.state.shared.add(dev)
             for name, amount in amounts.items():
@@ -254,7 +256,7 @@ class _Check:
                     yield f"is not compatible on counter set {consumption['counterSet']}"
                 fold_groups(members, consumption)
 
-    def _consumption(self, ask: Ask, device: Json) -> dict[str, int]:
+    def _consumption(self, ask: Ask, device: Json) -> dict[str, Quantity]:
         requests = (ask.spec.get("capacity") or {}).get("requests") or {}
         fractional = self.gates.fractional_capacity_range
         return {
@@ -268,10 +270,12 @@ class _Check:
         requests = (ask.spec.get("capacity") or {}).get("requests") or {}
         if lacking := requests.keys() - capacities.keys():
             yield f"has no capacity {lacking}"
-        for name, amount in self._consumption(ask, device).items():
-            if violates(amount, capacities[name], fractional=self.gates.fractional_capacity_range):
-                yield f"capacity {name}: {amount} is against the policy"
-            if amount + (self.state.capacity[dev, name] if used else 0) > nano(capacities[name]["value"]):
+        for name, share in self._consumption(ask, device).items():
+            if violates(share, capacities[name], fractional=self.gates.fractional_capacity_range):
+                yield f"capacity {name}: {share} is against the policy"
+            if share.scaled_value(-9) + (self.state.capacity[dev, name] if used else 0) > nano(
+                capacities[name]["value"]
+            ):
                 yield f"capacity {name} is not enough"
 
     # --- what follows from the devices --------------------------------------------------------------------------------

@@ -286,36 +286,43 @@ def nano(text: str) -> int:
     return Quantity.parse(text).scaled_value(-9)
 
 
-def consumed(requested: str | None, capacity: Json, *, fractional: bool) -> int:
-    """What a share takes of one capacity."""
+def consumed(requested: str | None, capacity: Json, *, fractional: bool) -> Quantity:
+    """What a share takes of one capacity, written as the allocator writes it."""
     policy = capacity.get("requestPolicy") or {}
     if requested is None:
-        return nano(policy.get("default", capacity["value"]))
+        return Quantity.parse(policy.get("default", capacity["value"]))
     amount = nano(requested)
     limits = policy.get("validRange") or {}
     if "min" in limits:
         if amount < nano(limits["min"]):
-            return nano(limits["min"])
+            return Quantity.parse(limits["min"])
         if "step" not in limits:
-            return amount
+            return Quantity.parse(requested)
         unit = _unit(limits, fractional=fractional)
         low, step = _up(nano(limits["min"]), unit), _up(nano(limits["step"]), unit)
-        return (low + _up(_up(amount, unit) - low, step) * step) * unit
-    return min((value for value in map(nano, policy.get("validValues") or ()) if value >= amount), default=amount)
+        units = low + _up(_up(amount, unit) - low, step) * step
+        whole, rest = divmod(units * unit, _UNIT)
+        written = (units, -3) if rest else (whole, 0)
+        return Quantity.parse(limits["step"]).rewritten(*written)
+    return Quantity.parse(
+        next((value for value in policy.get("validValues") or () if nano(value) >= amount), requested)
+    )
 
 
-def violates(amount: int, capacity: Json, *, fractional: bool) -> bool:
-    """Whether the policy forbids a share of the amount."""
+def violates(share: Quantity, capacity: Json, *, fractional: bool) -> bool:
+    """Whether the policy forbids a share of that size."""
     policy = capacity.get("requestPolicy") or {}
-    if "default" in policy and amount == nano(policy["default"]):
+    if "default" in policy and share.is_identical(Quantity.parse(policy["default"])):
         return False
+    amount = share.scaled_value(-9)
     if limits := policy.get("validRange"):
         if "max" in limits and amount > nano(limits["max"]):
             return True
         if "step" not in limits:
             return False
         unit = _unit(limits, fractional=fractional)
-        return (_up(amount, unit) - _up(nano(limits["min"]), unit)) % _up(nano(limits["step"]), unit) != 0
+        low = nano(limits["min"]) if "min" in limits else 0
+        return (_up(amount, unit) - _up(low, unit)) % _up(nano(limits["step"]), unit) != 0
     return bool(policy.get("validValues")) and amount not in map(nano, policy["validValues"])
 
 

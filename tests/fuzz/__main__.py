@@ -28,7 +28,7 @@ Json = Any
 FOUND: Final = Path(__file__).parent / "data"
 OUTCOMES: Final = ("allocated", "unschedulable", "error")
 LEAST_SHARE: Final = 0.02
-_ENOUGH: Final = 1000
+_ENOUGH: Final = 5000
 """Cases, below which a feature may be missing by chance."""
 _SECONDS: Final = 0.3
 """For the library's search on one node."""
@@ -80,11 +80,6 @@ def answered(oracle: Oracle, seeds: range) -> Iterator[Json]:
             yield {**case, "want": answer["want"]}
 
 
-def find_differences(case: Json) -> list[str]:
-    """Of a new allocator, or else of one with a past."""
-    return differences(case) or differences(case, history=1)
-
-
 def make_small(oracle: Oracle, case: Json) -> Json:
     """The smallest case found that differs as well."""
 
@@ -94,7 +89,7 @@ def make_small(oracle: Oracle, case: Json) -> Json:
     def differs(small: Json) -> bool:
         case = with_answer(small)
         return not any(answer["outcome"] == "panic" for answer in case["want"]["nodes"].values()) and bool(
-            find_differences(case)
+            differences(case)
         )
 
     return with_answer(shrink(case, differs))
@@ -123,7 +118,7 @@ def main() -> int:
             report.add(case)
             if options.seed is not None:
                 print(json.dumps(case, indent=1))
-            lines = find_differences(case)
+            lines = differences(case)
             if lines:
                 differing += 1
                 print(*lines, sep="\n", flush=True)

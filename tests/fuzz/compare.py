@@ -1,8 +1,11 @@
 """What our allocator makes of a case whose answers are known: everything that differs from them.
 
-Stricter than the rule of the golden vectors: in `first` order the devices must be the same, too, for a new allocator
-and for one with a past. Where the library gave up, after its time limit, there is nothing to compare with; ours is then
-only checked.
+Stricter than the rule of the golden vectors where that is possible: with `first` the devices must be the same, and the
+node must be the first that serves. With best fit devices and node may be others, and so may everything be on a node
+that is sensitive to order; what is given must be right all the same.
+
+Each is asked of a new allocator and of one with a past. Where the library gave up, after its time limit, there is
+nothing to compare with; ours is then only checked.
 """
 
 from __future__ import annotations
@@ -10,16 +13,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tests.conformance.allocator_vectors import ALLOCATED, Verdict, run_case
-from tests.fuzz.history import aged
+from dra_operator.allocation.allocator import Allocator
+from dra_operator.allocation.outcome import AllocationError, Unschedulable
+from dra_operator.allocation.place import Decision
+from dra_operator.allocation.strategy import Strategy
+from tests.conformance.allocator_vectors import ALLOCATED, ERROR, UNSCHEDULABLE, Verdict, allocator_of, run_case
+from tests.fuzz.history import aged, decide
 
 Json = Any
 
 
-def differences(case: Json, *, history: int | None = None) -> list[str]:
-    """One line for each node that differs. `history`: a seed for an allocator with a past."""
-    allocator = None if history is None else aged(case, history)
-    return [line for verdict in run_case(case, allocator).nodes for line in _differences(case, verdict)]
+def differences(case: Json) -> list[str]:
+    """One line for each answer of ours that differs; those of the first kind of allocator that has any."""
+    for strategy in (Strategy.FIRST, Strategy.BEST_FIT):
+        for kind in ("new", "with a past"):
+            allocator = allocator_of(case, strategy) if kind == "new" else aged(case, strategy, seed=1)
+            if lines := list(_differences(case, allocator)):
+                return [f"{case['id']} ({strategy}, {kind}) {line}" for line in lines]
+    return []
 
 
 def gave_up(answer: Json) -> bool:
@@ -27,14 +38,46 @@ def gave_up(answer: Json) -> bool:
     return "timed out trying to allocate devices" in answer.get("error", "")
 
 
-def _differences(case: Json, verdict: Verdict) -> Iterator[str]:
-    where = f"{case['id']} {verdict.node}"
-    if gave_up(case["want"]["nodes"][verdict.node]):
-        if verdict.problems:
-            yield f"{where}: wrong: {'; '.join(verdict.problems)}"
-    elif verdict.wanted != verdict.got:
-        yield f"{where}: {verdict.wanted}, ours {verdict.got}{verdict.message}"
-    elif verdict.problems:
-        yield f"{where}: {'; '.join(verdict.problems)}"
-    elif verdict.got == ALLOCATED and not verdict.same_devices:
-        yield f"{where}: other devices"
+def _differences(case: Json, allocator: Allocator) -> Iterator[str]:
+    decision = decide(case, allocator)
+    for verdict in run_case(case, allocator).nodes:
+        if difference := _difference(case["want"]["nodes"][verdict.node], verdict, allocator.strategy):
+            yield f"{verdict.node}: {difference}"
+    possible = set(_decisions(case["want"]["nodes"], allocator.strategy))
+    if possible and _describe(decision) not in possible:
+        yield f"place: {_describe(decision)}, possible are {sorted(possible)}"
+
+
+def _difference(answer: Json, verdict: Verdict, strategy: Strategy) -> str:
+    by_order = strategy is not Strategy.FIRST and verdict.order_sensitive
+    if verdict.wanted != verdict.got and not by_order and not gave_up(answer):
+        return f"{verdict.wanted}, ours {verdict.got}{verdict.message}"
+    if verdict.problems and not by_order:
+        return "; ".join(verdict.problems)
+    if strategy is Strategy.FIRST and verdict.got == verdict.wanted == ALLOCATED and not verdict.same_devices:
+        return "other devices"
+    return ""
+
+
+def _decisions(answers: Json, strategy: Strategy) -> Iterator[str]:
+    """What may become of a pod: the node it gets, an error, or neither. Nothing where that is not known."""
+    if any(gave_up(answer) for answer in answers.values()):
+        return
+    if strategy is Strategy.FIRST:
+        ordered = ((name, answers[name]["outcome"]) for name in sorted(answers))
+        name, outcome = next((one for one in ordered if one[1] != UNSCHEDULABLE), ("", UNSCHEDULABLE))
+        yield name if outcome == ALLOCATED else outcome
+        return
+    if any(answer.get("orderSensitive") for answer in answers.values()):
+        return
+    for name, answer in answers.items():
+        if answer["outcome"] != UNSCHEDULABLE:
+            yield name if answer["outcome"] == ALLOCATED else ERROR
+    if all(answer["outcome"] == UNSCHEDULABLE for answer in answers.values()):
+        yield UNSCHEDULABLE
+
+
+def _describe(decision: Decision) -> str:
+    if isinstance(decision, AllocationError):
+        return ERROR
+    return UNSCHEDULABLE if isinstance(decision, Unschedulable) else decision.node

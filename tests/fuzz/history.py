@@ -1,29 +1,31 @@
 """The same state of a cluster by another way: published, taken, changed and asked about before it became what it is.
 
 What an allocator keeps between decisions must not show. `aged()` gives one that has been through a random past of the
-case: slices that looked different or are gone, claims that were allocated elsewhere or not at all, and decisions in
-between. It has to answer like one that has seen nothing but the case.
+case: slices, classes and nodes that looked different, claims that were allocated elsewhere or not at all, and decisions
+in between. It has to answer like one that has seen nothing but the case.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from dra_operator.allocation.allocator import Allocator
+from dra_operator.allocation.place import Decision, place
+from dra_operator.allocation.strategy import Strategy
 from dra_operator.api.codec import convert
-from dra_operator.api.core import Node
+from dra_operator.api.core import Node, Pod
 from dra_operator.api.meta import ObjectMeta, Uid
-from dra_operator.api.resource import ResourceClaim, ResourceSlice
+from dra_operator.api.resource import DeviceClass, ResourceClaim, ResourceSlice
 from tests.conformance.allocator_vectors import allocator_of
 from tests.fuzz.dice import Dice
 
 Json = Any
 
 
-def aged(case: Json, seed: int) -> Allocator:
+def aged(case: Json, strategy: Strategy, seed: int) -> Allocator:
     """An allocator for the case, with a past."""
     dice = Dice(seed)
     past = copy.deepcopy(case)
@@ -35,8 +37,22 @@ def aged(case: Json, seed: int) -> Allocator:
         if dice.chance(0.4):
             results = claim["status"]["allocation"]["devices"]["results"]
             results[0] |= {"device": f"dev-{dice.randrange(6)}"}
-    past["claims"], past["nodes"] = case["claims"], case["nodes"]
-    return _live(dice, allocator_of(past), past, case)
+    for class_ in past["deviceClasses"]:
+        if dice.chance(0.3):
+            class_["spec"].pop("selectors", None)
+    for node in past["nodes"]:
+        if dice.chance(0.5):
+            node["metadata"]["labels"] = {"zone": dice.pick("ab")}
+            node.pop("status", None)
+    allocator = allocator_of(past, strategy)
+    _live(dice, allocator, past, case)
+    return allocator
+
+
+def decide(case: Json, allocator: Allocator) -> Decision:
+    """Where a pod with the claims goes."""
+    nodes = [convert(node, Node) for node in case["nodes"]]
+    return _place(allocator, case, {node.metadata.name: node for node in nodes})
 
 
 def _differ(dice: Dice, spec: Json) -> None:
@@ -52,14 +68,18 @@ def _differ(dice: Dice, spec: Json) -> None:
         spec["pool"]["generation"] = spec["pool"].get("generation", 0) + 1
 
 
-def _live(dice: Dice, allocator: Allocator, past: Json, case: Json) -> Allocator:
-    """Let everything happen that leads from the past to the case, and decide in between."""
+def _live(dice: Dice, allocator: Allocator, past: Json, case: Json) -> None:
+    """Let everything happen that leads from the past to the case, in any order, and decide in between."""
     claims = [convert(claim, ResourceClaim) for claim in case["claims"]]
-    nodes = [convert(node, Node) for node in case["nodes"]]
-    inventory, ledger = allocator.inventory, allocator.ledger
+    inventory, ledger, classes = allocator.inventory, allocator.ledger, allocator.classes
+    assert isinstance(classes, dict)
+    nodes = {node["metadata"]["name"]: convert(node, Node) for node in past["nodes"]}
     events: list[Callable[[], object]] = [
         partial(inventory.apply_slice, convert(plain, ResourceSlice)) for plain in case["resourceSlices"]
     ]
+    events += [partial(nodes.__setitem__, node["metadata"]["name"], convert(node, Node)) for node in case["nodes"]]
+    for plain in case["deviceClasses"]:
+        events.append(partial(classes.__setitem__, plain["metadata"]["name"], convert(plain, DeviceClass)))
     for number, plain in enumerate(case["allocatedClaims"]):
         events.append(partial(ledger.observe, _numbered(plain, number), live=True))
     for number in range(dice.randint(0, 2)):
@@ -69,10 +89,16 @@ def _live(dice: Dice, allocator: Allocator, past: Json, case: Json) -> Allocator
             events.append(partial(ledger.remove, passing))
     dice.shuffle(events)
     for event in events:
-        if dice.chance(0.3):
-            allocator.allocate(claims, dice.pick(nodes))
+        if dice.chance(0.15):
+            allocator.allocate(claims, dice.pick(list(nodes.values())))
+        if dice.chance(0.2):
+            _place(allocator, case, nodes)
         event()
-    return allocator
+
+
+def _place(allocator: Allocator, case: Json, nodes: Mapping[str, Node]) -> Decision:
+    claims = [convert(claim, ResourceClaim) for claim in case["claims"]]
+    return place(Pod(), claims, nodes=dict(nodes), usage={}, allocator=allocator)
 
 
 def _numbered(plain: Json, number: object) -> ResourceClaim:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.vectors import Broken, read
-from tests.fuzz.__main__ import FOUND, answered, find_differences
+from tests.fuzz.__main__ import FOUND, answered
 from tests.fuzz.cases import make_case
 from tests.fuzz.compare import differences
 from tests.fuzz.shrink import shrink
@@ -32,12 +32,12 @@ def oracle() -> Iterator[Oracle]:
 
 
 def test_generated_cases_are_decided_as_by_the_library(oracle: Oracle) -> None:
-    assert [line for case in answered(oracle, SEEDS) for line in find_differences(case)] == []
+    assert [line for case in answered(oracle, SEEDS) for line in differences(case)] == []
 
 
 @pytest.mark.parametrize("file", sorted(FOUND.glob("*.json")), ids=lambda file: file.stem)
 def test_what_differed_once_does_not_any_more(file: Path) -> None:
-    assert find_differences(json.loads(file.read_text())) == []
+    assert differences(json.loads(file.read_text())) == []
 
 
 def test_the_oracle_gives_the_golden_answers(oracle: Oracle) -> None:
