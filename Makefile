@@ -7,7 +7,7 @@ LIMIT ?= 20
 SEEDS ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup controlplane demo check test unit test-agent cluster conformance fuzz bench-core bench-e2e clean
+.PHONY: help setup controlplane demo check test unit test-agent cluster conformance fuzz bench-core bench-e2e validation-diff validation-record clean
 
 help: ## this list
 	@echo 'targets:'
@@ -48,6 +48,12 @@ test-agent: setup ## the node agent as its kubelet meets it: gRPC over real sock
 
 cluster: controlplane ## the tests on a real control plane: integration, e2e
 	@$(BIN)/pytest tests/integration tests/e2e $(PYTEST_FLAGS)
+
+validation-diff: controlplane ## mutated objects, our answers and a real API server's: SEEDS=2000 of them, FIRST=1
+	@$(BIN)/python -m tests.validation_diff --first $(or $(FIRST),1) --seeds $(SEEDS)
+
+validation-record: controlplane ## record what a real API server answers to tests/corpus
+	@$(BIN)/python -m tests.record_corpus
 
 bench-e2e: controlplane ## pods a second, end to end, beside the stock programs (BENCH_FLAGS='--nodes 100 --rounds 3')
 	@$(BIN)/python -m tests.perf.bench_e2e $(BENCH_FLAGS)

@@ -283,9 +283,8 @@ async def main(first: int, seeds: int) -> int:
     verdicts = load_answers()
     accepted = [case for case in load_corpus().values() if verdicts[case.name].accepted and not case.deleting]
     # Of pods we know a part; generated names are random.
-    accepted = [
-        case for case in accepted if case.kind != "Pod" and "generateName" not in case.object.get("metadata", {})
-    ]
+    accepted = [case for case in accepted if case.kind != "Pod" and case.object]
+    accepted = [case for case in accepted if "generateName" not in case.object.get("metadata", {})]
     cases = {seed: make_case(seed, accepted) for seed in range(first, first + seeds)}
     kinds: Counter[str] = Counter()
     async with running_control_plane(manifests=False) as plane, bench(plane, accepted) as server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import yaml
 from dra_operator.agent.profiles import load_profile, profile_names
 from dra_operator.api.resource import BasicDevice, DeviceAttribute
 from dra_operator.api.semver import Version
+from dra_operator.api.validation import Decoded, Undecodable, decode, validate
+from dra_operator.api.validation.documents import KINDS
 from dra_operator.cel.device import AttributeValue, DeviceView
 from dra_operator.cel.errors import CELRuntimeError
 from dra_operator.cel.selector import compile_selector
@@ -96,6 +99,32 @@ def test_the_alternatives_of_the_template_are_the_two_partitions() -> None:
 
     assert [compile_selector(small).matches(device) for device in devices] == [True, False]
     assert [compile_selector(large).matches(device) for device in devices] == [False, True]
+
+
+@pytest.mark.parametrize("file", sorted(each.name for each in EXAMPLES.glob("*.yaml")))
+def test_good_examples_are_valid_without_a_cluster(file: str) -> None:
+    for document in yaml.safe_load_all((EXAMPLES / file).read_text()):
+        if document["kind"] in KINDS:
+            found = decode(document)
+            assert isinstance(found, Decoded)
+            assert validate(found.object) == ()
+
+
+@pytest.mark.parametrize("file", sorted(each.name for each in (EXAMPLES / "invalid").glob("*.yaml")))
+def test_what_kubectl_apply_would_answer_is_known_without_a_cluster(file: str) -> None:
+    text = (EXAMPLES / "invalid" / file).read_text()
+    promised = re.search(r"# kubectl apply answers:\n# +(.+)", text)
+    answers = []
+    for document in yaml.safe_load_all(text):
+        if document["kind"] in KINDS:
+            found = decode(document)
+            if isinstance(found, Undecodable):
+                answers.append(found.message)
+            else:
+                answers += map(str, validate(found.object, namespace_labels={}))
+
+    assert bool(answers) == bool(promised)
+    assert promised is None or promised.group(1) in answers[0]
 
 
 @pytest.mark.parametrize(

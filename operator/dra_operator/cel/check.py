@@ -51,19 +51,35 @@ class Checked:
     names: dict[int, str]  # selects and identifiers that mean a declared (qualified) name
 
 
-def check(source: str, root: Node, environment: Environment) -> Checked:
-    """Type-check a selector. Raises CELCompileError with all issues."""
+def check(source: str, root: Node, environment: Environment, *, derives: bool = False) -> Checked:
+    """Type-check a selector, or an expression that derives an attribute. Raises CELCompileError with all issues."""
     checker = _Checker(environment)
     result = checker.check(root)
     if checker.issues:
         raise CELCompileError(source, tuple(sorted(checker.issues, key=lambda issue: issue.offset)))
     final = checker.substitution.apply(result, free_to_dyn=True)
-    if final not in (t.BOOL, environment.attribute_type):
-        message = f"must evaluate to bool or the unknown type, not {final}"
-        raise CELCompileError(source, (Issue(-1, message),), prefix="")
+    wanted = _attribute_of(final, environment) if derives else _decision_of(final, environment)
+    if wanted:
+        name = "null_type" if final == t.NULL else str(final)
+        raise CELCompileError(source, (Issue(-1, f"must evaluate to {wanted}, not {name}"),), prefix="")
     apply = checker.substitution.apply
     types = {node: apply(of, free_to_dyn=True) for node, of in checker.types.items()}
     return Checked(root, types, checker.calls, checker.names)
+
+
+def _decision_of(final: Type, environment: Environment) -> str:
+    """Empty if a result of this type can be a decision; else what would be one."""
+    return "" if final in (t.BOOL, environment.attribute_type) else "bool or the unknown type"
+
+
+def _attribute_of(final: Type, environment: Environment) -> str:
+    """Empty if a result of this type can be an attribute; else what would be one."""
+    lists = environment.attribute_type == t.DYN  # the feature of attributes with several values
+    inner = final.params[0] if lists and final.kind is K.LIST else final
+    if inner in (t.BOOL, t.INT, t.STRING, t.ANY, t.DYN, t.SEMVER):
+        return ""
+    scalar = "a primitive scalar (string, integer, boolean, semver)"
+    return f"{scalar} or a list of these scalars" if lists else scalar
 
 
 @dataclass(slots=True)

@@ -100,15 +100,15 @@ def _compiled(expression: str, features: Features) -> Selector | CELCompileError
         return error.with_traceback(None)
 
 
-def program_of(expression: str, features: Features = STORED) -> Program:
-    """The checked expression. Raises CELCompileError."""
+def program_of(expression: str, features: Features = STORED, *, derives: bool = False) -> Program:
+    """The checked expression: a selector, or what derives an attribute. Raises CELCompileError."""
     if len(expression.encode()) > MAX_LENGTH:
         issue = Issue(-1, f"expression is longer than {MAX_LENGTH} bytes")
         raise CELCompileError(expression[:MAX_LENGTH], (issue,))
     scope = environment(features)
     tree = parse(expression)
     with room_to_recurse():
-        checked = check(expression, tree, scope)
+        checked = check(expression, tree, scope, derives=derives)
         validate(expression, checked)
         constants = fold(expression, checked, scope)
     return Program(checked, constants, scope.functions, is_deep(tree))

@@ -10,9 +10,11 @@ from __future__ import annotations
 from typing import Final
 
 from dra_operator.api.validation.content import size
-from dra_operator.api.validation.errors import FieldError, invalid, too_long
+from dra_operator.api.validation.errors import FieldError, forbidden, invalid, too_long
 from dra_operator.api.validation.gates import Gates
 from dra_operator.cel import COST_LIMIT, MAX_LENGTH, CELCompileError, Features, compile_selector
+from dra_operator.cel.estimate import estimate
+from dra_operator.cel.selector import program_of
 
 _LIMIT: Final = MAX_LENGTH
 
@@ -22,10 +24,10 @@ def check_selector_expression(path: str, expression: str, gates: Gates) -> list[
     if size(expression) > _LIMIT:
         return [too_long(path, _LIMIT)]
     try:
-        compile_selector(expression, _features(gates))
+        selector = compile_selector(expression, _features(gates))
     except CELCompileError as error:
         return [invalid(path, expression, str(error))]
-    return []
+    return _complexity(path, selector.estimated_cost)
 
 
 class CostOfClaim:
@@ -43,10 +45,20 @@ class CostOfClaim:
 
 
 def check_derived_expression(path: str, expression: str, gates: Gates, cost: CostOfClaim) -> list[FieldError]:
-    """An expression that gives a derived attribute."""
+    """An expression that derives an attribute."""
     if size(expression) > _LIMIT:
         return [too_long(path, _LIMIT)]
-    return []
+    try:
+        program = program_of(expression, _features(gates), derives=True)
+    except CELCompileError as error:
+        return [invalid(path, expression, str(error))]
+    estimated = estimate(program.checked)
+    cost.add(estimated)
+    return _complexity(path, estimated)
+
+
+def _complexity(path: str, cost: int) -> list[FieldError]:
+    return [forbidden(path, "too complex, exceeds cost limit")] if cost > COST_LIMIT else []
 
 
 def _features(gates: Gates) -> Features:
