@@ -13,7 +13,7 @@ from dra_operator.api.quantity import Quantity, QuantityError
 from dra_operator.api.validation.errors import FieldError, child, forbidden, index, invalid, required
 from dra_operator.api.validation.gates import Gates
 from dra_operator.api.validation.lists import check_set
-from dra_operator.api.validation.types import CapacityRequestPolicy, CapacityRequestPolicyRange, DeviceCapacity
+from dra_operator.api.validation.slicetypes import CapacityRequestPolicy, CapacityRequestPolicyRange, DeviceCapacity
 
 _OPTIONS_MAX: Final = 10
 _MAX_INT64: Final = (1 << 63) - 1

@@ -27,8 +27,7 @@ from dra_operator.api.validation.errors import (
 from dra_operator.api.validation.gates import Gates
 from dra_operator.api.validation.lists import check_items, check_map, check_set
 from dra_operator.api.validation.nodeselector import check_node_selector
-from dra_operator.api.validation.taints import check_taint
-from dra_operator.api.validation.types import (
+from dra_operator.api.validation.slicetypes import (
     Counter,
     CounterSet,
     Device,
@@ -39,6 +38,7 @@ from dra_operator.api.validation.types import (
     NodeAllocatableOverhead,
     NodeAllocatableResource,
 )
+from dra_operator.api.validation.taints import check_taint
 
 ATTRIBUTES_AND_CAPACITIES_MAX: Final = 32
 ATTRIBUTE_VALUES_MAX: Final = 48

@@ -15,14 +15,9 @@ from dra_operator.api.validation.gotext import quote
 from dra_operator.api.validation.jsontree import Members, NotJSON, Number, Tree, from_plain, parse
 from dra_operator.api.validation.metatypes import Object
 from dra_operator.api.validation.pods import Pod
+from dra_operator.api.validation.slicetypes import ResourceSlice
 from dra_operator.api.validation.strict import Misfit, Problem, fit
-from dra_operator.api.validation.types import (
-    DeviceClass,
-    DeviceTaintRule,
-    ResourceClaim,
-    ResourceClaimTemplate,
-    ResourceSlice,
-)
+from dra_operator.api.validation.types import DeviceClass, DeviceTaintRule, ResourceClaim, ResourceClaimTemplate
 
 GROUP: Final = "resource.k8s.io"
 API_VERSION: Final = f"{GROUP}/v1"

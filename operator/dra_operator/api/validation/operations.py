@@ -43,6 +43,7 @@ from dra_operator.api.validation.metadata import (
 from dra_operator.api.validation.metatypes import Object, ObjectMeta, OwnerReference
 from dra_operator.api.validation.pods import Pod, check_pod_claims
 from dra_operator.api.validation.slicespec import check_slice_spec
+from dra_operator.api.validation.slicetypes import ResourceSlice
 from dra_operator.api.validation.taints import check_taint
 from dra_operator.api.validation.types import (
     DeviceClass,
@@ -55,7 +56,6 @@ from dra_operator.api.validation.types import (
     ResourceClaim,
     ResourceClaimStatus,
     ResourceClaimTemplate,
-    ResourceSlice,
 )
 
 O = TypeVar("O", bound=Object)  # noqa: E741

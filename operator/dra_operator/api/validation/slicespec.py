@@ -13,7 +13,7 @@ from dra_operator.api.validation.errors import FieldError, child, index, invalid
 from dra_operator.api.validation.gates import Gates
 from dra_operator.api.validation.lists import check_set
 from dra_operator.api.validation.nodeselector import check_node_selector
-from dra_operator.api.validation.types import Device, ResourcePool, ResourceSliceSpec
+from dra_operator.api.validation.slicetypes import Device, ResourcePool, ResourceSliceSpec
 
 DEVICES_MAX: Final = 128
 ADVANCED_DEVICES_MAX: Final = 64
