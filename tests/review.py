@@ -1,7 +1,7 @@
 """What a real API server says to an object, as values that can be compared with our own answer.
 
-Nothing is stored: every question is asked with `dryRun=All&fieldValidation=Strict`. Where an old object is needed it is
-created for the question, and is gone with the namespace or by its label.
+Every question is asked with `dryRun=All&fieldValidation=Strict`. A question about a change needs an object that is
+there: whoever asks stores it, and deletes it afterwards.
 """
 
 from __future__ import annotations

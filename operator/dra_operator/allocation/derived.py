@@ -18,18 +18,11 @@ from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import DeviceAttribute
 from dra_operator.api.semver import Version
 from dra_operator.cel.budget import COST_LIMIT, Budget
-from dra_operator.cel.check import check
-from dra_operator.cel.environment import STORED, environment
-from dra_operator.cel.errors import CELCompileError, CELRuntimeError, Issue
+from dra_operator.cel.errors import CELCompileError, CELRuntimeError
 from dra_operator.cel.evaluate import Program
-from dra_operator.cel.literals import fold, validate
-from dra_operator.cel.nesting import is_deep, room_to_recurse
-from dra_operator.cel.parser import parse
+from dra_operator.cel.selector import program_of
 from dra_operator.cel.values import UInt, Value
 from dra_operator.inventory.devices import Device, UnsupportedAttribute
-
-_BEFORE: Final = "dyn("
-_AFTER: Final = "\n)"  # ends a comment too
 
 
 def lookup_attribute(alternative: Alternative, device: Device, name: str) -> DeviceAttribute | None:
@@ -53,20 +46,7 @@ def derive(expression: str, device: Device) -> DeviceAttribute:
 
 @lru_cache(maxsize=256)
 def _compile(expression: str) -> Program:
-    parse(expression)  # by itself: what goes into `dyn()` must not be able to close it
-    # The checker knows selectors, whose result is a bool or unknown; `dyn` makes any result unknown.
-    text = f"{_BEFORE}{expression}{_AFTER}"
-    scope = environment(STORED)
-    tree = parse(text)
-    try:
-        with room_to_recurse():
-            checked = check(text, tree, scope)
-            validate(text, checked)
-            constants = fold(text, checked, scope)
-    except CELCompileError as error:
-        issues = tuple(Issue(max(issue.offset - len(_BEFORE), -1), issue.message) for issue in error.issues)
-        raise CELCompileError(expression, issues, error.prefix) from error
-    return Program(checked, constants, scope.functions, is_deep(tree))
+    return program_of(expression, derives=True)
 
 
 def _as_attribute(value: Value) -> DeviceAttribute:

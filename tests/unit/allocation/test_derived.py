@@ -54,14 +54,16 @@ def test_an_expression_gives_a_scalar_or_a_list(expression: str, value: DeviceAt
     assert derive(expression, gpu(numa=1)) == value
 
 
-@pytest.mark.parametrize("expression", ["quantity('1Gi')", "1.5", "[dyn(1), dyn('a')]", "{'a': 1}", f"{OURS}.missing"])
+@pytest.mark.parametrize(
+    "expression", ["dyn(quantity('1Gi'))", "dyn(1.5)", "[dyn(1), dyn('a')]", "dyn({'a': 1})", f"{OURS}.missing"]
+)
 def test_anything_else_fails(expression: str) -> None:
     with pytest.raises(CELRuntimeError):
         derive(expression, gpu(numa=1))
 
 
-@pytest.mark.parametrize("expression", ["device.", "1) || (true", "", "[1, 'a']"])
-def test_what_is_no_expression_does_not_compile(expression: str) -> None:
+@pytest.mark.parametrize("expression", ["device.", "1) || (true", "", "[1, 'a']", "quantity('1Gi')", "1.5", "{'a': 1}"])
+def test_what_is_no_expression_or_gives_no_attribute_does_not_compile(expression: str) -> None:
     with pytest.raises(CELCompileError):
         derive(expression, gpu())
 
