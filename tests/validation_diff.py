@@ -1,7 +1,8 @@
 """Mutated objects, our answers and a real API server's: `make validation-diff SEEDS=2000`.
 
 Each seed is one object: an accepted one of the corpus in which a few things were changed (a field dropped, added, of
-another type; a name, a limit, a quantity, an expression that is nearly right). Prints what differs, with the seed, and
+another type; a name, a limit, a quantity, an expression that is nearly right), created or put in the place of the
+accepted one. Prints what differs, with the seed, and
 ends with 1 if anything does. `FIRST=seed` begins elsewhere, and with `SEEDS=1` replays a single one.
 
 The order of errors is compared only where it is defined: the API server walks maps in any order.
@@ -244,11 +245,14 @@ def _places(value: Any, type_: Type | None) -> Iterator[tuple[Any, Any, Type | N
 
 def make_case(seed: int, accepted: Sequence[Case]) -> Case:
     rng = random.Random(seed)
-    case = Mutator(rng).mutate(rng.choice(accepted))
+    chosen = rng.choice(accepted)
+    case = Mutator(rng).mutate(chosen)
+    if case.before is None and rng.random() < 0.2:
+        case = replace(case, before=chosen.object)
     if case.before is None:
         return case
     # What is there has a name of its own, and a change is sent to that name.
-    named = {**case.before["metadata"], "name": f"seed-{seed}"}
+    named = {**case.before.get("metadata", {}), "name": f"seed-{seed}"}
     meta = case.object.get("metadata")
     changed = {**(meta if isinstance(meta, dict) else {}), "name": f"seed-{seed}"}
     return replace(case, before={**case.before, "metadata": named}, object={**case.object, "metadata": changed})
