@@ -7,7 +7,7 @@ LIMIT ?= 20
 SEEDS ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup controlplane demo check test unit test-agent cluster conformance fuzz bench-core bench-e2e validation-diff validation-record clean
+.PHONY: help setup controlplane demo check test unit test-agent cluster conformance fuzz bench-core bench-e2e validation-diff validation-record setup-kubelet e2e-kubelet bench-agent clean
 
 help: ## this list
 	@echo 'targets:'
@@ -57,6 +57,15 @@ validation-record: controlplane ## record what a real API server answers to test
 
 bench-e2e: controlplane ## pods a second, end to end, beside the stock programs (BENCH_FLAGS='--nodes 100 --rounds 3')
 	@$(BIN)/python -m tests.perf.bench_e2e $(BENCH_FLAGS)
+
+setup-kubelet: setup ## what a real kubelet needs: runc, busybox, CNI plugins, containerd (needs root)
+	@tools/kubelet/setup.sh
+
+e2e-kubelet: controlplane setup-kubelet ## users' pods on a real kubelet and containerd, with what the agent prepares
+	@$(BIN)/pytest tests/kubelet $(PYTEST_FLAGS)
+
+bench-agent: controlplane ## the agent's start, memory, idle load, and how long it prepares
+	@$(BIN)/python -m tests.perf.bench_agent
 
 clean: ## remove what was generated here (the control plane in the cache stays)
 	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

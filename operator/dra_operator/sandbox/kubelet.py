@@ -117,7 +117,7 @@ class Kubelets:
                     return claims
                 except NotYetError as reason:
                     log.debug("pod waits", pod=str(worker.pod.key), why=str(reason))
-                    await worker.wait()
+                    await worker.wait(reason.again_in)
             return []
         finally:
             worker.waiting = False

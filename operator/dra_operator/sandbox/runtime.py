@@ -10,7 +10,7 @@ Upstream: pkg/kubelet/cm/dra (`PrepareResources`, `UnprepareResources`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from dra_operator.api.core import Pod
 from dra_operator.api.meta import ObjectKey
@@ -18,7 +18,11 @@ from dra_operator.api.resource import ResourceClaim
 
 
 class NotYetError(Exception):
-    """The pod cannot run yet, and why; it is tried again when one of its claims changes."""
+    """The pod cannot run yet, and why; it is tried again when one of its claims changes, or in so many seconds."""
+
+    def __init__(self, why: str, *, again_in: float | None = None) -> None:
+        super().__init__(why)
+        self.again_in: Final = again_in
 
 
 class NodeRuntime(Protocol):
@@ -33,23 +37,13 @@ class NodeRuntime(Protocol):
 
 
 class SimulatedRuntime:
-    """Prepares nothing but its own books: which claim is used by which pods."""
+    """Prepares nothing but its own books: which claim is used by which pods. Real plugins: `plugins.py`."""
 
     def __init__(self) -> None:
         self._users: dict[str, set[str]] = {}
 
     async def admit(self, pod: Pod, claims: Mapping[ObjectKey, ResourceClaim]) -> list[ResourceClaim]:
-        needed = []
-        for key in claim_keys(pod):
-            claim = claims.get(key)
-            if claim is None:
-                raise NotYetError(f'claim "{key}" does not exist')
-            if claim.status.allocation is None:
-                raise NotYetError(f'claim "{key}" is not allocated')
-            if not claim.reserved_for(pod.uid):
-                raise NotYetError(f'claim "{key}" is not reserved for the pod')
-            needed.append(claim)
-        return needed
+        return admitted_claims(pod, claims)
 
     async def prepare(self, pod: Pod, claims: list[ResourceClaim]) -> None:
         for claim in claims:
@@ -61,6 +55,21 @@ class SimulatedRuntime:
             users.discard(pod.uid)
             if not users:
                 self._users.pop(claim.uid, None)
+
+
+def admitted_claims(pod: Pod, claims: Mapping[ObjectKey, ResourceClaim]) -> list[ResourceClaim]:
+    """The pod's claims, each allocated and reserved for it. Raises `NotYetError`."""
+    needed = []
+    for key in claim_keys(pod):
+        claim = claims.get(key)
+        if claim is None:
+            raise NotYetError(f'claim "{key}" does not exist')
+        if claim.status.allocation is None:
+            raise NotYetError(f'claim "{key}" is not allocated')
+        if not claim.reserved_for(pod.uid):
+            raise NotYetError(f'claim "{key}" is not reserved for the pod')
+        needed.append(claim)
+    return needed
 
 
 def claim_keys(pod: Pod) -> list[ObjectKey]:

@@ -30,6 +30,7 @@ from dra_operator.cluster.kubeconfig import connect
 from dra_operator.sandbox.controlplane import ControlPlane, Options, wait_for_service_accounts
 from dra_operator.sandbox.inventory import SimulatedNode
 from dra_operator.sandbox.nodes import Nodes
+from dra_operator.sandbox.plugins import PluginRuntime
 from dra_operator.sandbox.processes import Process, start, wait_until
 from dra_operator.sandbox.state import ProcessId, State, read_state, remove_state, runtime_folder, write_state
 
@@ -138,7 +139,10 @@ class _Sandbox:
         if not plan.kubeconfig:
             say("starting etcd, API server, controller manager, scheduler")
             await self._plane.start()
-        async with connect(self._admin) as client:
+        async with (
+            connect(self._admin) as client,
+            PluginRuntime(client, plan.nodes, self._folder / "nodes") as runtime,
+        ):
             self._server = client.server
             self._save()
             if not plan.kubeconfig:
@@ -147,7 +151,7 @@ class _Sandbox:
                 say("applying manifests/base")
                 await apply_manifests(self._binaries, self._admin)
                 await wait_for_gate(client)
-            nodes = Nodes(client, plan.nodes, sandbox=plan.name)
+            nodes = Nodes(client, plan.nodes, sandbox=plan.name, runtime=runtime)
             if plan.nodes:
                 devices = sum(len(node.content.devices) for node in plan.nodes)
                 say(f"registering {len(plan.nodes)} nodes with {devices} devices")
