@@ -179,6 +179,13 @@ class Plan:
         except Abort:
             return UNKNOWN
 
+    def shortage(self, node: Node) -> int | None:
+        """How many devices have to come free on the node, about; None if all of them would not do."""
+        try:
+            return self.wants.gauge.shortage(self.site(node))
+        except Abort:
+            return None
+
     def recall(self, nodes: Mapping[str, Node]) -> Memory[Finding]:
         """What is known about the nodes from plans like this one."""
         allocator = self.allocator

@@ -69,6 +69,37 @@ class Gauge:
             return None
         return self._score(site, claims)
 
+    def shortage(self, site: Site) -> int | None:
+        """How many devices have to come free on the node, about; None if all of them would not do."""
+        short = 0
+        for requests, constraints in zip(self.requests, self.constraints, strict=True):
+            for alternatives in requests:
+                lacks = [self._lack(site, alternative, constraints) for alternative in alternatives]
+                possible = [lack for lack in lacks if lack is not None]
+                if not possible:
+                    return None
+                short += min(possible)
+        return short
+
+    @staticmethod
+    def _lack(site: Site, alternative: Alternative, constraints: Sequence[Constraint]) -> int | None:
+        match, room = site.match(alternative), site.room(alternative)
+        bits = match.selectable & match.permitted & room.capable
+        free = bits & room.enough & (site.everything if alternative.admin_access else site.free)
+        if alternative.all_devices:
+            return (bits & ~free).bit_count() if bits and bits == match.selectable & room.capable else None
+        groups = [bits]
+        for constraint in constraints:
+            if constraint.matches and constraint.covers(alternative) and alternative.count > 1:
+                by_value = site.groups(constraint.attribute).values()
+                groups = [group & value for group in groups for value in by_value]
+        lacks = [
+            max(alternative.count - (group & free).bit_count(), 0)
+            for group in groups
+            if group.bit_count() >= alternative.count
+        ]
+        return min(lacks, default=None)
+
     # --- what is there -----------------------------------------------------------------------------------------------
 
     def _parts(

@@ -57,9 +57,10 @@ def place(
     usage: Mapping[str, NodeUsage],
     allocator: Allocator,
     only_node: str | None = None,
+    avoid: str | None = None,
 ) -> Decision:
     """Drive `place_steps` to its end."""
-    steps = place_steps(pod, claims, nodes=nodes, usage=usage, allocator=allocator, only_node=only_node)
+    steps = place_steps(pod, claims, nodes=nodes, usage=usage, allocator=allocator, only_node=only_node, avoid=avoid)
     while True:
         try:
             next(steps)
@@ -76,12 +77,13 @@ def place_steps(
     usage: Mapping[str, NodeUsage],
     allocator: Allocator,
     only_node: str | None = None,
+    avoid: str | None = None,
 ) -> Generator[None, None, Decision]:
-    """Node by node; yields between two of them, so that a caller can let others run."""
+    """Node by node; yields between two of them, so that a caller can let others run. `avoid` is kept for another."""
     plan = allocator.plan([claim for claim in claims if claim.status.allocation is None])
     if isinstance(plan, AllocationError):
         return plan
-    walk = _Walk(plan, Fit(pod), _Scope(claims, only_node), nodes, usage)
+    walk = _Walk(plan, Fit(pod), _Scope(claims, only_node, avoid), nodes, usage)
     if (decision := (yield from walk.run())) is not None:
         return decision
     return (yield from _sum_up(walk, nodes))
@@ -161,14 +163,19 @@ class _Walk:
 class _Scope:
     """The nodes that may be considered at all: those that reach what is allocated already."""
 
-    def __init__(self, claims: Sequence[ResourceClaim], only_node: str | None) -> None:
+    def __init__(self, claims: Sequence[ResourceClaim], only_node: str | None, avoid: str | None) -> None:
         fixed = [claim.status.allocation for claim in claims if claim.status.allocation is not None]
         self._selectors = [allocation.node_selector for allocation in fixed if allocation.node_selector is not None]
-        self.is_everywhere = only_node is None and not self._selectors
+        self.avoid = avoid
+        self.is_everywhere = only_node is None and avoid is None and not self._selectors
         named = [name for selector in self._selectors if (name := _only_name(selector)) is not None]
         self.only_node = only_node if only_node is not None or not named else named[0]
 
     def holds(self, node: Node) -> bool:
+        return node.metadata.name != self.avoid and self.reaches(node)
+
+    def reaches(self, node: Node) -> bool:
+        """Whether what is allocated already can be had there."""
         if self.only_node is not None and node.metadata.name != self.only_node:
             return False
         return all(matches_node_selector(selector, node) for selector in self._selectors)
@@ -200,8 +207,12 @@ def _sum_up(walk: _Walk, nodes: Mapping[str, Node]) -> Generator[None, None, Uns
         why, sentence = explanation.sum_up()
         parts.append(sentence)
         reason = reason if kinds else why
-    if within < len(nodes):
-        parts.append(f"{len(nodes) - within} cannot reach devices that are allocated already")
+    avoided = nodes.get(scope.avoid) if scope.avoid is not None else None
+    kept = avoided is not None and scope.reaches(avoided)
+    if within + kept < len(nodes):
+        parts.append(f"{len(nodes) - within - kept} cannot reach devices that are allocated already")
+    if kept:
+        parts.append("1 is kept for a pod that has waited longer")
     detail = "; ".join(parts) if parts else "the cluster has no nodes"
     return Unschedulable(reason, f"none of {len(nodes)} node{'' if len(nodes) == 1 else 's'} fits: {detail}")
 

@@ -22,7 +22,6 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from dra_operator.allocation.gauge import Rank
-from dra_operator.allocation.sites import nodes_seeing
 from dra_operator.api.core import Node
 from dra_operator.api.resource import DeviceClass
 from dra_operator.inventory.changes import Changes
@@ -214,8 +213,8 @@ class Refusals(Generic[F]):
         taken = ledger.changes.since(memory.moment.ledger)
         if changed is None or published is None or released is None or taken is None:
             return False
-        better = nodes_seeing(released, inventory)
-        other = nodes_seeing(taken, inventory)
+        better = inventory.nodes_seeing(released)
+        other = inventory.nodes_seeing(taken)
         if better is None or other is None or ANY_NODE in published:
             return False
         for name in changed:

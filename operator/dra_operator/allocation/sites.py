@@ -11,7 +11,6 @@ Upstream builds all of this anew for each pod (`NewAllocator`) and each node (`G
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from dra_operator.allocation.capacity import Share, find_share
@@ -302,7 +301,7 @@ class Sites:
     def _catch_up(self, inventory: Inventory, ledger: Ledger) -> None:
         changed = ledger.changes.since(self._seen)
         self._seen = ledger.version
-        names = None if changed is None else nodes_seeing(changed, inventory)
+        names = None if changed is None else inventory.nodes_seeing(changed)
         if names is None:
             for site in self._sites.values():
                 site.stale = True
@@ -312,17 +311,6 @@ class Sites:
                 site_ = self._sites.get((name, by_value))
                 if site_ is not None:
                     site_.stale = True
-
-
-def nodes_seeing(pools: Iterable[PoolKey], inventory: Inventory) -> set[str] | None:
-    """The nodes that see one of the pools; None if that may be any node."""
-    names: set[str] = set()
-    for pool in pools:
-        nodes = inventory.nodes_of(pool)
-        if nodes is None:
-            return None
-        names |= nodes
-    return names
 
 
 def _serves_as(known: Node, node: Node) -> bool:

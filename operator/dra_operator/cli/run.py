@@ -35,6 +35,7 @@ def run(
     on_no_capacity: Annotated[OnNoCapacity | None, typer.Option(help="A pod that finds no devices.")] = None,
     handover_after: Annotated[float | None, typer.Option(help="Seconds before a handover.")] = None,
     placement: Annotated[Strategy | None, typer.Option(help="How devices and nodes are chosen.")] = None,
+    reserve_after: Annotated[float | None, typer.Option(help="Seconds of waiting until a node is kept.")] = None,
     repack: Annotated[Repack | None, typer.Option(help="A pod with devices that is not scheduled.")] = None,
     repack_after: Annotated[float | None, typer.Option(help="Seconds it may stay unscheduled.")] = None,
     namespace: Annotated[str | None, typer.Option(help="Namespace of the operator.")] = None,

@@ -1,4 +1,7 @@
-"""A work queue of keys: coalescing, delayed, with backoff per key, highest priority first and then oldest.
+"""A work queue of keys: coalescing, delayed, with backoff per key, highest priority first, then in turn, then oldest.
+
+Keys of one priority are handed out in turn over their flows (namespaces, say), and within a flow oldest first: a flow
+with thousands of keys delays another's only key by one. Upstream's flow control calls that fair queueing.
 
 A key is in the queue at most once. While it is being worked on it is not handed out again; what is added meanwhile
 waits for `done`. The earlier of two due times and the higher of two priorities win.
@@ -17,7 +20,7 @@ import asyncio
 import heapq
 import itertools
 import random
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
@@ -25,6 +28,7 @@ K = TypeVar("K", bound=Hashable)
 
 _BACKOFF_MIN: Final = 0.02
 _BACKOFF_MAX: Final = 30.0
+_FLOWS_MAX: Final = 10_000
 _DOUBLINGS_MAX: Final = 20
 """More reach the maximum anyway; without an end the power would overflow."""
 
@@ -34,14 +38,62 @@ class _Entry(Generic[K]):
     key: K
     due: float
     priority: int
+    flow: str
     age: int
     """Order of the first add since it was last handed out."""
 
 
 @dataclass(order=True, slots=True)
 class _Ready(Generic[K]):
-    rank: tuple[int, int]
+    age: int
     entry: _Entry[K] = field(compare=False)
+
+
+class _Turns(Generic[K]):
+    """The due entries: of the highest priority, flow by flow, the oldest of a flow first."""
+
+    def __init__(self) -> None:
+        self._due: dict[tuple[int, str], list[_Ready[K]]] = {}
+        self._turns: list[tuple[int, int, int, str]] = []
+        """A heap of the flows that have something due: priority (negative), round, age of what came first, flow."""
+        self._next: dict[tuple[int, str], int] = {}
+        """The round in which a flow without anything due may be served again, where that is not now."""
+        self._round: dict[int, int] = {}
+        """The round that is being served, by priority."""
+
+    def push(self, entry: _Entry[K]) -> None:
+        flow = entry.priority, entry.flow
+        due = self._due.setdefault(flow, [])
+        heapq.heappush(due, _Ready(entry.age, entry))
+        if len(due) == 1:
+            now = self._round.get(entry.priority, 0)
+            heapq.heappush(self._turns, (-entry.priority, max(self._next.pop(flow, 0), now), entry.age, entry.flow))
+
+    def pop(self, is_current: Callable[[_Entry[K]], bool]) -> _Entry[K] | None:
+        """Take the entry whose turn it is; those that were replaced meanwhile are dropped. None if there is none."""
+        while self._turns:
+            negative, round_, _, name = self._turns[0]
+            flow = -negative, name
+            due = self._due[flow]
+            entry = heapq.heappop(due).entry
+            served = is_current(entry)
+            if served:
+                self._round[-negative] = round_
+            if due:
+                heapq.heapreplace(self._turns, (negative, round_ + served, due[0].age, name))
+            else:
+                heapq.heappop(self._turns)
+                del self._due[flow]
+                self._rest(flow, round_ + served)
+            if served:
+                return entry
+        return None
+
+    def _rest(self, flow: tuple[int, str], round_: int) -> None:
+        """The flow has nothing due any more; it must not be served twice in a round by coming back."""
+        if len(self._next) >= _FLOWS_MAX:
+            self._next = {of: when for of, when in self._next.items() if when > self._round.get(of[0], 0)}
+        self._next[flow] = round_
 
 
 class WorkQueue(Generic[K]):
@@ -50,7 +102,7 @@ class WorkQueue(Generic[K]):
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._entries: dict[K, _Entry[K]] = {}
-        self._ready: list[_Ready[K]] = []
+        self._ready: _Turns[K] = _Turns()
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._working: set[K] = set()
         self._failures: dict[K, int] = {}
@@ -68,17 +120,18 @@ class WorkQueue(Generic[K]):
         """Keys that wait for nothing but their turn (`workqueue_depth`)."""
         return len(self._entries) - len(self._timers)
 
-    def add(self, key: K, *, after: float = 0.0, priority: int = 0) -> None:
+    def add(self, key: K, *, after: float = 0.0, priority: int = 0, flow: str = "") -> None:
         """The key has to be worked on, `after` so many seconds."""
         due = asyncio.get_running_loop().time() + after
         entry = self._entries.get(key)
         if entry is None:
             self.adds += 1
-            entry = self._entries[key] = _Entry(key, due, priority, next(self._ages))
+            entry = self._entries[key] = _Entry(key, due, priority, flow, next(self._ages))
         elif due >= entry.due and priority <= entry.priority:
             return
         else:
-            entry = self._entries[key] = _Entry(key, min(due, entry.due), max(priority, entry.priority), entry.age)
+            entry = _Entry(key, min(due, entry.due), max(priority, entry.priority), flow, entry.age)
+            self._entries[key] = entry
         if key not in self._working:
             self._schedule(entry)
 
@@ -94,14 +147,13 @@ class WorkQueue(Generic[K]):
         self._failures.pop(key, None)
 
     async def get(self) -> K:
-        """The due key of the highest priority, then the oldest. To be followed by `done`."""
+        """The due key of the highest priority, then whose turn it is, then the oldest. To be followed by `done`."""
         while True:
-            while self._ready:
-                entry = heapq.heappop(self._ready).entry
-                if self._entries.get(entry.key) is entry:
-                    del self._entries[entry.key]
-                    self._working.add(entry.key)
-                    return entry.key
+            entry = self._ready.pop(lambda entry: self._entries.get(entry.key) is entry)
+            if entry is not None:
+                del self._entries[entry.key]
+                self._working.add(entry.key)
+                return entry.key
             self._available.clear()
             await self._available.wait()
 
@@ -128,5 +180,5 @@ class WorkQueue(Generic[K]):
             self._make_ready(entry)
 
     def _make_ready(self, entry: _Entry[K]) -> None:
-        heapq.heappush(self._ready, _Ready((-entry.priority, entry.age), entry))
+        self._ready.push(entry)
         self._available.set()

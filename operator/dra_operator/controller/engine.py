@@ -68,7 +68,7 @@ LOOKS_PER_TURN = 16
 class Queue(Protocol):
     """What the engine needs of `cluster.queue.WorkQueue`."""
 
-    def add(self, key: Ref, *, after: float = 0.0, priority: int = 0) -> None: ...
+    def add(self, key: Ref, *, after: float = 0.0, priority: int = 0, flow: str = "") -> None: ...
     def retry(self, key: Ref) -> float: ...
     def forget(self, key: Ref) -> None: ...
     def done(self, key: Ref) -> None: ...
@@ -106,17 +106,22 @@ class Engine:
     def mark(self, refs: Iterable[Ref]) -> None:
         """These have to be looked at."""
         for ref in sorted(refs, key=_order):  # sets have no order, and a replayed run needs one
-            self.queue.add(ref, priority=self._priority(ref))
+            self._queue(ref)
 
     def sweep(self) -> None:
         """Look at everything: finds what no event told of."""
         self.mark(list(self.view.refs()))
 
-    def _priority(self, ref: Ref) -> int:
+    def _queue(self, ref: Ref, *, after: float = 0.0) -> None:
+        """Claims before pods; pods by priority, then in turn over their namespaces, then by age."""
         if isinstance(ref, ClaimRef):
-            return _RELEASES_FIRST
+            self.queue.add(ref, after=after, priority=_RELEASES_FIRST, flow=ref.key.namespace)
+            return
         pod = self.view.pod(ref.uid)
-        return 0 if pod is None else pod.spec.priority or 0
+        if pod is None:
+            self.queue.add(ref, after=after)
+        else:
+            self.queue.add(ref, after=after, priority=pod.spec.priority or 0, flow=pod.metadata.namespace)
 
     # --- loop ------------------------------------------------------------------------------------------------------
 
@@ -146,7 +151,7 @@ class Engine:
             # One object that breaks a rule must not stop the others; it is tried again, ever more slowly.
             pause = self.queue.retry(ref)
             log.exception("look failed", ref=str(ref), retry_in=pause)
-            self.queue.add(ref, after=pause, priority=self._priority(ref))
+            self._queue(ref, after=pause)
             self.queue.done(ref)
             return
         self.watcher.looked(ref, verdict, asyncio.get_running_loop().time() - started)
@@ -162,7 +167,7 @@ class Engine:
         if not verdict.actions:
             self.queue.forget(ref)
             if verdict.requeue_after is not None:
-                self.queue.add(ref, after=verdict.requeue_after, priority=self._priority(ref))
+                self._queue(ref, after=verdict.requeue_after)
             self.queue.done(ref)
             return
         for target in targets:
@@ -183,11 +188,7 @@ class Engine:
         if isinstance(ref, PodRef):
             if verdict.placement is not None:
                 self.view.assume_placement(ref.uid, verdict.placement)
-            if verdict.waits:
-                self.view.waiting.add(ref.uid)
-                self.view.forget_placement(ref.uid)
-            else:
-                self.view.waiting.discard(ref.uid)
+            self.mark(self.view.note_waits(ref.uid, verdict.group) if verdict.waits else self.view.note_served(ref.uid))
             self._take_turns(ref.uid, verdict)
         for action in verdict.actions:
             if isinstance(action, WriteClaimStatus) and action.allocation is not None:
@@ -225,11 +226,11 @@ class Engine:
             self.queue.forget(ref)
             for notice in verdict.notices:
                 self.record(notice)
-            self.queue.add(ref, after=verdict.requeue_after or 0.0, priority=self._priority(ref))
+            self._queue(ref, after=verdict.requeue_after or 0.0)
         else:
             if verdict.notices:
                 self._untold[ref] = tuple(verdict.notices)
-            self.queue.add(ref, after=max(pause, self.queue.retry(ref)), priority=self._priority(ref))
+            self._queue(ref, after=max(pause, self.queue.retry(ref)))
 
     async def _certain(self, action: Action) -> Outcome:
         """Perform, and where the answer to a claim's status was lost, read until it is known whether it took effect.

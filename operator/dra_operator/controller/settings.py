@@ -55,6 +55,7 @@ class Settings:
     on_no_capacity: OnNoCapacity = _setting(OnNoCapacity.HOLD, "what becomes of a pod that finds no devices")
     handover_after: float = _setting(60.0, "with --on-no-capacity=handover: how long a pod waits first")
     placement: Strategy = _setting(Strategy.BEST_FIT, "how devices and nodes are chosen where several would do")
+    reserve_after: float = _setting(300.0, "how long a pod waits for devices until a node is kept for it")
     repack: Repack = _setting(Repack.REPORT, "what becomes of a pod with devices that is not scheduled")
     repack_after: float = _setting(300.0, "how long such a pod may stay unscheduled")
     namespace: str = _setting(OPERATOR_NAMESPACE, "namespace of the operator itself: its Lease, and never gated")
@@ -71,6 +72,7 @@ class Settings:
             claims=self.claims,
             on_no_capacity=self.on_no_capacity,
             handover_after=self.handover_after,
+            reserve_after=self.reserve_after,
             repack=self.repack,
             repack_after=self.repack_after,
             operator_namespace=self.namespace,

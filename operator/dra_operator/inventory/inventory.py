@@ -8,7 +8,7 @@ Upstream: the slice informer and tracker of k8s.io/dynamic-resource-allocation/r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -124,6 +124,16 @@ class Inventory:
     def nodes_of(self, pool: PoolKey) -> Set[str] | None:
         """The nodes for which the pool has slices; None if that may be any node."""
         return None if pool in self._anywhere else self._seen_from.get(pool, _NOWHERE)
+
+    def nodes_seeing(self, pools: Iterable[PoolKey]) -> set[str] | None:
+        """The nodes that see one of the pools; None if that may be any node."""
+        names: set[str] = set()
+        for pool in pools:
+            nodes = self.nodes_of(pool)
+            if nodes is None:
+                return None
+            names |= nodes
+        return names
 
     @property
     def is_local(self) -> bool:

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from dra_operator.access.admin import asks_admin_access, grants_admin_access
-from dra_operator.allocation.allocator import AllocationError, Allocator, Unschedulable
+from dra_operator.allocation.allocator import AllocationError, Allocator, Plan, Unschedulable
 from dra_operator.allocation.features import Features
+from dra_operator.allocation.nodefit import Fit
 from dra_operator.allocation.place import Placement, place
 from dra_operator.allocation.strategy import Strategy
 from dra_operator.api.codec import encode
@@ -26,7 +27,9 @@ from dra_operator.api.core import Pod
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import ResourceClaim
 from dra_operator.lifecycle.generate import Blocked, admin_access_denied
+from dra_operator.lifecycle.reservation import find_reservation
 from dra_operator.lifecycle.view import View
+from dra_operator.lifecycle.waiting import Group, turn
 
 Decision: TypeAlias = Placement | Unschedulable | AllocationError
 
@@ -39,7 +42,7 @@ class Decider:
     features: Features = field(default_factory=Features)
     strategy: Strategy = Strategy.BEST_FIT
     allocator: Allocator = field(init=False)
-    _refused: dict[bytes, Unschedulable | AllocationError] = field(init=False, default_factory=dict)
+    _refused: dict[tuple[bytes, str | None], Unschedulable | AllocationError] = field(init=False, default_factory=dict)
     _epoch: int = field(init=False, default=-1)
 
     def __post_init__(self) -> None:
@@ -57,23 +60,54 @@ class Decider:
 
     def place(self, pod: Pod, claims: Sequence[ResourceClaim], only_node: str | None = None) -> Decision:
         """A node and allocations for the unallocated of `claims`, in their order; or why there are none."""
+        view = self.view
+        kept = view.reservation
+        avoid = kept.node if kept is not None and kept.keeps_out(pod) else None
         signature = self._signature(pod, claims, only_node)
-        if self._epoch != self.view.capacity_epoch:
+        if self._epoch != view.capacity_epoch:
             self._refused.clear()
-            self._epoch = self.view.capacity_epoch
-        if signature is not None and signature in self._refused:
-            return self._refused[signature]
+            self._epoch = view.capacity_epoch
+        if signature is not None and (signature, avoid) in self._refused:
+            return self._refused[signature, avoid]
         decision = place(
             pod,
             claims,
-            nodes=self.view.nodes,
-            usage=self.view.usage,
+            nodes=view.nodes,
+            usage=view.usage,
             allocator=self.allocator,
             only_node=only_node,
+            avoid=avoid,
         )
         if signature is not None and not isinstance(decision, Placement):
-            self._refused[signature] = decision
+            self._refused[signature, avoid] = decision
         return decision
+
+    def group(self, pod: Pod, claims: Sequence[ResourceClaim]) -> Group | None:
+        """Those for whom the pod's refusal holds too; None where it waits alone."""
+        signature, plan = self._signature(pod, claims, None), self._plan(claims)
+        if signature is None or plan is None:
+            return None
+        view, fit = self.view, Fit(pod)
+
+        def may_serve(name: str) -> bool:
+            node = view.nodes.get(name)
+            return node is not None and not fit.misfits(node, view.usage[name]) and plan.rank(node) is not None
+
+        return Group(signature, may_serve)
+
+    def reserve(self, pod: Pod, claims: Sequence[ResourceClaim]) -> None:
+        """The pod has waited long: a node is kept for it, unless one is for a pod whose turn is before."""
+        view, kept = self.view, self.view.reservation
+        if kept is not None and kept.node in view.nodes and kept.turn <= turn(pod):
+            return
+        plan = self._plan(claims)
+        found = None if plan is None else find_reservation(pod, plan, view.nodes, view.usage)
+        if found is not None:
+            view.reservation = found
+
+    def _plan(self, claims: Sequence[ResourceClaim]) -> Plan | None:
+        plan = self.allocator.plan([claim for claim in claims if claim.status.allocation is None])
+        return None if isinstance(plan, AllocationError) else plan
 
     def _signature(self, pod: Pod, claims: Sequence[ResourceClaim], only_node: str | None) -> bytes | None:
         """What the decision depends on besides the cluster; None where claims of others take part."""

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from dra_operator.allocation.nodefit import covers, fits
+from dra_operator.allocation.outcome import Unschedulable
 from dra_operator.allocation.place import Placement
 from dra_operator.api.core import NodeSelector, Pod
 from dra_operator.api.meta import Uid
@@ -52,6 +53,7 @@ from dra_operator.lifecycle.publish import condition, moment, publish, timestamp
 from dra_operator.lifecycle.turns import SILENCE
 from dra_operator.lifecycle.verdict import NOTHING, Verdict
 from dra_operator.lifecycle.view import View
+from dra_operator.lifecycle.waiting import Group
 
 
 def reconcile_pod(decider: Decider, uid: Uid, policy: Policy, now: float) -> Verdict:
@@ -181,7 +183,12 @@ class _Look:
         if not isinstance(decision, Placement):
             if self._handover_due():
                 return self._step(publish(pod, names, None, message_due=False), self._ungate(None))
-            return self._wait(names, decision.reason, decision.message, claims)
+            if not isinstance(decision, Unschedulable):
+                return self._wait(names, decision.reason, decision.message, claims)
+            if self._has_waited(self.policy.reserve_after):
+                self.decider.reserve(pod, claims)
+            group = self.decider.group(pod, claims)
+            return self._wait(names, decision.reason, decision.message, claims, group)
         if unprotected := [claim for claim in claims if not _protected(claim)]:
             # A claim without the finalizer would free its devices when its user deletes it.
             return Verdict(actions=tuple(_protect(claim) for claim in unprotected), placement=decision.node)
@@ -311,11 +318,25 @@ class _Look:
 
     # --- what to write -----------------------------------------------------------------------------------------------
 
-    def _wait(self, names: dict[str, str], reason: Reason, message: str, claims: Sequence[ResourceClaim]) -> Verdict:
-        """The pod waits, and holds nothing meanwhile."""
+    def _wait(
+        self,
+        names: dict[str, str],
+        reason: Reason,
+        message: str,
+        claims: Sequence[ResourceClaim],
+        group: Group | None = None,
+    ) -> Verdict:
+        """The pod waits, with those of its group, and holds nothing meanwhile."""
         if undo := self._give_back(claims):
             return undo
-        return self._say(names, reason, message, waits=True)
+        return replace(self._say(names, reason, message, waits=True), group=group)
+
+    def _has_waited(self, seconds: float) -> bool:
+        """Whether the pod was told so long ago that there is nothing for it."""
+        current = self.pod.condition(DEVICES_ALLOCATED)
+        if current is None or current.status == "True":
+            return False
+        return self.now - moment(current.last_transition_time, self.now) >= seconds
 
     def _say(
         self,

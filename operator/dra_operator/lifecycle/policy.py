@@ -41,6 +41,8 @@ class Policy:
     claims: ClaimsMode = ClaimsMode.GENERATE
     on_no_capacity: OnNoCapacity = OnNoCapacity.HOLD
     handover_after: float = 60.0
+    reserve_after: float = 300.0
+    """How long a pod waits until a node is kept for it."""
     repack: Repack = Repack.REPORT
     repack_after: float = 300.0
     condition_interval: float = 60.0

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from dra_operator.api.reasons import Reason
 from dra_operator.lifecycle.actions import Action, Notice
+from dra_operator.lifecycle.waiting import Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Verdict:
     message: str = ""
     waits: bool = False
     """The pod waits for devices: look again when anything is freed, added or repaired."""
+    group: Group | None = None
+    """With `waits`: the pods that wait for the same."""
     requeue_after: float | None = None
     """Look again after so many seconds even if nothing happens."""
     awaits_claims: bool = False

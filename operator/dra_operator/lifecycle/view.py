@@ -31,12 +31,15 @@ from dra_operator.api.resource import (
     ResourceClaimTemplate,
     ResourceSlice,
 )
-from dra_operator.inventory.inventory import Inventory
+from dra_operator.inventory.devices import PoolKey
+from dra_operator.inventory.inventory import ANY_NODE, Inventory
 from dra_operator.inventory.ledger import Ledger
 from dra_operator.inventory.nodes import Nodes
 from dra_operator.lifecycle.keys import ClaimRef, PodRef, Ref
 from dra_operator.lifecycle.pin import pinned_node
+from dra_operator.lifecycle.reservation import Reservation
 from dra_operator.lifecycle.turns import Turns
+from dra_operator.lifecycle.waiting import Group, Waiting
 
 
 def newer(candidate: Object, than: Object) -> bool:
@@ -95,7 +98,8 @@ class View:
         self.capacity_epoch = 0
         """Grows whenever something happened that could let a waiting pod fit: a memory of "does not fit" holds for
         one epoch. Devices being taken never lets anything fit, so allocations do not count."""
-        self.waiting: set[Uid] = set()
+        self.waiting = Waiting()
+        self.reservation: Reservation | None = None
         self.message_written: dict[Uid, float] = {}
         """When the condition of a pod was last written by this process."""
         self.refusals: dict[Uid, Refusal] = {}
@@ -180,8 +184,9 @@ class View:
         self._pod_uids[pod.key] = uid
         if known is None:
             self._index_claims_of(pod)
+        placed = self._placed.get(uid)
         if self._account(pod):
-            dirty |= self._freed()
+            dirty |= self.freed(None if placed is None else (placed,))
         dirty.add(PodRef(uid))
         if pod.done or pod.spec.node_name:
             dirty |= self._claims_of(uid)
@@ -191,13 +196,13 @@ class View:
         """The mirror has the pod no more. `certain`: its deletion was watched; otherwise only a live GET can tell."""
         pod = self.pods.pop(uid, None)
         self._pods_ahead.pop(uid, None)
-        self.waiting.discard(uid)
+        dirty = self.note_served(uid)
         self.message_written.pop(uid, None)
         self.refusals.pop(uid, None)
         self.turns.end(uid)
         if certain:
             self._gone.add(uid)
-        dirty = self._claims_of(uid)
+        dirty |= self._claims_of(uid)
         if pod is not None:
             if self._pod_uids.get(pod.key) == uid:
                 del self._pod_uids[pod.key]
@@ -209,8 +214,9 @@ class View:
                 elif claim.resource_claim_template_name:
                     key = ObjectKey(pod.metadata.namespace, claim.resource_claim_template_name)
                     self._template_users[key].discard(uid)
+        placed = self._placed.get(uid)
         if self._unplace(uid):
-            dirty |= self._freed()
+            dirty |= self.freed(None if placed is None else (placed,))
         return dirty
 
     def note_gone(self, uid: Uid) -> set[Ref]:
@@ -257,7 +263,7 @@ class View:
         rivals = self.ledger.rivals(claim.uid)
         self.ledger.observe(claim, live=live)
         if known is not None and known.status.allocation is not None and not _same_devices(known, claim):
-            dirty |= self._freed()
+            dirty |= self._freed_with(known)
         dirty |= self._pods_of(claim)
         for rival in rivals | self.ledger.rivals(claim.uid):
             dirty |= self._pods_of_claim_uid(rival)
@@ -277,7 +283,7 @@ class View:
             self.ledger.remove(gone.uid)
             self.ledger.forget_assumed(gone.uid)
             if gone.status.allocation is not None:
-                dirty |= self._freed()
+                dirty |= self._freed_with(gone)
             dirty |= self._pods_of(gone)
             for rival in rivals:
                 dirty |= self._pods_of_claim_uid(rival)
@@ -305,7 +311,7 @@ class View:
     def forget_allocation(self, uid: Uid) -> set[Ref]:
         """The write did not take effect, as far as we know. A late effect shows in the mirror, and is judged there."""
         self.ledger.forget_assumed(uid)
-        return self._freed()
+        return self.freed()
 
     # --- our own writes ----------------------------------------------------------------------------------------------
 
@@ -349,12 +355,19 @@ class View:
     def observe_slice(self, slice_: ResourceSlice) -> set[Ref]:
         before = self.inventory.version
         self.inventory.apply_slice(slice_)
-        return self._freed() if self.inventory.version != before else set()
+        return self._published(before)
 
     def forget_slice(self, name: str) -> set[Ref]:
         before = self.inventory.version
         self.inventory.remove_slice(name)
-        return self._freed() if self.inventory.version != before else set()
+        return self._published(before)
+
+    def _published(self, before: int) -> set[Ref]:
+        """Slices came, changed or went since that version of the inventory."""
+        if self.inventory.version == before:
+            return set()
+        nodes = self.inventory.changes.since(before)
+        return self.freed(None if nodes is None or ANY_NODE in nodes else nodes)
 
     def observe_template(self, template: ResourceClaimTemplate) -> set[Ref]:
         self.templates[template.key] = template
@@ -388,10 +401,10 @@ class View:
             and known.metadata.annotations == class_.metadata.annotations
         ):
             return set()
-        return self._freed()
+        return self.freed()
 
     def forget_class(self, name: str) -> set[Ref]:
-        return self._freed() if self.classes.pop(name, None) is not None else set()
+        return self.freed() if self.classes.pop(name, None) is not None else set()
 
     def observe_node(self, node: Node) -> set[Ref]:
         known = self.nodes.get(node.metadata.name)
@@ -402,18 +415,42 @@ class View:
             and known.status.allocatable == node.status.allocatable
             and known.metadata.labels == node.metadata.labels
         )
-        return set() if same else self._freed()
+        return set() if same else self.freed((node.metadata.name,))
 
     def forget_node(self, name: str) -> set[Ref]:
         self.nodes.pop(name, None)
         self.capacity_epoch += 1
         return set()
 
+    # --- who waits ---------------------------------------------------------------------------------------------------
+
+    def note_waits(self, uid: Uid, group: Group | None) -> set[Ref]:
+        """The pod was told to wait, with those that wait for the same. Returns who may have its turn."""
+        woken = self.waiting.add(uid, self.pod(uid), group)
+        self.forget_placement(uid)
+        return {PodRef(next_) for next_ in woken}
+
+    def note_served(self, uid: Uid) -> set[Ref]:
+        """The pod does not wait any more: it was served, or is gone. Returns who may have its turn."""
+        refs: set[Ref] = {PodRef(next_) for next_ in self.waiting.discard(uid)}
+        kept = self.reservation
+        if kept is not None and kept.uid == uid:
+            self.reservation = None
+            refs |= self.freed((kept.node,))
+        return refs
+
     # --- indexes -----------------------------------------------------------------------------------------------------
 
-    def _freed(self) -> set[Ref]:
+    def freed(self, nodes: Collection[str] | None = None) -> set[Ref]:
+        """Something became free, came or changed on the nodes (None: anywhere). Returns the pods that it may serve."""
         self.capacity_epoch += 1
-        return {PodRef(uid) for uid in self.waiting}
+        return {PodRef(uid) for uid in self.waiting.wake(nodes)}
+
+    def _freed_with(self, claim: ResourceClaim) -> set[Ref]:
+        """The devices of the claim's allocation became free."""
+        allocation = claim.status.allocation
+        results = (allocation.devices.results if allocation is not None else None) or ()
+        return self.freed(self.inventory.nodes_seeing({PoolKey(result.driver, result.pool) for result in results}))
 
     def _claims_of(self, uid: Uid) -> set[Ref]:
         keys = self._owned_by.get(uid, set()) | self._reserved_by.get(uid, set())

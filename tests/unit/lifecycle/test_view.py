@@ -273,7 +273,7 @@ def test_nothing_about_a_pod_that_is_gone_is_remembered() -> None:
     view.message_written[USER.uid] = 1.0
     view.assume_placement(USER.uid, "node-a")
     view.forget_pod(USER.uid, certain=True)
-    assert (view.waiting, view.message_written, view.refusals) == (set(), {}, {})
+    assert (list(view.waiting), view.message_written, view.refusals) == ([], {}, {})
     assert view.placed_on(USER.uid) is None
 
 
