@@ -39,8 +39,8 @@ from dra_operator.inventory.pools import NodePools, NodeSelectorInvalid, Pool
 
 __all__ = ["Allocated", "AllocationError", "Allocator", "Outcome", "Unschedulable"]
 
-STEP_BUDGET: Final = 20_000
-"""Devices taken in the search of one node: some tenths of a second. Upstream gives up after ten seconds."""
+STEP_BUDGET: Final = 10_000
+"""Devices taken in the search of one node: a few tenths of a second. Upstream gives up after ten seconds."""
 _MAX_WANTS: Final = 256
 
 

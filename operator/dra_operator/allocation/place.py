@@ -34,7 +34,7 @@ _EMPTY = NodeUsage()
 _ENOUGH: Final = 128
 """Fresh nodes that are ranked before the best of all ranked ones is tried."""
 _RANKED_PER_STEP: Final = 64
-_EFFORT: Final = 4
+_EFFORT: Final = 3
 """A decision may take as many steps as the searches of so many nodes."""
 
 

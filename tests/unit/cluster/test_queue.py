@@ -272,3 +272,53 @@ def test_nothing_is_lost_doubled_or_early_in_any_order_of_calls(seed: int) -> No
         consumer.cancel()
 
     play(scenario, seed=seed)
+
+
+# --- in turn over flows ----------------------------------------------------------------------------------------------
+
+
+def test_a_flow_with_thousands_of_keys_delays_anothers_only_key_by_one() -> None:
+    async def scenario(queue: Queue) -> None:
+        for number in range(5_000):
+            queue.add(f"crowd-{number:04}", flow="crowd")
+        assert await queue.get() == "crowd-0000"
+        queue.add("single", flow="quiet")
+        assert [await queue.get() for _ in range(3)] == ["single", "crowd-0001", "crowd-0002"]
+
+    play(scenario)
+
+
+def test_priority_goes_before_turns_and_turns_before_age() -> None:
+    async def scenario(queue: Queue) -> None:
+        queue.add("a1", flow="a")
+        queue.add("a2", flow="a")
+        queue.add("b1", flow="b")
+        queue.add("a3", flow="a", priority=1)
+        assert [await queue.get() for _ in range(4)] == ["a3", "a1", "b1", "a2"]
+
+    play(scenario)
+
+
+def test_a_flow_that_comes_back_at_once_is_not_served_twice_in_a_round() -> None:
+    async def scenario(queue: Queue) -> None:
+        for name in ("b1", "b2"):
+            queue.add(name, flow="b")
+        queue.add("a1", flow="a")
+        assert (await take(queue))[0] == "b1"
+        assert (await take(queue))[0] == "a1"
+        queue.add("a2", flow="a")
+        assert [(await take(queue))[0] for _ in range(2)] == ["b2", "a2"]
+
+    play(scenario)
+
+
+def test_keys_that_are_not_due_take_no_turn() -> None:
+    async def scenario(queue: Queue) -> None:
+        for number in range(100):
+            queue.add(f"later-{number}", after=60.0, flow="a")
+        queue.add("a1", flow="a")
+        for number in range(3):
+            queue.add(f"b{number}", flow="b")
+        assert [(await take(queue))[0] for _ in range(4)] == ["a1", "b0", "b1", "b2"]
+
+    play(scenario)

@@ -1,0 +1,83 @@
+"""A large request is not overtaken for ever: after a while a node is kept for it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from dra_operator.allocation.outcome import Unschedulable
+from dra_operator.allocation.place import Placement
+from dra_operator.api.core import Pod
+from dra_operator.lifecycle.decide import Decider
+from dra_operator.lifecycle.policy import Policy
+from dra_operator.lifecycle.view import View
+from tests.builders import claim, request
+from tests.unit.lifecycle.scene import NOW, PROTECTED, gated, gpus, held, look, says, show
+
+POLICY = Policy(reserve_after=300)
+LARGE = claim(request(count=2), name="large", finalizers=PROTECTED)
+SMALL = claim(name="small", finalizers=PROTECTED)
+
+
+def with_priority(of: Pod, priority: int) -> Pod:
+    return msgspec.structs.replace(of, spec=msgspec.structs.replace(of.spec, priority=priority))
+
+
+def scene(*, waited: float) -> tuple[View, Pod]:
+    """Two nodes of two GPUs, each with one in use; a pod that wants two of one node was told to wait."""
+    large = says(gated("large", claims=["large"]), "DevicesInUse", since=NOW - waited)
+    view = View()
+    show(view, *gpus(2, node="node-a"), *gpus(2, node="node-b"), LARGE, SMALL, large, gated("small", claims=["small"]))
+    show(view, held(claim(name="a"), "node-a/gpu-0", on="node-a"), held(claim(name="b"), "node-b/gpu-0", on="node-b"))
+    view.note_waits(large.uid, look(view, large, POLICY).group)
+    return view, large
+
+
+def test_a_pod_that_waits_for_a_short_time_keeps_nothing() -> None:
+    view, _ = scene(waited=10)
+    assert view.reservation is None
+
+
+def test_after_a_while_others_pass_a_node_over_until_it_is_served() -> None:
+    view, large = scene(waited=301)
+    decider, small = Decider(view), gated("small", claims=["small"])
+    assert view.reservation is not None
+    kept = view.reservation.node
+
+    first = decider.place(small, [SMALL])
+    assert isinstance(first, Placement)
+    assert first.node != kept
+
+    show(view, held(claim(name="c"), f"{first.node}/gpu-1", on=first.node))
+    refused = decider.place(small, [SMALL])
+    assert isinstance(refused, Unschedulable)
+    assert "1 is kept for a pod that has waited longer" in refused.message
+
+    view.forget_claim(claim(name=kept[-1]).key)
+    served = decider.place(large, [LARGE])
+    assert isinstance(served, Placement)
+    assert served.node == kept
+
+
+def test_what_was_kept_is_free_again_when_the_pod_is_served_or_gone() -> None:
+    for end in (View.note_served, lambda view, uid: view.forget_pod(uid, certain=True)):
+        view, large = scene(waited=301)
+        end(view, large.uid)
+        assert view.reservation is None
+        assert isinstance(Decider(view).place(gated("small", claims=["small"]), [SMALL]), Placement)
+
+
+def test_a_pod_of_higher_priority_may_have_what_is_kept() -> None:
+    view, _ = scene(waited=301)
+    assert view.reservation is not None
+    urgent = gated("urgent", claims=["small"])
+    assert view.reservation.keeps_out(urgent)
+    assert not view.reservation.keeps_out(with_priority(urgent, 1))
+
+
+def test_nothing_is_kept_for_what_no_node_could_ever_have() -> None:
+    view = View()
+    huge = claim(request(count=9), name="large", finalizers=PROTECTED)
+    asks = says(gated("large", claims=["large"]), "NoMatchingDevice", since=NOW - 1_000)
+    show(view, *gpus(2), huge, asks)
+    look(view, asks, POLICY)
+    assert view.reservation is None
