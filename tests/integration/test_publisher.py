@@ -12,9 +12,10 @@ import pytest
 
 from dra_operator.agent.gpu import Naming
 from dra_operator.agent.profiles import load_profile, profile_names
-from dra_operator.agent.publisher import Publisher
+from dra_operator.agent.publisher import Publisher, RivalPublisherError
 from dra_operator.agent.sources import NodeDevices
 from dra_operator.agent.taints import DeviceTaints
+from dra_operator.api.codec import encode
 from dra_operator.api.kinds import NODES, SLICES
 from dra_operator.api.meta import ObjectKey
 from dra_operator.api.resource import DeviceTaint, ResourceSlice
@@ -204,6 +205,34 @@ async def test_two_publishers_at_once_leave_one_set_of_slices(ground: Ground) ->
             return [len(s.spec.devices or ()) for s in await ground.slices()] == [64, 36]
 
         await eventually(one_set, within=5.0)
+
+
+async def test_beside_another_publisher_of_the_driver_nothing_is_written(ground: Ground) -> None:
+    key = ObjectKey("", ground.node)
+    node = await ground.client.get(NODES, key)
+    pool = {"name": ground.node, "generation": 1, "resourceSliceCount": 1}
+    theirs = {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "ResourceSlice",
+        "metadata": {
+            "name": f"theirs-{ground.node}",
+            "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": ground.node, "uid": node.uid}],
+        },
+        "spec": {"driver": DRIVER, "nodeName": ground.node, "pool": pool, "devices": [{"name": "theirs"}]},
+    }
+    path = f"/apis/resource.k8s.io/v1/resourceslices/theirs-{ground.node}"
+    params = {"fieldManager": "gpu-kubelet-plugin"}
+    await ground.client.request(
+        "PATCH", path, params=params, body=encode(theirs), content_type="application/apply-patch+yaml"
+    )
+
+    with pytest.raises(RivalPublisherError, match=r"published by gpu-kubelet-plugin .*another --driver-name"):
+        await ground.publisher.publish(ground.gpus(1))
+    assert await ground.names() == ["theirs"]
+
+    await ground.client.request("DELETE", path)
+    await ground.publisher.publish(ground.gpus(1))
+    assert await ground.names() == ["gpu-0"]
 
 
 # --- taints, and API servers that drop them --------------------------------------------------------------------------

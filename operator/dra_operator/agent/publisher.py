@@ -10,6 +10,9 @@ or every round would write again; the log says so once for each feature. Two fea
 for a moment, for a device without its taint or its counters would be given out: the first write that needs one of them
 is tried as a dry run, and where the server drops it those devices leave the slices (`withheld.py`).
 
+Another driver that publishes under the same name for this node is never fought: nothing is written beside it
+(`RivalPublisherError`), for each would delete the other's slices for ever.
+
 Upstream: `Controller` of k8s.io/dynamic-resource-allocation/resourceslice, which waits 30 seconds before it repairs.
 """
 
@@ -37,6 +40,7 @@ from dra_operator.agent.sources import NodeDevices
 from dra_operator.agent.withheld import needed_features, withhold
 from dra_operator.api.kinds import NODES, SLICES
 from dra_operator.api.meta import ObjectKey, Uid
+from dra_operator.api.names import FIELD_MANAGER
 from dra_operator.api.resource import ResourceSlice
 from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
 from dra_operator.cluster.reflector import Reflector
@@ -49,6 +53,10 @@ _SETTLE_SECONDS: Final = 0.1
 """Slices are deleted in bursts: wait for the rest of it, and repair once."""
 _RETRY_MIN_SECONDS: Final = 0.5
 _RETRY_MAX_SECONDS: Final = 30.0
+
+
+class RivalPublisherError(Exception):
+    """Somebody else publishes for this driver and node. The message says who, and what to do."""
 
 
 class Publisher:
@@ -78,8 +86,16 @@ class Publisher:
         self._round = asyncio.Lock()
         self._due = asyncio.Event()
 
+    async def refuse_rivals(self) -> None:
+        """Raises RivalPublisherError, ApiError or NoAnswer."""
+        existing, _ = await self._client.list_objects(SLICES, field_selector=self._selector)
+        self._refuse_rivals(existing)
+
     async def publish(self, node: NodeDevices) -> int:
-        """Make the slices say what the node has. Returns the number of writes. Raises ApiError or NoAnswer."""
+        """Make the slices say what the node has. Returns the number of writes.
+
+        Raises RivalPublisherError, ApiError or NoAnswer.
+        """
         async with self._round:
             self._node = node
             self._want()
@@ -103,7 +119,7 @@ class Publisher:
             try:
                 await self._repair()
                 pause = _RETRY_MIN_SECONDS
-            except (ApiError, NoAnswer) as error:
+            except (ApiError, NoAnswer, RivalPublisherError) as error:
                 log.warning("slices not repaired", node=self._pool.node_name, error=str(error), again_in=pause)
                 self._due.set()
                 await asyncio.sleep(pause)
@@ -125,6 +141,7 @@ class Publisher:
         writes = 0
         for attempt in range(_ROUNDS):
             existing, _ = await self._client.list_objects(SLICES, field_selector=self._selector)
+            self._refuse_rivals(existing)
             desired = [self._storable.get(index, content) for index, content in enumerate(self._wanted)]
             try:
                 for write in plan_writes(self._pool, existing, desired):
@@ -138,6 +155,16 @@ class Publisher:
                 if not disturbed or attempt == _ROUNDS - 1:
                     raise
         raise NoAnswer("the API server drops what it kept before, again and again")
+
+    def _refuse_rivals(self, existing: Sequence[ResourceSlice]) -> None:
+        for slice_ in existing:
+            managers = sorted({entry.manager for entry in slice_.metadata.managed_fields or ()})
+            if managers and FIELD_MANAGER not in managers:
+                raise RivalPublisherError(
+                    f"the slices of driver {self._pool.driver} on node {self._pool.node_name} are published by "
+                    f"{', '.join(managers)} ({slice_.metadata.name}): take that driver off the node and delete its "
+                    "slices, or let this agent have another --driver-name"
+                )
 
     async def _perform(self, write: SliceWrite) -> None:
         match write:

@@ -1,0 +1,177 @@
+"""What a node with GPUs publishes, on a real API server: strictly valid, and picked by the examples as they say.
+
+The GPUs are NVML's, by the fake library. The examples' selectors are evaluated on the devices as the API server stored
+and returned them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dra_operator.agent.gpu import NVIDIA_DRIVER, Naming, naming_of
+from dra_operator.agent.nvml.library import Library
+from dra_operator.agent.nvml.source import NvmlSource
+from dra_operator.agent.publisher import Publisher
+from dra_operator.api.codec import to_plain
+from dra_operator.api.kinds import NODES, SLICES
+from dra_operator.api.meta import ObjectKey
+from dra_operator.api.names import DEFAULT_DRIVER
+from dra_operator.api.resource import ResourceSlice
+from dra_operator.cel.selector import compile_selector
+from dra_operator.inventory.devices import Device
+from dra_operator.sandbox.controlplane import ControlPlane
+from tests.nvml import build_library, fake_node
+
+pytestmark = pytest.mark.cluster
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+NODE = {"h100-sxm-80gb": "eight-h100", "a100-sxm-80gb-mig": "mig-a100"}
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_library(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture(params=[DEFAULT_DRIVER, NVIDIA_DRIVER])
+def driver(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(params=list(NODE))
+async def slices(
+    request: pytest.FixtureRequest,
+    driver: str,
+    control_plane: ControlPlane,
+    library: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[list[ResourceSlice]]:
+    """The slices of a node of that profile, as read back."""
+    profile, name = request.param, NODE[request.param]
+    fake = fake_node(tmp_path, profile, name)
+    monkeypatch.setenv("FAKE_NVML", str(fake.file))
+    nvml = Library(library.parent)
+    devices = NvmlSource(nvml, naming_of(driver), sysfs=fake.sysfs).read()
+    nvml.close()
+    async with control_plane.client() as client:
+        node = await client.create(NODES, {"metadata": {"name": name}})
+        await Publisher(client, node_name=name, node_uid=node.uid, driver=driver).publish(devices)
+        found, _ = await client.list_objects(SLICES, field_selector=f"spec.driver={driver},spec.nodeName={name}")
+        yield sorted(found, key=lambda slice_: slice_.metadata.name)
+        for slice_ in found:
+            await client.delete(SLICES, slice_.key)
+        await client.delete(NODES, ObjectKey("", name))
+
+
+def test_the_slices_pass_a_strict_dry_run(
+    slices: list[ResourceSlice], control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    """As manifests: what a user would see in `kubectl get resourceslices -o yaml`, under names that are free."""
+    file = tmp_path / "slices.yaml"
+    documents = []
+    for index, slice_ in enumerate(slices):
+        metadata = {"name": f"again-{index}"}
+        spec = {**to_plain(slice_.spec), "pool": {**to_plain(slice_.spec.pool), "generation": 1}}
+        spec["pool"]["resourceSliceCount"] = len(slices)
+        documents.append(
+            {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice", "metadata": metadata, "spec": spec}
+        )
+    file.write_text(yaml.safe_dump_all(documents))
+
+    answer = control_plane.kubectl("apply", "--validate=strict", "--dry-run=server", "-f", str(file))
+    assert answer.stdout.count("created (server dry run)") == len(slices)
+    assert "Warning" not in answer.stderr
+
+
+def expressions(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if "expression" in node:
+            yield node["expression"]
+        for child in node.values():
+            yield from expressions(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from expressions(child)
+
+
+def selected(slices: list[ResourceSlice], file: str, class_file: str) -> list[str]:
+    """The devices that the class and then all selectors of the example pick."""
+    texts = [each for name in (class_file, file) for each in _expressions_of(name)]
+    selectors = [compile_selector(text) for text in texts]
+    devices = [Device(slice_, basic) for slice_ in slices for basic in slice_.spec.devices or ()]
+    return [device.id.device for device in devices if all(selector.matches(device.view) for selector in selectors)]
+
+
+def _expressions_of(file: str) -> list[str]:
+    return [each for document in yaml.safe_load_all((EXAMPLES / file).read_text()) for each in expressions(document)]
+
+
+@pytest.mark.parametrize(
+    ("file", "h100"),
+    [
+        ("12-product-name.yaml", 0),
+        ("13-memory-minimum.yaml", 8),
+        ("14-memory-range.yaml", 0),
+        ("15-compute-capability.yaml", 8),
+        ("16-power-and-thermal-profile.yaml", 0),
+        ("17-vendor-and-device-id.yaml", 0),
+        ("18-driver-version.yaml", 8),
+    ],
+)
+def test_an_example_for_whole_gpus_picks_on_each_node_what_it_says(
+    slices: list[ResourceSlice], driver: str, file: str, h100: int
+) -> None:
+    picked = selected(slices, file, "10-gpu-device-class.yaml")
+    whole = slices[0].spec.node_name == NODE["h100-sxm-80gb"] and driver == DEFAULT_DRIVER
+    assert len(picked) == (h100 if whole else 0)
+
+
+def test_the_example_for_partitions_picks_partitions_of_its_profile(slices: list[ResourceSlice], driver: str) -> None:
+    picked = selected(slices, "20-mig-partition.yaml", "20-mig-partition.yaml")
+    partitioned = slices[0].spec.node_name == NODE["a100-sxm-80gb-mig"] and driver == DEFAULT_DRIVER
+    assert len(picked) == (8 * 2 if partitioned else 0)
+
+
+@pytest.mark.parametrize(
+    ("expression", "h100", "mig"),
+    [
+        ("device.driver == 'gpu.nvidia.com' && device.attributes['gpu.nvidia.com'].type == 'gpu'", 8, 0),
+        ("device.driver == 'gpu.nvidia.com' && device.attributes['gpu.nvidia.com'].type == 'mig'", 0, 200),
+        (
+            "device.driver == 'gpu.nvidia.com' && device.attributes['gpu.nvidia.com'].type == 'mig' &&"
+            " device.attributes['gpu.nvidia.com'].profile == '1g.10gb'",
+            0,
+            56,
+        ),
+        (
+            "device.driver == 'gpu.nvidia.com' &&"
+            " device.attributes['gpu.nvidia.com'].productName.lowerAscii().matches('^.*h100.*$') &&"
+            " (device.attributes['gpu.nvidia.com'].index == 0 || device.attributes['gpu.nvidia.com'].index == 2)",
+            2,
+            0,
+        ),
+        (
+            "device.driver == 'gpu.nvidia.com' &&"
+            " device.capacity['gpu.nvidia.com'].memory.compareTo(quantity('40Gi')) >= 0",
+            8,
+            8,
+        ),
+    ],
+)
+def test_selectors_that_were_written_for_nvidias_driver_pick_under_its_name(
+    slices: list[ResourceSlice], driver: str, expression: str, h100: int, mig: int
+) -> None:
+    selector = compile_selector(expression)
+    devices = [Device(slice_, basic) for slice_ in slices for basic in slice_.spec.devices or ()]
+    picked = [device for device in devices if selector.matches(device.view)]
+    expected = h100 if slices[0].spec.node_name == NODE["h100-sxm-80gb"] else mig
+
+    assert len(picked) == (expected if driver == NVIDIA_DRIVER else 0)
+    assert naming_of(driver) is (Naming.NVIDIA if driver == NVIDIA_DRIVER else Naming.OWN)
