@@ -18,7 +18,7 @@ from dra_operator.agent.health import HealthBoard
 from dra_operator.agent.injection import Injector, SimulatedInjector
 from dra_operator.agent.kubelet import Place, node_plugin
 from dra_operator.agent.monitor import HealthMonitor
-from dra_operator.agent.publisher import Publisher
+from dra_operator.agent.publisher import Publisher, RivalPublisherError
 from dra_operator.agent.sources import NodeDevices, Source, SourceError
 from dra_operator.agent.taints import DeviceTaints
 from dra_operator.agent.unpreparing import UnpreparingTaints
@@ -46,7 +46,8 @@ async def serve_node(
 ) -> None:
     """Publish what `source` says of the node, until cancelled. It is asked every `refresh_seconds`.
 
-    With a `place`, claims of its devices are prepared there. Raises SocketError or OSError if it is none.
+    With a `place`, claims of its devices are prepared there. Raises SocketError or OSError if it is none, and
+    RivalPublisherError where another publishes for this driver already.
     """
     inventory, taints, health = Inventory(), DeviceTaints(), HealthBoard()
     monitor = HealthMonitor(source, taints, health, now=time.time, interval=health_seconds)
@@ -65,6 +66,7 @@ async def serve_node(
             await stack.enter_async_context(plugin.serving())
         node = await _wait_for_node(client, node_name)
         publisher = Publisher(client, node_name=node_name, node_uid=node.uid, driver=driver)
+        await _make_sure_alone(publisher)
         changes = _publish_changes(publisher, source, inventory, monitor, taints, refresh_seconds)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(publisher.run(), name="publisher")
@@ -100,6 +102,18 @@ async def _wait_for_node(client: ApiClient, node_name: str) -> Node:
         await asyncio.sleep(_NODE_PAUSE_SECONDS)
 
 
+async def _make_sure_alone(publisher: Publisher) -> None:
+    """Raises RivalPublisherError."""
+    while True:
+        try:
+            return await publisher.refuse_rivals()
+        except (ApiError, NoAnswer) as error:
+            if isinstance(error, ApiError) and error.status in (401, 403):
+                raise
+            log.warning("waiting for the API server", error=str(error))
+        await asyncio.sleep(_NODE_PAUSE_SECONDS)
+
+
 async def _publish_changes(
     publisher: Publisher,
     source: Source,
@@ -123,7 +137,7 @@ async def _publish_changes(
                 writes = await publisher.publish(devices)
                 log.info("devices published", devices=len(devices.devices), writes=writes)
                 published = devices
-            except (ApiError, NoAnswer) as error:
+            except (ApiError, NoAnswer, RivalPublisherError) as error:
                 log.warning("devices not published", error=str(error), again_in=refresh_seconds)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(taints.changed.wait(), refresh_seconds)

@@ -19,27 +19,19 @@ from typing import Annotated, NoReturn
 import structlog
 import typer
 
-from dra_operator.agent.gpu import Naming, naming_of
 from dra_operator.agent.kubelet import CDI_FOLDER, Place
 from dra_operator.agent.node import serve_node
-from dra_operator.agent.profiles import UnknownProfileError, load_profile
+from dra_operator.agent.publisher import RivalPublisherError
 from dra_operator.agent.registration import KUBELET_FOLDER, SocketError
-from dra_operator.agent.simulated import FileSource, ProfileSource
-from dra_operator.agent.sources import Source
+from dra_operator.agent.sources import Source, SourceError
 from dra_operator.agent.watchdog import guard_event_loop
-from dra_operator.api.names import DEFAULT_DRIVER
 from dra_operator.cli.logs import configure_logging
-from dra_operator.cluster.http import ApiClient
+from dra_operator.cli.source import AttributesChoice, SourceKind, SourceOptions, open_source
+from dra_operator.cluster.http import ApiClient, ApiError
 from dra_operator.cluster.kubeconfig import KubeconfigError, connect
 from dra_operator.controller.settings import LogFormat
 
 log = structlog.get_logger()
-
-
-class SourceKind(StrEnum):
-    """Where the devices come from."""
-
-    SIMULATED = "simulated"
 
 
 class PluginChoice(StrEnum):
@@ -50,23 +42,35 @@ class PluginChoice(StrEnum):
     OFF = "off"
 
 
-class AttributesChoice(StrEnum):
-    """Whose attribute names the devices carry."""
-
-    AUTO = "auto"
-    """NVIDIA's with its driver name, else our own."""
-    OWN = "own"
-    NVIDIA = "nvidia"
-
-    def naming(self, driver: str) -> Naming:
-        return naming_of(driver) if self is AttributesChoice.AUTO else Naming(self.value)
-
-
 def agent(
     node_name: Annotated[str, typer.Option(envvar=["DRA_OPERATOR_NODE_NAME", "NODE_NAME"], help="The node served.")],
     source: Annotated[
-        SourceKind, typer.Option(envvar="DRA_OPERATOR_SOURCE", help="Where the devices come from.")
-    ] = SourceKind.SIMULATED,
+        SourceKind,
+        typer.Option(
+            envvar="DRA_OPERATOR_SOURCE",
+            help="Where the devices come from; auto: simulated with --profile or --devices, else the NVIDIA driver.",
+        ),
+    ] = SourceKind.AUTO,
+    driver_root: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="DRA_OPERATOR_DRIVER_ROOT",
+            help="Where the host's NVIDIA driver is mounted, if libnvidia-ml.so.1 is not where the system looks.",
+        ),
+    ] = None,
+    wait_for_driver: Annotated[
+        bool,
+        typer.Option(
+            envvar="DRA_OPERATOR_WAIT_FOR_DRIVER", help="Wait until the driver is there, instead of giving up."
+        ),
+    ] = False,
+    partition_mig: Annotated[
+        bool,
+        typer.Option(
+            envvar="DRA_OPERATOR_PARTITION_MIG",
+            help="Offer what GPUs in MIG mode can be cut into; otherwise only the instances that there are.",
+        ),
+    ] = True,
     profile: Annotated[
         str | None, typer.Option(envvar="DRA_OPERATOR_PROFILE", help="Kind of simulated node, for example l4.")
     ] = None,
@@ -135,7 +139,22 @@ def agent(
 ) -> None:
     """Publish the devices of one node as ResourceSlices, keep them published, and prepare them for pods."""
     configure_logging(log_format.value, log_level)
-    found, driver = open_source(node_name, profile, gpus, devices, driver_name, attributes, control)
+    found, driver = open_source(
+        SourceOptions(
+            node_name=node_name,
+            kind=source,
+            profile=profile,
+            gpus=gpus,
+            devices=devices,
+            control=control,
+            driver_name=driver_name,
+            attributes=attributes,
+            driver_root=driver_root,
+            partition=partition_mig,
+        )
+    )
+    if not wait_for_driver:
+        _try(found)
     try:
         client = connect(kubeconfig, context)
     except (OSError, KubeconfigError) as error:
@@ -145,34 +164,18 @@ def agent(
     serves = place.has_kubelet() if plugin is PluginChoice.AUTO else plugin is PluginChoice.ON
     try:
         asyncio.run(_serve(client, found, node_name, driver, refresh, place if serves else None))
-    except (SocketError, OSError) as error:
+    except (SocketError, RivalPublisherError, ApiError, OSError) as error:
         typer.echo(f"dra-operator agent: {error}", err=True)
         raise typer.Exit(2) from error
 
 
-def open_source(
-    node_name: str,
-    profile: str | None,
-    gpus: int | None,
-    devices: Path | None,
-    driver_name: str | None,
-    attributes: AttributesChoice = AttributesChoice.AUTO,
-    control: Path | None = None,
-) -> tuple[Source, str]:
-    """The source that the options name, and the driver to publish for. Raises typer.BadParameter."""
-    if (profile is None) == (devices is None):
-        raise typer.BadParameter("give either --profile or --devices")
-    if devices is not None:
-        if gpus is not None:
-            raise typer.BadParameter("--gpus goes with --profile; a file lists its devices itself")
-        return FileSource(devices, control), driver_name or DEFAULT_DRIVER
-    assert profile is not None
+def _try(source: Source) -> None:
+    """A source that says nothing at the start is a mistake of whoever started this; later on it is waited for."""
     try:
-        loaded = load_profile(profile)
-    except UnknownProfileError as error:
-        raise typer.BadParameter(str(error)) from error
-    driver = driver_name or loaded.driver
-    return ProfileSource(loaded, node_name, gpus, attributes.naming(driver), control), driver
+        source.read()
+    except SourceError as error:
+        typer.echo(f"dra-operator agent: {error}", err=True)
+        raise typer.Exit(2) from error
 
 
 async def _serve(

@@ -11,6 +11,8 @@ import typer
 from typer._click.core import Command, Context
 from typer.core import TyperGroup
 
+from dra_operator.cli.light import run_light
+
 COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "run": ("dra_operator.cli.run", "run", "Run the controller: generate claims, give out devices, take them back."),
     "agent": ("dra_operator.cli.agent", "agent", "Publish the devices of one node as ResourceSlices."),
@@ -70,6 +72,12 @@ def _root() -> None:
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["agent"]:  # the one that has to stay small
+        # structlog would load rich wherever it finds it, 4 MB for tracebacks in colour; None means: not to be had.
+        sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+        from dra_operator.cli.agent import agent
+
+        run_light(agent, "dra-operator agent", sys.argv[2:])
     app()
 
 
