@@ -22,8 +22,8 @@ from dra_operator.lifecycle.gate import class_names
 from dra_operator.query.documents import InputError
 from dra_operator.query.funnel import AlternativeFunnel, Funnels, NodeLook, look
 from dra_operator.query.nearmiss import SECONDS, NearMisses
+from dra_operator.query.objects import Refused
 from dra_operator.query.report import ClaimReport, ReasonReport, State, Struct, claims_of, standing_of, state_of
-from dra_operator.query.strict import Refused
 from dra_operator.query.suggest import did_you_mean
 from dra_operator.query.targets import Suggestion
 from dra_operator.world.simulation import Simulation, Standing

@@ -20,6 +20,7 @@ from dra_operator.api.codec import convert
 from dra_operator.api.core import Namespace, Node, Pod
 from dra_operator.api.meta import Object, ObjectKey
 from dra_operator.api.quantity import QuantityError
+from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice
 from dra_operator.query.conversion import to_v1
 from dra_operator.query.documents import Document, InputError
@@ -71,6 +72,17 @@ class Loaded:
     place: str
     plain: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """As v1 says it, before fields that are not read were dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """One object that the API server would not take."""
+
+    type: type
+    key: ObjectKey
+    place: str
+    reason: Reason
+    message: str
 
 
 @dataclass(slots=True)

@@ -29,8 +29,7 @@ from dra_operator.lifecycle.gate import class_names
 from dra_operator.lifecycle.view import Refusal
 from dra_operator.query.documents import InputError
 from dra_operator.query.drivers import installed_classes
-from dra_operator.query.objects import Manifests, PriorityClass
-from dra_operator.query.strict import Refused, find_refusals
+from dra_operator.query.objects import Manifests, PriorityClass, Refused
 from dra_operator.query.suggest import did_you_mean
 from dra_operator.world.simulation import Simulation
 from dra_operator.world.workloads import (
@@ -90,7 +89,10 @@ def build_scene(
 ) -> Scene:
     """`nodes` and `slices` come from an inventory and add to those of the manifests. Raises `InputError`."""
     scene = Scene(Simulation(time.time() if now is None else now))
-    scene.refused = list(find_refusals(manifests, unknown_fields=strict))
+    if any(loaded.plain for loaded in manifests.objects):
+        from dra_operator.query.strict import find_refusals  # late: what a cluster holds was judged by it already
+
+        scene.refused = list(find_refusals(manifests, unknown_fields=strict))
     if strict and scene.refused:
         first = scene.refused[0]
         more = f" (and {len(scene.refused) - 1} more)" if len(scene.refused) > 1 else ""

@@ -7,26 +7,13 @@ rule, which has a code of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from dra_operator.api.meta import ObjectKey
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice
 from dra_operator.api.validation import Undecodable, decode, refusal, validate
-from dra_operator.query.objects import Loaded, Manifests
+from dra_operator.query.objects import Loaded, Manifests, Refused
 
 _JUDGED = (DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice)
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """One object that the API server would not take."""
-
-    type: type
-    key: ObjectKey
-    place: str
-    reason: Reason
-    message: str
 
 
 def find_refusals(manifests: Manifests, *, unknown_fields: bool) -> Iterator[Refused]:
