@@ -7,7 +7,7 @@ LIMIT ?= 20
 SEEDS ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup controlplane demo check test unit test-agent cluster conformance fuzz bench-core bench-e2e validation-diff validation-record setup-kubelet e2e-kubelet bench-agent clean
+.PHONY: docs help setup controlplane demo check test unit test-agent cluster conformance fuzz bench-core bench-e2e validation-diff validation-record setup-kubelet e2e-kubelet bench-agent clean
 
 help: ## this list
 	@echo 'targets:'
@@ -66,6 +66,9 @@ e2e-kubelet: controlplane setup-kubelet ## users' pods on a real kubelet and con
 
 bench-agent: controlplane ## the agent's start, memory, idle load, and how long it prepares
 	@$(BIN)/python -m tests.perf.bench_agent
+
+docs: setup ## docs/reference, written from the code
+	@$(BIN)/python tools/docs.py
 
 clean: ## remove what was generated here (the control plane in the cache stays)
 	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

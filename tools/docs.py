@@ -1,0 +1,121 @@
+"""Writes the generated pages of docs/reference: commands, reason codes, metrics.
+
+python tools/docs.py          writes them
+python tools/docs.py --check  ends with 1 if one is not as it would be written
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.testing import CliRunner
+
+from dra_operator.api.reasons import Reason
+from dra_operator.cli.main import COMMANDS
+from dra_operator.controller.metrics import Metrics
+from dra_operator.lifecycle.view import View
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "docs" / "reference"
+_SOURCE = ROOT / "operator" / "dra_operator" / "api" / "reasons.py"
+_MADE = "<!-- Made by `make docs`; edit the code instead. -->\n"
+
+
+def pages() -> dict[str, str]:
+    """Text by file name."""
+    return {"cli.md": "".join(_cli()), "reasons.md": "".join(_reasons()), "metrics.md": "".join(_metrics())}
+
+
+def _cli() -> Iterator[str]:
+    yield f"# Commands\n\n{_MADE}\n"
+    yield "Exit codes: 0 it is well, 1 something waits or is wrong, 2 the input cannot be used.\n"
+    for name in COMMANDS:
+        yield f"\n## dra-operator {name}\n\n```text\n{_help(name)}\n```\n"
+
+
+def _help(name: str) -> str:
+    module, attribute, _ = COMMANDS[name]
+    target = getattr(importlib.import_module(module), attribute)
+    app = target
+    if not isinstance(target, typer.Typer):
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
+        app.command()(target)
+    else:
+        app.rich_markup_mode = None
+    result = CliRunner().invoke(app, ["--help"], prog_name=f"dra-operator {name}", terminal_width=100)
+    return "\n".join(line.rstrip() for line in result.output.strip().splitlines())
+
+
+def _reasons() -> Iterator[str]:
+    yield f"# Reason codes\n\n{_MADE}\n"
+    yield (
+        "What a pod is told: the reason of its condition `dra-operator.io/DevicesAllocated` and of its Events, and the "
+        "code in the\nanswers of `explain` and `simulate`. The sentence beside it has the facts: names and counts.\n\n"
+    )
+    yield "| code | what it means, and what helps |\n|---|---|\n"
+    meanings = reason_meanings()
+    for reason in Reason:
+        yield f"| `{reason.value}` | {' '.join(meanings[reason.name].split())} |\n"
+
+
+def reason_meanings() -> Mapping[str, str]:
+    """The text below each member of the enum: what a comment would be, kept where the code is."""
+    found: dict[str, str] = {}
+    [body] = [one.body for one in ast.parse(_SOURCE.read_text()).body if isinstance(one, ast.ClassDef)]
+    for member, text in pairwise(body):
+        if isinstance(member, ast.Assign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            name: Any = member.targets[0]
+            found[name.id] = str(text.value.value)
+    return found
+
+
+def _metrics() -> Iterator[str]:
+    yield f"# Metrics\n\n{_MADE}\n"
+    yield "Served at `/metrics` of `--metrics-address`. Labels are bounded: no names of pods or claims.\n\n"
+    yield "| name | type | labels | what |\n|---|---|---|---|\n"
+    metrics = Metrics(View())
+    metrics.watch_queue(lambda: 0, lambda: 0)
+    for family in sorted(metrics.registry.collect(), key=lambda one: one.name):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        yield f"| `{name}` | {family.type} | {_labels(metrics, family.name)} | {_text(family.documentation)} |\n"
+
+
+def _text(documentation: str) -> str:
+    return documentation.replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _labels(metrics: Metrics, name: str) -> str:
+    collectors: Any = metrics.registry._collector_to_names
+    for collector, names in collectors.items():
+        if name in names and hasattr(collector, "_labelnames"):
+            return ", ".join(f"`{label}`" for label in collector._labelnames)
+    family = next(one for one in metrics.registry.collect() if one.name == name)
+    return ", ".join(f"`{label}`" for label in getattr(family, "_labelnames", ()))
+
+
+def main() -> int:
+    os.environ["COLUMNS"] = "100"
+    wrong = []
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        file = FOLDER / name
+        if "--check" in sys.argv:
+            if not file.exists() or file.read_text() != text:
+                wrong.append(str(file.relative_to(ROOT)))
+        else:
+            file.write_text(text)
+    if wrong:
+        print(f"out of date: {', '.join(wrong)}; run `make docs`")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
