@@ -49,8 +49,8 @@ test-agent: setup ## the node agent as its kubelet meets it: gRPC over real sock
 cluster: controlplane ## the tests on a real control plane: integration, e2e
 	@$(BIN)/pytest tests/integration tests/e2e $(PYTEST_FLAGS)
 
-validation-diff: controlplane ## mutated objects, our answers and a real API server's: SEEDS=2000 of them, FIRST=1
-	@$(BIN)/python -m tests.validation_diff --first $(or $(FIRST),1) --seeds $(SEEDS)
+validation-diff: controlplane ## mutated objects, our answers and a real API server's: SEEDS=2000 FIRST=1 ALPHA=1
+	@$(BIN)/python -m tests.validation_diff --first $(or $(FIRST),1) --seeds $(SEEDS) $(if $(ALPHA),--alpha)
 
 validation-record: controlplane ## record what a real API server answers to tests/corpus
 	@$(BIN)/python -m tests.record_corpus

@@ -3,7 +3,8 @@
 Each seed is one object: an accepted one of the corpus in which a few things were changed (a field dropped, added, of
 another type; a name, a limit, a quantity, an expression that is nearly right), created or put in the place of the
 accepted one. Prints what differs, with the seed, and
-ends with 1 if anything does. `FIRST=seed` begins elsewhere, and with `SEEDS=1` replays a single one.
+ends with 1 if anything does. `FIRST=seed` begins elsewhere, and with `SEEDS=1` replays a single one. `ALPHA=1` enables
+the features that are off by default, on both sides.
 
 The order of errors is compared only where it is defined: the API server walks maps in any order.
 """
@@ -22,11 +23,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from dra_operator.api.validation import Gates
 from dra_operator.api.validation.documents import KINDS
 from dra_operator.api.validation.shapes import Form, Shape, Type, Wire, shape_of
+from dra_operator.sandbox.controlplane import Options
 from tests.controlplane import running_control_plane
 from tests.corpus import Answer, Case, load_answers, load_corpus
-from tests.verdicts import bench, our_answer
+from tests.verdicts import ALPHA_GATES, bench, gate_flags, our_answer
 
 _NAMES: Final = (
     *("", "a", "A", "-a", "a-", "a.b", "a..b", "a_b", "_a", "1a", "a b", " a", "ü", "gpu", "gpu-0", "node-1", "big"),
@@ -248,7 +251,7 @@ def make_case(seed: int, accepted: Sequence[Case]) -> Case:
     chosen = rng.choice(accepted)
     case = Mutator(rng).mutate(chosen)
     if case.before is None and rng.random() < 0.2:
-        case = replace(case, before=chosen.object)
+        case = replace(case, before={name: value for name, value in chosen.object.items() if name != "status"})
     if case.before is None:
         return case
     # What is there has a name of its own, and a change is sent to that name.
@@ -283,21 +286,24 @@ def _fields(answer: Answer) -> list[str]:
     return sorted(error.partition(": ")[0] for error in answer.errors)
 
 
-async def main(first: int, seeds: int) -> int:
+async def main(first: int, seeds: int, also: Sequence[str]) -> int:
+    gates = Gates.of(also=tuple(also))
     verdicts = load_answers()
     accepted = [case for case in load_corpus().values() if verdicts[case.name].accepted and not case.deleting]
     # Of pods we know a part; generated names are random.
     accepted = [case for case in accepted if case.kind != "Pod" and case.object]
     accepted = [case for case in accepted if "generateName" not in case.object.get("metadata", {})]
+    accepted = [case for case in accepted if our_answer(case, gates).accepted]
     cases = {seed: make_case(seed, accepted) for seed in range(first, first + seeds)}
     kinds: Counter[str] = Counter()
-    async with running_control_plane(manifests=False) as plane, bench(plane, accepted) as server:
+    options = Options(api_server_flags=gate_flags(also))
+    async with running_control_plane(options, manifests=False) as plane, bench(plane, accepted) as server:
         pending = list(cases.items())
         for start in range(0, len(pending), 200):
             part = pending[start : start + 200]
             answers = await asyncio.gather(*(server.answer(case) for _, case in part))
             for (seed, case), theirs in zip(part, answers, strict=True):
-                ours = our_answer(case)
+                ours = our_answer(case, gates)
                 difference = compare(ours, theirs)
                 kinds[difference or "the same"] += 1
                 if difference:
@@ -312,5 +318,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=1000)
+    parser.add_argument("--alpha", action="store_true", help="with the features that are off by default")
     arguments = parser.parse_args()
-    raise SystemExit(asyncio.run(main(arguments.first, arguments.seeds)))
+    raise SystemExit(asyncio.run(main(arguments.first, arguments.seeds, ALPHA_GATES if arguments.alpha else ())))

@@ -7,7 +7,7 @@ import copy
 import json
 import re
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -30,6 +30,17 @@ from dra_operator.sandbox.controlplane import ControlPlane
 from tests.corpus import Answer, Case
 from tests.review import CLUSTER_SCOPED, Reviewer
 
+ALPHA_GATES = (
+    "DRADerivedAttributes",
+    "DRADeviceCompatibilityGroups",
+    "DRAFractionalCapacityRange",
+    "DRAListTypeAttributes",
+    "DRANodeAllocatableResources",
+    "DRAOptionalNodeOperations",
+    "DRAPartitionableDevicesType",
+)
+"""What is off in Kubernetes 1.37 unless an administrator wants it."""
+_NEEDED_BY_THEM = ("DRAResourcePoolStatus", "NodeDeclaredFeatures")
 _CHANGED_MEANWHILE = "please apply your changes to the latest version and try again"
 
 
@@ -73,6 +84,13 @@ def _stored(before: dict[str, Any], *, deleting: bool) -> Object:
     if type(found.object).__name__ in CLUSTER_SCOPED:
         meta = replace(meta, namespace="")
     return replace(found.object, metadata=meta)
+
+
+def gate_flags(gates: Sequence[str]) -> tuple[str, ...]:
+    """The API server's flag that enables these gates."""
+    if not gates:
+        return ()
+    return ("--feature-gates=" + ",".join(f"{gate}=true" for gate in (*gates, *_NEEDED_BY_THEM)),)
 
 
 class Bench:
