@@ -256,6 +256,7 @@ def make_case(seed: int, accepted: Sequence[Case]) -> Case:
         return case
     # What is there has a name of its own, and a change is sent to that name.
     named = {**case.before.get("metadata", {}), "name": f"seed-{seed}"}
+    named.pop("ownerReferences", None)  # the garbage collector would take it away meanwhile
     meta = case.object.get("metadata")
     changed = {**(meta if isinstance(meta, dict) else {}), "name": f"seed-{seed}"}
     return replace(case, before={**case.before, "metadata": named}, object={**case.object, "metadata": changed})

@@ -24,6 +24,7 @@ from dra_operator.api.validation import (
     validate_status_update,
     validate_update,
 )
+from dra_operator.api.validation.gates import drop_disabled
 from dra_operator.api.validation.metatypes import Object
 from dra_operator.api.validation.shapes import Time
 from dra_operator.sandbox.controlplane import ControlPlane
@@ -57,7 +58,7 @@ def our_answer(case: Case, gates: Gates = DEFAULT_GATES) -> Answer:
     if case.before is None:
         errors = validate(new, gates=gates, namespace_labels=case.namespace)
     else:
-        old = _stored(case.before, deleting=case.deleting)
+        old = drop_disabled(_stored(case.before, deleting=case.deleting), None, gates)
         new = replace(new, metadata=replace(new.metadata, resource_version="1"))
         if case.part == "status":
             errors = validate_status_update(new, old, gates=gates, namespace_labels=case.namespace)
@@ -72,8 +73,8 @@ def _masked(case: Case, answer: Answer) -> Answer:
     start = meta.get("generateName") if isinstance(meta, dict) else None
     if not isinstance(start, str):
         return answer
-    pattern = re.escape(start) + "[a-z0-9]{5}"
-    return Answer(tuple(re.sub(pattern, f"{start}?????", each) for each in answer.errors), answer.message)
+    pattern = f'"{re.escape(start)}[a-z0-9]{{5}}"'
+    return Answer(tuple(re.sub(pattern, f'"{start}?????"', each) for each in answer.errors), answer.message)
 
 
 def _stored(before: dict[str, Any], *, deleting: bool) -> Object:

@@ -10,7 +10,7 @@ Upstream: `zz_generated.validations.go` of pkg/apis/resource/v1, made from the t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import cast
+from typing import Final, cast
 
 from dra_operator.api.validation.content import size
 from dra_operator.api.validation.equality import same
@@ -55,7 +55,9 @@ from dra_operator.api.validation.shapes import (
     shape_of,
 )
 
-_ONCE = "field cannot be modified once set"
+_ONCE: Final = "field cannot be modified once set"
+_UNSET: Final = (None, ())
+"""A member of a union that is an empty list is not a choice."""
 
 
 def check_declared(new: Wire, old: Wire | None, gates: Gates) -> tuple[Declared, ...]:
@@ -80,9 +82,9 @@ class _Walk:
 
     def _union(self, path: str, new: Wire, old: Wire | None) -> Iterator[Declared]:
         members = {each.json_name: each.attribute for each in shape_of(type(new)).fields if each.json_name in new.union}
-        chosen = [name for name, attribute in members.items() if getattr(new, attribute) is not None]
+        chosen = [name for name, attribute in members.items() if getattr(new, attribute) not in _UNSET]
         if self._update and old is not None:
-            before = [name for name, attribute in members.items() if getattr(old, attribute) is not None]
+            before = [name for name, attribute in members.items() if getattr(old, attribute) not in _UNSET]
             if before == chosen:
                 return
         names = ", ".join(f"`{name}`" for name in new.union)

@@ -142,9 +142,9 @@ class CapacityRequirements(Wire, frozen=True):
 
 
 class DeviceDerivedAttribute(Wire, frozen=True):
-    name: Annotated[FullyQualifiedName, Required(level=STANDARD), Format(FULLY_QUALIFIED_NAME.name, level=STANDARD)] = (
-        ""
-    )
+    name: Annotated[
+        FullyQualifiedName, Required(level=STANDARD), Format(FULLY_QUALIFIED_NAME.name, level=STANDARD), Always()
+    ] = ""
     expression: Annotated[str, Required(level=STANDARD), Always()] = ""
 
 
