@@ -134,7 +134,9 @@ class Bench:
                 undone = await UNPREPARE_V1.call(channel, v1.NodeUnprepareResourcesRequest(claims=[claim]), timeout=30)
                 unprepared.append(time.perf_counter() - begin)
                 assert not undone.claims[claim.uid].error
+        flushes = [_flush_seconds(self.folder / "flushed") for _ in range(100)]
         return [
+            Number("(two flushes of this disk, 99th percentile)", _percentile(flushes, 99) * 2000, "ms"),
             Number("prepare, median", _percentile(prepared, 50) * 1000, "ms"),
             Number("prepare, 99th percentile", _percentile(prepared, 99) * 1000, "ms", PREPARE_MS),
             Number("unprepare, median", _percentile(unprepared, 50) * 1000, "ms"),
@@ -163,6 +165,16 @@ async def measure(bench: Bench, namespace: str) -> AsyncIterator[Number]:
 
 def _percentile(values: Sequence[float], percent: int) -> float:
     return sorted(values)[min(len(values) - 1, len(values) * percent // 100)]
+
+
+def _flush_seconds(path: Path) -> float:
+    """What prepare and unprepare pay for a checkpoint that survives: they flush a file and its folder."""
+    with path.open("wb") as file:
+        file.write(b"x" * 1000)
+        file.flush()
+        begin = time.perf_counter()
+        os.fsync(file.fileno())
+        return time.perf_counter() - begin
 
 
 def _memory_mb(pid: int) -> float:

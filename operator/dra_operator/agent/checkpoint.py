@@ -90,7 +90,7 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
         raise CheckpointError("corrupt", f"{path} cannot be read: {error}") from error
 
 
-def write_checkpoint(disk: Disk, path: Path, checkpoint: Checkpoint) -> None:
+def write_checkpoint(disk: Disk, path: Path, checkpoint: Checkpoint, *, durable: bool = True) -> None:
     """Raises OSError."""
     content = encode(checkpoint)
     disk.write(

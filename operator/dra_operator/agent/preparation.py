@@ -152,7 +152,7 @@ class Preparation:
         if not started:
             return answers
         try:
-            self._save()
+            self._save(durable=False)  # a node that loses its power now has nothing prepared anyway
         except OSError as error:
             self._claims = before
             trouble = NotPreparedError(_disk_trouble(self._file, error))
@@ -345,9 +345,9 @@ class Preparation:
         self._claims = claims
         self._save()
 
-    def _save(self) -> None:
+    def _save(self, *, durable: bool = True) -> None:
         checkpoint = Checkpoint(boot_id=self._boot_id, claims=tuple(self._claims.values()))
-        write_checkpoint(self._disk, self._file, checkpoint)
+        write_checkpoint(self._disk, self._file, checkpoint, durable=durable)
         self._version = self._on_disk()
 
     def _on_disk(self) -> tuple[int, int] | None:
