@@ -249,11 +249,15 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, Device *device) {
 }
 int nvmlDeviceGetHandleByUUID(const char *uuid, Device *device) {
     ENTER();
-    for (int g = 0; g < world.gpu_count; g++)
-        if (!strcmp(world.gpus[g].uuid, uuid)) {
-            *device = &devices[g][0];
-            return leave(world.gpus[g].lost ? GPU_IS_LOST : SUCCESS);
-        }
+    for (int g = 0; g < world.gpu_count; g++) {
+        struct gpu *gpu = &world.gpus[g];
+        int found = strcmp(gpu->uuid, uuid) ? -1 : 0;
+        for (int i = 0; i < gpu->instance_count; i++)
+            if (!strcmp(gpu->instances[i].uuid, uuid)) found = 1 + i;
+        if (found < 0) continue;
+        *device = &devices[g][found];
+        return leave(gpu->lost ? GPU_IS_LOST : SUCCESS);
+    }
     return leave(NOT_FOUND);
 }
 

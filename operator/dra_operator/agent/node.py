@@ -15,7 +15,6 @@ from typing import Final
 import structlog
 
 from dra_operator.agent.health import HealthBoard
-from dra_operator.agent.injection import Injector, SimulatedInjector
 from dra_operator.agent.kubelet import Place, node_plugin
 from dra_operator.agent.monitor import HealthMonitor
 from dra_operator.agent.publisher import Publisher, RivalPublisherError
@@ -40,7 +39,6 @@ async def serve_node(
     node_name: str,
     driver: str,
     place: Place | None = None,
-    injector: Injector | None = None,
     refresh_seconds: float = 10.0,
     health_seconds: float = 5.0,
 ) -> None:
@@ -60,7 +58,7 @@ async def serve_node(
                 driver=driver,
                 node_name=node_name,
                 devices=inventory.by_name,
-                injector=injector or SimulatedInjector(),
+                injector=source.injector,
                 health=health,
             )
             await stack.enter_async_context(plugin.serving())

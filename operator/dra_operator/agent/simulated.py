@@ -17,6 +17,7 @@ import yaml
 
 from dra_operator.agent.control import Control, ControlFile, signs_of
 from dra_operator.agent.gpu import Naming
+from dra_operator.agent.injection import Injector, SimulatedInjector
 from dra_operator.agent.profiles import Profile
 from dra_operator.agent.signs import Sign
 from dra_operator.agent.sources import NodeDevices, SourceError
@@ -53,6 +54,10 @@ class ProfileSource:
         self._reloads = 0
 
     @property
+    def injector(self) -> Injector:
+        return SimulatedInjector()
+
+    @property
     def incarnation(self) -> object:
         return self._reloads
 
@@ -78,6 +83,10 @@ class FileSource:
         self._path = path
         self._control = ControlFile(control)
         self._reloads = 0
+
+    @property
+    def injector(self) -> Injector:
+        return SimulatedInjector()
 
     @property
     def incarnation(self) -> object:

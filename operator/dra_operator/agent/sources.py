@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from dra_operator.agent.injection import Injector
 from dra_operator.agent.signs import Sign
 from dra_operator.api.resource import BasicDevice, CounterSet
 
@@ -38,6 +39,11 @@ class Source(Protocol):
 
     def wait(self, seconds: float) -> tuple[Sign, ...] | None:
         """Blocks until something happens that calls for a look, and says what; None if nothing did for so long."""
+        ...
+
+    @property
+    def injector(self) -> Injector:
+        """What its devices change in a container."""
         ...
 
     @property

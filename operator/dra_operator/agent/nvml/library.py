@@ -62,7 +62,7 @@ class Library:
     """See the module. Threads may share it."""
 
     def __init__(self, driver_root: Path | None = None) -> None:
-        self._driver_root = driver_root
+        self.driver_root = driver_root
         self._open = False
         self._forgiving = False
         """The session is fresh: UNKNOWN is not because of it."""
@@ -127,7 +127,7 @@ class Library:
             pynvml.nvmlInitWithFlags(pynvml.NVML_INIT_FLAG_NO_GPUS)
         except pynvml.NVMLError as error:
             if error.value == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
-                raise SourceError(_not_found(self._driver_root)) from error
+                raise SourceError(_not_found(self.driver_root)) from error
             raise SourceError(f"NVML does not start: {error}; is the NVIDIA driver loaded (nvidia-smi)?") from error
         self._open, self._forgiving = True, False
         self.incarnation += 1
@@ -144,17 +144,17 @@ class Library:
 
     def _load(self) -> None:
         """Into the process, from where the driver is mounted: pynvml asks for it by name, and so gets this one."""
-        if self._driver_root is None:
+        if self.driver_root is None:
             return
         for folder in _FOLDERS:
-            path = self._driver_root / folder / _LIBRARY
+            path = self.driver_root / folder / _LIBRARY
             if path.exists():
                 try:
                     ctypes.CDLL(str(path))
                 except OSError as error:
                     raise SourceError(f"{path} cannot be loaded: {error}") from error
                 return
-        raise SourceError(_not_found(self._driver_root))
+        raise SourceError(_not_found(self.driver_root))
 
 
 def _not_found(driver_root: Path | None) -> str:

@@ -17,9 +17,11 @@ import structlog
 
 from dra_operator.agent import signs
 from dra_operator.agent.gpu import Gpu, Naming, as_device
+from dra_operator.agent.injection import Injector
 from dra_operator.agent.mig import counter_set, counters_left, partition_device, possible_partitions
 from dra_operator.agent.nvml.ailments import read_signs
 from dra_operator.agent.nvml.facts import SYSFS, DriverVersions, read_gpu, read_versions
+from dra_operator.agent.nvml.injection import NvidiaInjector
 from dra_operator.agent.nvml.library import GpuLost, Library
 from dra_operator.agent.nvml.partitions import Layout, read_layout
 from dra_operator.agent.signs import Sign
@@ -63,6 +65,10 @@ class NvmlSource:
         self._silent: set[int] = set()
         self._events: tuple[int, Any] | None = None
         """The event set, and the session that it belongs to."""
+
+    @property
+    def injector(self) -> Injector:
+        return NvidiaInjector(self._library, self._library.driver_root)
 
     @property
     def incarnation(self) -> object:

@@ -1,0 +1,123 @@
+"""What a container needs to use NVIDIA's GPUs: their device nodes, and the driver's libraries of this machine.
+
+A GPU has a node of its own (`/dev/nvidia0`), all share the control nodes. An instance of a GPU in MIG mode is reached
+through its GPU's node and two capabilities (`/dev/nvidia-caps/nvidia-cap12`), whose numbers the driver tells under
+/proc. The libraries are mounted where they lie on the host, which is where loaders of most distributions look.
+
+`NVIDIA_VISIBLE_DEVICES=void` keeps NVIDIA's own container runtime, where it is installed, from adding all GPUs.
+
+A partition that is only possible has nothing to be reached by: nobody has made it yet, and this agent does not make
+partitions. Upstream: NVIDIA's container toolkit (`nvidia-ctk cdi generate`) and DRA driver.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pynvml
+
+from dra_operator.agent.allocated import AllocatedDevice
+from dra_operator.agent.edits import ContainerEdits, DeviceNode, Mount
+from dra_operator.agent.injection import device_env
+from dra_operator.agent.nvml.library import GpuLost, Library
+from dra_operator.agent.sources import SourceError
+from dra_operator.api.resource import BasicDevice
+
+_NAME: Final = re.compile(r"gpu-(\d+)(-mig-.*)?")
+_CONTROL_NODES: Final = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
+_NEEDED_NODES: Final = frozenset({"nvidiactl", "nvidia-uvm"})
+_CAPABILITIES: Final = "proc/driver/nvidia/capabilities"
+_MINOR: Final = re.compile(r"^DeviceFileMinor:\s*(\d+)\s*$", re.MULTILINE)
+_FOLDERS: Final = ("usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu", "usr/lib64", "usr/lib")
+_LIBRARIES: Final = (
+    "libcuda.so",
+    "libcudadebugger.so",
+    "libnvidia-cfg.so",
+    "libnvidia-gpucomp.so",
+    "libnvidia-ml.so",
+    "libnvidia-nvvm.so",
+    "libnvidia-opencl.so",
+    "libnvidia-ptxjitcompiler.so",
+)
+_PROGRAMS: Final = ("usr/bin/nvidia-smi",)
+_OPTIONS: Final = ("ro", "nosuid", "nodev", "bind")
+
+
+class NvidiaInjector:
+    """See the module. `root` is where the agent sees the host's root folder."""
+
+    def __init__(self, library: Library, root: Path | None = None) -> None:
+        self._library = library
+        self._root = root or Path("/")
+
+    def edits(self, driver: str, allocated: AllocatedDevice, device: BasicDevice) -> ContainerEdits:
+        match = _NAME.fullmatch(allocated.device)
+        if match is None:
+            raise OSError(f"{allocated.device!r} is no name of a GPU")
+        minor = int(match[1])
+        nodes = [self._node(f"nvidia{minor}", needed=True)]
+        nodes += [self._node(name, needed=name in _NEEDED_NODES) for name in _CONTROL_NODES]
+        if match[2] is not None:
+            nodes += self._capabilities(minor, device)
+        return ContainerEdits(
+            env=("NVIDIA_VISIBLE_DEVICES=void", *device_env(driver, allocated, device)),
+            device_nodes=tuple(node for node in nodes if node is not None),
+            mounts=tuple(self._mounts()),
+        )
+
+    def _node(self, name: str, *, needed: bool) -> DeviceNode | None:
+        if (self._root / "dev" / name).exists():
+            return DeviceNode(path=f"/dev/{name}")
+        if needed:
+            raise OSError(f"/dev/{name} is not there; is the NVIDIA driver loaded (nvidia-modprobe -u -c=0)?")
+        return None
+
+    def _capabilities(self, minor: int, device: BasicDevice) -> list[DeviceNode | None]:
+        uuid = (device.attributes or {}).get("uuid")
+        if uuid is None or uuid.string_value is None:
+            raise OSError(
+                "this partition has not been made yet: make it with nvidia-smi mig -cgi, or let the agent publish "
+                "those that there are (--no-partition-mig)"
+            )
+        gpu_instance, compute_instance = self._instances(uuid.string_value)
+        folder = self._root / _CAPABILITIES / f"gpu{minor}" / "mig" / f"gi{gpu_instance}"
+        files = (folder / "access", folder / f"ci{compute_instance}" / "access")
+        return [self._node(f"nvidia-caps/nvidia-cap{_capability(file)}", needed=True) for file in files]
+
+    def _instances(self, uuid: str) -> tuple[int, int]:
+        """The driver's numbers of a partition's GPU instance and compute instance."""
+
+        def ask() -> tuple[int, int]:
+            handle: Any = self._library.must(pynvml.nvmlDeviceGetHandleByUUID, uuid)
+            gpu: int = self._library.must(pynvml.nvmlDeviceGetGpuInstanceId, handle)
+            compute: int = self._library.must(pynvml.nvmlDeviceGetComputeInstanceId, handle)
+            return gpu, compute
+
+        try:
+            return self._library.use(ask)
+        except (SourceError, GpuLost) as error:
+            raise OSError(f"the driver does not say which instance {uuid} is: {error}") from error
+
+    def _mounts(self) -> Iterator[Mount]:
+        """The driver's files, each at the path that it has on the host."""
+        for folder in _FOLDERS:
+            for library in _LIBRARIES:
+                for path in sorted((self._root / folder).glob(f"{library}.*")):
+                    yield self._mount(path)
+        for program in _PROGRAMS:
+            if (self._root / program).exists():
+                yield self._mount(self._root / program)
+
+    def _mount(self, path: Path) -> Mount:
+        on_host = f"/{path.relative_to(self._root)}"
+        return Mount(host_path=on_host, container_path=on_host, options=_OPTIONS)
+
+
+def _capability(file: Path) -> int:
+    match = _MINOR.search(file.read_text("ascii"))
+    if match is None:
+        raise OSError(f"{file} does not tell the number of a device")
+    return int(match[1])
