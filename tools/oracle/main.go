@@ -23,7 +23,7 @@ var subcommands = map[string]answerer{
 
 func main() {
 	flag.Usage = func() {
-		fmt.Fprintln(os.Stderr, "usage: oracle allocate|bench  (JSON lines on standard input and output, see README.md)")
+		fmt.Fprintln(os.Stderr, "usage: oracle allocate|bench|cel|bench-cel  (JSON lines on standard input and output, see README.md)")
 	}
 	flag.Parse()
 	answer, known := subcommands[flag.Arg(0)]
