@@ -164,7 +164,12 @@ class Quantity:
         return self._plus(other, other._unscaled, notation)
 
     def sub(self, other: Quantity) -> Quantity:
+        """The difference. That to the least int64 wraps where upstream's does: its negation is itself there."""
         notation = other._notation if not self._unscaled else self._notation
+        if other._unscaled == _MIN_INT64 and not self._wide and not other._wide:
+            wrapped = self._plus(other, _MIN_INT64, notation)
+            if not wrapped._wide:
+                return wrapped
         return self._plus(other, -other._unscaled, notation)
 
     def _plus(self, other: Quantity, unscaled: int, notation: Notation) -> Quantity:

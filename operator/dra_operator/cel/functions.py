@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from dra_operator.cel.types import K, Type, parameters_in, parse_type, split_types
@@ -33,15 +33,22 @@ class Overload:
     call: Implementation | None
     parameters: frozenset[str]
     runtime: tuple[str | None, ...]  # type names that values must have; None takes any
+    elements: tuple[str | None, ...]  # type names that the first elements of lists must have
 
     def accepts(self, values: tuple[Value, ...]) -> bool:
         """Whether the overload can be called with these values."""
         if len(values) != len(self.runtime):
             return False
-        for wanted, value in zip(self.runtime, values, strict=True):
+        for wanted, element, value in zip(self.runtime, self.elements, values, strict=True):
             if wanted is not None and type_name(value) != wanted:
                 return False
+            if element is not None and value and type_name(value[0]) != element:
+                return False
         return True
+
+    @property
+    def looks_into_lists(self) -> bool:
+        return any(element is not None for element in self.elements)
 
 
 class Library:
@@ -50,11 +57,13 @@ class Library:
     def __init__(self) -> None:
         self.overloads: list[Overload] = []
 
-    def function(self, *signatures: str) -> Callable[[_F], _F]:
-        """Declare the decorated function under these signatures."""
+    def function(self, *signatures: str, any_elements: bool = False) -> Callable[[_F], _F]:
+        """Declare the decorated function under these signatures. `any_elements`: nobody looks into lists."""
 
         def declare(implementation: _F) -> _F:
-            self.overloads.extend(parse_signature(signature, implementation) for signature in signatures)
+            for overload in (parse_signature(signature, implementation) for signature in signatures):
+                loose = replace(overload, elements=(None,) * len(overload.elements))
+                self.overloads.append(loose if any_elements else overload)
             return implementation
 
         return declare
@@ -92,6 +101,7 @@ def make_overload(
         call,
         frozenset().union(*map(parameters_in, (*arg_types, result_type))),
         tuple(_runtime_name(arg) for arg in arg_types),
+        tuple(_runtime_name(arg.params[0]) if arg.kind is K.LIST else None for arg in arg_types),
     )
 
 

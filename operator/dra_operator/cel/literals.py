@@ -26,7 +26,7 @@ from dra_operator.cel.library.conversions import CONVERSIONS
 from dra_operator.cel.library.formatting import ACCEPTED, Clause, clauses
 from dra_operator.cel.library.regex import compile_pattern
 from dra_operator.cel.types import K, Type
-from dra_operator.cel.values import Value, check_index, map_key
+from dra_operator.cel.values import Value, check_index, map_key, no_such_overload
 
 _PATTERN_METHODS: Final = ("matches", "find", "findAll")
 
@@ -89,10 +89,10 @@ def _format_issues(checked: Checked, node: Call, pattern: str, args: ListLiteral
                 if used >= len(args.elements):
                     yield Issue(node.offset, f"index {used} out of range")
                     return
-                found = checked.types[args.elements[used].id]
-                if found.kind is not K.DYN and found.name not in ACCEPTED[piece.verb]:  # refuses `any`, as upstream
-                    message = f"error during formatting: %{piece.verb} does not take {found}"
-                    yield Issue(args.elements[used].offset, message)
+                wrong = next(_not_taken(checked, args.elements[used], piece.verb), None)
+                if wrong is not None:
+                    message = f"error during formatting: %{piece.verb} does not take {checked.types[wrong.id]}"
+                    yield Issue(wrong.offset, message)
                     return
                 used += 1
     except CELEvaluationError as error:
@@ -101,6 +101,16 @@ def _format_issues(checked: Checked, node: Call, pattern: str, args: ListLiteral
     if used < len(args.elements):
         message = f"too many arguments supplied to string.format (expected {used}, got {len(args.elements)})"
         yield Issue(node.offset, message)
+
+
+def _not_taken(checked: Checked, node: Node, verb: str) -> Iterator[Node]:
+    """What the clause does not take: the argument, or what it lists. An optional element is no value."""
+    found = checked.types[node.id]
+    if found.kind is not K.DYN and found.name not in ACCEPTED[verb]:  # refuses `any`, as upstream
+        yield node
+    if verb == "s" and isinstance(node, ListLiteral | MapLiteral):
+        for child in children(node):
+            yield from _not_taken(checked, child, verb)
 
 
 def _list_issues(checked: Checked, node: ListLiteral) -> Iterator[Issue]:
@@ -200,6 +210,7 @@ class _Folder:
                 except CELEvaluationError as error:
                     self._fail(error)
                 return
+        self._fail(no_such_overload(node.function, value))
 
     def _pattern(self, node: Call) -> None:
         args = node.args if node.target is None else (node.target, *node.args)

@@ -135,6 +135,17 @@ class Optional:
 NONE: Final = Optional()
 NO_NAMES: Final = NameMap()
 
+
+class ComputedQuantity(Quantity):
+    """What `add` and `sub` give. Upstream gives a pointer there, and a quantity cannot be compared with one by `==`."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, amount: Quantity) -> ComputedQuantity:
+        return cls(amount._unscaled, amount._scale, amount._notation, wide=amount._wide)
+
+
 _TYPE_NAMES: Final[dict[type, str]] = {
     type(None): "null_type",
     bool: "bool",
@@ -155,6 +166,7 @@ _TYPE_NAMES: Final[dict[type, str]] = {
     Timestamp: "google.protobuf.Timestamp",
     Optional: "optional_type",
     Quantity: "kubernetes.Quantity",
+    ComputedQuantity: "kubernetes.Quantity",
     Version: "kubernetes.Semver",
 }
 _NUMBERS: Final = frozenset((int, UInt, float))
@@ -209,7 +221,7 @@ def equal(left: Value, right: Value) -> bool:
     if isinstance(left, dict):
         return isinstance(right, dict) and _equal_maps(left, right)
     if isinstance(left, _SELF_COMPARING):
-        if left_type is not right_type:
+        if right_type is not (Quantity if left_type is ComputedQuantity else left_type):
             raise no_such_overload()
         return bool(left == right)
     if isinstance(left, Optional):

@@ -141,20 +141,26 @@ def accumulator(value: Value) -> Value:
     return value
 
 
+def _kind_of(value: Value) -> object:
+    """The type; of a list that of its first element, too, which decides among overloads."""
+    return (type(value), type(value[0])) if isinstance(value, list | tuple) and value else type(value)
+
+
 class Dispatch:
     """A call whose overload depends on the values: chosen once for each combination of types."""
 
-    __slots__ = ("_brief", "_chosen", "_name", "_overloads")
+    __slots__ = ("_brief", "_chosen", "_kind", "_name", "_overloads")
 
     def __init__(self, name: str, overloads: tuple[Overload, ...], *, brief: bool) -> None:
         self._name = name
         self._overloads = overloads
         self._brief = brief
-        self._chosen: dict[tuple[type, ...], Callable[..., Any] | None] = {}
+        self._kind = _kind_of if any(overload.looks_into_lists for overload in overloads) else type
+        self._chosen: dict[tuple[object, ...], Callable[..., Any] | None] = {}
 
     def find(self, *args: Value) -> Callable[..., Any]:
         """The implementation for these values. Raises CELEvaluationError."""
-        types = tuple(map(type, args))
+        types = tuple(map(self._kind, args))
         try:
             call = self._chosen[types]
         except KeyError:

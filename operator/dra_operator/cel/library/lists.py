@@ -94,7 +94,7 @@ def cut(items: Sequence[Any], start: int, end: int) -> Sequence[Any]:
     return items[start:end]
 
 
-@LIBRARY.function("list<list<T>>.flatten() -> list<T>", "list<dyn>.flatten(int) -> list<dyn>")
+@LIBRARY.function("list<list<T>>.flatten() -> list<T>", "list<dyn>.flatten(int) -> list<dyn>", any_elements=True)
 def flatten(items: Sequence[Any], depth: int = 1) -> list[Any]:
     if depth < 0:
         raise CELEvaluationError("level must be non-negative")
@@ -108,12 +108,12 @@ def flatten(items: Sequence[Any], depth: int = 1) -> list[Any]:
     return flat
 
 
-@LIBRARY.function(*_for_comparable("list<E>.sort() -> list<E>"))
+@LIBRARY.function(*_for_comparable("list<E>.sort() -> list<E>"), any_elements=True)
 def ordered(items: Sequence[Any]) -> list[Any]:
     return sort_by_keys(items, items)
 
 
-@LIBRARY.function(*_for_comparable("list<T>.@sortByAssociatedKeys(list<E>) -> list<T>"))
+@LIBRARY.function(*_for_comparable("list<T>.@sortByAssociatedKeys(list<E>) -> list<T>"), any_elements=True)
 def sort_by_keys(items: Sequence[Any], keys: Sequence[Any]) -> list[Any]:
     """The target of `sortBy`."""
     if len({type_name(key) for key in keys}) > 1:

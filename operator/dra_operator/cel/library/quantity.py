@@ -11,6 +11,7 @@ from typing import Final
 from dra_operator.api.quantity import Quantity, QuantityError
 from dra_operator.cel.errors import CELEvaluationError
 from dra_operator.cel.functions import Library
+from dra_operator.cel.values import ComputedQuantity
 
 LIBRARY: Final = Library()
 
@@ -78,7 +79,7 @@ def as_integer(amount: Quantity) -> int:
 @LIBRARY.function("Quantity.add(Quantity) -> Quantity", "Quantity.add(int) -> Quantity")
 def add(amount: Quantity, other: Quantity | int) -> Quantity:
     try:
-        return amount.add(other if isinstance(other, Quantity) else Quantity(other))
+        return ComputedQuantity.of(amount.add(other if isinstance(other, Quantity) else Quantity(other)))
     except QuantityError as error:
         raise CELEvaluationError(str(error)) from None
 
@@ -86,6 +87,6 @@ def add(amount: Quantity, other: Quantity | int) -> Quantity:
 @LIBRARY.function("Quantity.sub(Quantity) -> Quantity", "Quantity.sub(int) -> Quantity")
 def sub(amount: Quantity, other: Quantity | int) -> Quantity:
     try:
-        return amount.sub(other if isinstance(other, Quantity) else Quantity(other))
+        return ComputedQuantity.of(amount.sub(other if isinstance(other, Quantity) else Quantity(other)))
     except QuantityError as error:
         raise CELEvaluationError(str(error)) from None
