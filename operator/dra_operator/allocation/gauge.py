@@ -2,7 +2,7 @@
 
 A node refuses for certain when some request has fewer devices left than it asks for, or no group of devices with one
 value of a matched attribute is large enough. Where anything could fail on the way (a selector, an amount, an unusable
-pool under All), nothing is said: the search has to tell an error from a refusal.
+pool under All, a device that cannot be written down), nothing is said: the search has to tell an error from a refusal.
 
 Invariant: a node that is told to refuse (None) is one for which the search finds nothing, and no error.
 
@@ -67,7 +67,7 @@ class Gauge:
             return None
         if not all(_satisfiable(site, parts, constraint) for parts, of in claims for constraint in of):
             return None
-        return self._score(site, claims)
+        return UNKNOWN if site.ambiguous else self._score(site, claims)
 
     def shortage(self, site: Site) -> int | None:
         """How many devices have to come free on the node, about; None if all of them would not do."""

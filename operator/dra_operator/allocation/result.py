@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from dra_operator.allocation.features import Features
 from dra_operator.allocation.outcome import Abort
+from dra_operator.allocation.reach import is_local, terms_of
 from dra_operator.allocation.requests import Alternative
 from dra_operator.allocation.taking import Taken
 from dra_operator.api.core import NodeSelector, NodeSelectorRequirement, NodeSelectorTerm
@@ -94,12 +95,10 @@ def _node_selector(devices: Sequence[Device], node: str) -> NodeSelector | None:
     fields: list[NodeSelectorRequirement] = []
     expressions: list[NodeSelectorRequirement] = []
     for device in devices:
-        spec = device.slice.spec
-        where = device.basic if spec.per_device_node_selection else spec
-        if where.node_name is not None or device.basic.binds_to_node:
+        if is_local(device):
             here = NodeSelectorRequirement(key="metadata.name", operator="In", values=(node,))
             return NodeSelector(node_selector_terms=(NodeSelectorTerm(match_fields=(here,)),))
-        terms = where.node_selector.node_selector_terms if where.node_selector is not None else ()
+        terms = terms_of(device)
         if len(terms) > 1:
             raise Abort(
                 Reason.POOL_INVALID,

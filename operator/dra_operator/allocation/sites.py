@@ -19,6 +19,7 @@ from dra_operator.allocation.counters import Book, Totals
 from dra_operator.allocation.features import Features
 from dra_operator.allocation.matching import Bits, Match, match, positions
 from dra_operator.allocation.outcome import Abort
+from dra_operator.allocation.reach import is_ambiguous
 from dra_operator.allocation.requests import Alternative, Question
 from dra_operator.api.core import Node
 from dra_operator.api.quantity import Quantity
@@ -57,6 +58,7 @@ class Site:
         "_sets",
         "_shares",
         "_totals",
+        "ambiguous",
         "books",
         "broken",
         "counted",
@@ -97,6 +99,8 @@ class Site:
         self._alike: dict[int, Bits] = {}
         for position, device in enumerate(self.devices):
             self._alike[device.value] = self._alike.get(device.value, 0) | 1 << position
+        self.ambiguous = any(map(is_ambiguous, self.devices))
+        """Whether a device could not be written into an allocation: which one is chosen decides about an error."""
         self.counted: Bits = 0
         """Devices that draw on counters."""
         self.shareable: Bits = 0
