@@ -37,8 +37,9 @@ unit: setup ## the tests that need no cluster: unit, conformance, simulation
 conformance: setup ## golden vectors of any folder: VECTORS=DIR [LIMIT=20 failing ones shown for a file]
 	@$(BIN)/python -m tests.conformance "$(VECTORS)" --limit "$(LIMIT)" --near "$(PWD)"
 
-fuzz: setup ## generated cases, decided by kube-scheduler's library too: SEEDS=20000 of them (Go builds the library once)
+fuzz: setup ## generated cases and selectors, decided by Kubernetes' libraries too: SEEDS=20000 of each (Go builds them once)
 	@$(BIN)/python -m tests.fuzz --seeds $(SEEDS)
+	@$(BIN)/python -m tests.fuzz.selectors --seeds $(SEEDS)
 
 bench-core: setup ## our decisions beside those of kube-scheduler's library, on the same inventories (minutes)
 	@$(BIN)/python -m tests.perf

@@ -91,7 +91,7 @@ def _selector(vector: Json) -> Verdict:
     if wanted not in OUTCOMES:
         raise NoVectorError(f'there is no outcome "{wanted}", only {", ".join(OUTCOMES)}')
     expression = field(vector, "expression", str)
-    got, message, cost = outcome(expression, _device(vector["device"]))
+    got, message, cost = outcome(expression, device_of(vector["device"]))
     return Verdict(
         id=vector["id"],
         group=vector.get("group", ""),
@@ -106,7 +106,7 @@ def _selector(vector: Json) -> Verdict:
 
 
 def _upstream_case(case: Json) -> Verdict:
-    device = _device({**case, "allowMultipleAllocations": case.get("allow")})
+    device = device_of({**case, "allowMultipleAllocations": case.get("allow")})
     expression = field(case, "expr", str)
     got, message, cost = outcome(expression, device, _features(case))
     wanted, wanted_message = _wanted(case)
@@ -129,7 +129,7 @@ def _wanted(case: Json) -> tuple[str, str]:
     return (MATCH if case.get("expectMatch") else NO_MATCH), ""
 
 
-def _device(described: Json) -> Device:
+def device_of(described: Json) -> Device:
     """The device as the product reads it from a slice."""
     if described is None:
         raise NoVectorError("no device comes before it")

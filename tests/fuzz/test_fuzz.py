@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.vectors import Broken, read
+from tests.fuzz import selectors
 from tests.fuzz.__main__ import FOUND, answered
 from tests.fuzz.cases import make_case
 from tests.fuzz.compare import differences
@@ -45,6 +46,24 @@ def test_the_oracle_gives_the_golden_answers(oracle: Oracle) -> None:
 
     assert len(golden) > 100
     assert [case["id"] for case, answer in oracle.ask_all(golden) if answer["want"] != case["want"]] == []
+
+
+def test_generated_selectors_are_decided_as_by_the_library() -> None:
+    with Oracle("cel") as oracle:
+        differ = [
+            (question["expression"], how)
+            for _, question, answer in selectors.answered(oracle, range(1000))
+            if (how := selectors.difference(question, answer))
+        ]
+
+    assert differ == []
+
+
+def test_selectors_that_differed_once_do_not_any_more() -> None:
+    found = [entry.value for entry in read(FOUND / "selectors.jsonl") if not isinstance(entry, Broken)]
+
+    assert found
+    assert [(one["expression"], how) for one in found if (how := selectors.difference(one, one["answer"]))] == []
 
 
 def test_a_seed_always_makes_the_same_case() -> None:
