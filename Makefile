@@ -3,11 +3,12 @@
 
 BIN := .venv/bin
 PYTEST_FLAGS ?=
+FUZZ_SECONDS ?= 60
 LIMIT ?= 20
 SEEDS ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: docs help setup controlplane demo check test unit test-agent cluster conformance fuzz bench-core bench-e2e validation-diff validation-record setup-kubelet e2e-kubelet bench-agent clean
+.PHONY: docs help setup controlplane demo check test unit test-agent cluster conformance fuzz fuzz-cel bench-core bench-cel bench-e2e validation-diff validation-record setup-kubelet e2e-kubelet bench-agent clean
 
 help: ## this list
 	@echo 'targets:'
@@ -55,6 +56,12 @@ validation-diff: controlplane ## mutated objects, our answers and a real API ser
 
 validation-record: controlplane ## record what a real API server answers to tests/corpus
 	@$(BIN)/python -m tests.record_corpus
+
+bench-cel: setup ## selectors beside cel-python and cel-go: warm, cold, memory (Go builds upstream's library once)
+	@$(BIN)/python -m tests.perf.bench_cel
+
+fuzz-cel: setup ## selectors, quantities, versions and slices against random text: FUZZ_SECONDS=60 for each target
+	@$(BIN)/python -m tests.fuzz.text --seconds $(FUZZ_SECONDS)
 
 bench-e2e: controlplane ## pods a second, end to end, beside the stock programs (BENCH_FLAGS='--nodes 100 --rounds 3')
 	@$(BIN)/python -m tests.perf.bench_e2e $(BENCH_FLAGS)

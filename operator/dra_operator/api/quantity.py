@@ -25,6 +25,7 @@ _FORMAT_ERROR: Final = (
 _NUMERIC_ERROR: Final = "unable to parse numeric part of quantity"
 _SUFFIX_ERROR: Final = "unable to parse quantity's suffix"
 
+_CONVERTED: Final = 4_000  # digits that Python converts at once
 _MAX_INT64: Final = (1 << 63) - 1
 _MIN_INT64: Final = -(1 << 63)
 _INT64_DIGITS: Final = 18
@@ -131,7 +132,12 @@ class Quantity:
 
     def approximate(self) -> float:
         """The nearest double, or an infinity."""
-        return float(self._unscaled) * float(f"1e{self._scale}")
+        if not self._unscaled:
+            return 0.0
+        try:
+            return float(self._unscaled) * float(f"1e{self._scale}")
+        except OverflowError:
+            return float(f"{_digits(self._unscaled)}e{self._scale}")
 
     def sign(self) -> int:
         return (self._unscaled > 0) - (self._unscaled < 0)
@@ -248,7 +254,7 @@ def _parse(text: str) -> Quantity:
     sign, whole, _, fraction, suffix = match.groups()
     bits, exponent, notation = _interpret(suffix)
     whole = whole or "0"
-    unscaled = int(whole + fraction) << bits
+    unscaled = _integer(whole + fraction) << bits
     scale = exponent - len(fraction)
     if _fits_upstreams_fast_path(whole, fraction, bits, scale, unscaled):
         spelling = text if _is_remembered(text, whole + fraction, bits, scale) else ""
@@ -311,8 +317,8 @@ def _aligned(a: Quantity, b: Quantity) -> tuple[int, int]:
     mine, theirs = a._unscaled, b._unscaled
     if not mine or not theirs or (mine < 0) != (theirs < 0):
         return mine, theirs
-    my_digits = len(str(abs(mine))) + a._scale
-    their_digits = len(str(abs(theirs))) + b._scale
+    my_digits = len(_digits(abs(mine))) + a._scale
+    their_digits = len(_digits(abs(theirs))) + b._scale
     if my_digits != their_digits:
         direction = 1 if mine > 0 else -1
         return my_digits * direction, their_digits * direction
@@ -334,7 +340,7 @@ def _binary_text(whole: int) -> str:
     while step < 6 and whole % 1024 == 0:
         whole //= 1024
         step += 1
-    return f"{whole}{_BINARY_BY_STEP[step]}"
+    return f"{_digits(whole)}{_BINARY_BY_STEP[step]}"
 
 
 def _decimal_text(unscaled: int, scale: int, notation: Notation) -> str:
@@ -345,7 +351,30 @@ def _decimal_text(unscaled: int, scale: int, notation: Notation) -> str:
     else:
         multiple = min(multiple, _EXA)
         suffix = _DECIMAL_BY_SCALE[multiple]
-    return f"{unscaled * 10 ** (scale - multiple)}{suffix}"
+    return f"{_digits(unscaled * 10 ** (scale - multiple))}{suffix}"
+
+
+def _integer(digits: str) -> int:
+    """`int(digits)`, for any number of them: Python converts only so many at once."""
+    if len(digits) <= _CONVERTED:
+        return int(digits)
+    number = 0
+    for start in range(0, len(digits), _CONVERTED):
+        part = digits[start : start + _CONVERTED]
+        number = number * 10 ** len(part) + int(part)
+    return number
+
+
+def _digits(number: int) -> str:
+    """`str(number)`, for any number."""
+    if number.bit_length() <= 3 * _CONVERTED:
+        return str(number)
+    parts: list[str] = []
+    rest = abs(number)
+    while rest.bit_length() > 3 * _CONVERTED:
+        rest, part = divmod(rest, 10**_CONVERTED)
+        parts.append(str(part).zfill(_CONVERTED))
+    return ("-" if number < 0 else "") + (str(rest) + "".join(reversed(parts))).lstrip("0")
 
 
 _ONE: Final = Quantity(1)

@@ -10,7 +10,7 @@ API server returns them to users. Lenient parsing (`v1.0`) belongs to the CEL li
 from __future__ import annotations
 
 import re
-from functools import total_ordering
+from functools import lru_cache, total_ordering
 from typing import Final
 
 _MAX_UINT64: Final = (1 << 64) - 1
@@ -59,22 +59,7 @@ class Version:
     @classmethod
     def parse(cls, text: str) -> Version:
         """The version that `text` is. Nothing is forgiven: no `v`, no leading zero, no missing part."""
-        if not text:
-            raise VersionError("Version string empty")
-        parts = text.split(".", 2)
-        if len(parts) != 3:
-            raise VersionError("No Major.Minor.Patch elements found")
-        major = _number(parts[0], "major", "Major")
-        minor = _number(parts[1], "minor", "Minor")
-        rest, plus, build = parts[2].partition("+")
-        patch, dash, prerelease = rest.partition("-")
-        return cls(
-            major,
-            minor,
-            _number(patch, "patch", "Patch"),
-            tuple(_prerelease_identifier(word) for word in prerelease.split(".")) if dash else (),
-            tuple(_build_identifier(word) for word in build.split(".")) if plus else (),
-        )
+        return _parse(text)
 
     def compare(self, other: Version) -> int:
         """-1, 0 or 1, as this version precedes, equals or follows `other`."""
@@ -101,6 +86,26 @@ class Version:
 
     def __reduce__(self) -> tuple[type[Version], tuple[object, ...]]:
         return (Version, (self.major, self.minor, self.patch, self.prerelease, self.build))
+
+
+@lru_cache(maxsize=4096)  # few distinct versions fill a cluster; they are immutable
+def _parse(text: str) -> Version:
+    if not text:
+        raise VersionError("Version string empty")
+    parts = text.split(".", 2)
+    if len(parts) != 3:
+        raise VersionError("No Major.Minor.Patch elements found")
+    major = _number(parts[0], "major", "Major")
+    minor = _number(parts[1], "minor", "Minor")
+    rest, plus, build = parts[2].partition("+")
+    patch, dash, prerelease = rest.partition("-")
+    return Version(
+        major,
+        minor,
+        _number(patch, "patch", "Patch"),
+        tuple(_prerelease_identifier(word) for word in prerelease.split(".")) if dash else (),
+        tuple(_build_identifier(word) for word in build.split(".")) if plus else (),
+    )
 
 
 def _number(text: str, name: str, title: str) -> int:

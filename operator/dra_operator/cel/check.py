@@ -94,8 +94,9 @@ class _Checker:
     _fresh: count[int] = field(default_factory=count)
 
     def check(self, node: Node) -> Type:
-        found = self._infer(node)
-        self.types[node.id] = found
+        found = self.types.get(node.id)  # macros use some nodes twice, always in the same scope
+        if found is None:
+            found = self.types[node.id] = self._infer(node)
         return found
 
     def _infer(self, node: Node) -> Type:

@@ -11,6 +11,7 @@ Upstream: `DeviceMatches` in k8s.io/dynamic-resource-allocation/cel.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from sys import intern
 from typing import Any, Final
 
 from dra_operator.api.quantity import Quantity
@@ -28,9 +29,7 @@ class DeviceView:
 
     __slots__ = (
         "allow_multiple_allocations",
-        "attributes",
         "attributes_by_domain",
-        "capacity",
         "capacity_by_domain",
         "driver",
     )
@@ -44,8 +43,6 @@ class DeviceView:
         allow_multiple_allocations: bool = False,
     ) -> None:
         self.driver = driver
-        self.attributes = attributes
-        self.capacity = capacity
         self.attributes_by_domain = _by_domain(attributes, driver)
         self.capacity_by_domain = _by_domain(capacity, driver)
         self.allow_multiple_allocations = allow_multiple_allocations
@@ -67,13 +64,15 @@ class DeviceView:
 
 
 def _by_domain(values: Mapping[str, Any], driver: str) -> DomainMap:
+    """Names are interned: tens of thousands of devices share them, and looking one up compares no characters."""
     domains = DomainMap()
+    own: NameMap | None = None
     for name, value in values.items():
-        domain, slash, identifier = name.partition("/")
-        if not slash:
-            domain, identifier = driver, name
-        names = domains.get(domain)
-        if names is None:
-            names = domains[domain] = NameMap()
-        names[identifier] = value
+        if "/" not in name:
+            if own is None:
+                own = domains.setdefault(intern(driver), NameMap())
+            own[intern(name)] = value
+        else:
+            domain, _, identifier = name.partition("/")
+            domains.setdefault(intern(domain), NameMap())[intern(identifier)] = value
     return domains

@@ -42,7 +42,7 @@ class Constants:
 def validate(source: str, checked: Checked) -> None:
     """Raises CELCompileError if a literal is not what its use asks for."""
     issues: list[Issue] = []
-    for node, may_mix in _walk(checked.root, may_mix=False):
+    for node, may_mix in _walk(checked.root):
         match node:
             case Call():
                 issues.extend(_call_issues(checked, node))
@@ -59,12 +59,18 @@ def fold(source: str, checked: Checked, environment: Environment) -> Constants:
     return _Folder(source, checked, environment).constants()
 
 
-def _walk(node: Node, *, may_mix: bool) -> Iterator[tuple[Node, bool]]:
+def _walk(root: Node) -> Iterator[tuple[Node, bool]]:
     """All nodes, and whether a literal there may mix types: below `format`."""
-    yield node, may_mix
-    may_mix = may_mix or (isinstance(node, Call) and node.function == "format")
-    for child in children(node):
-        yield from _walk(child, may_mix=may_mix)
+    seen: set[tuple[int, bool]] = set()
+    ahead = [(root, False)]
+    while ahead:
+        node, may_mix = ahead.pop()
+        if (node.id, may_mix) in seen:
+            continue
+        seen.add((node.id, may_mix))
+        yield node, may_mix
+        may_mix = may_mix or (isinstance(node, Call) and node.function == "format")
+        ahead.extend((child, may_mix) for child in children(node))
 
 
 def _call_issues(checked: Checked, node: Call) -> Iterator[Issue]:
@@ -156,12 +162,16 @@ class _Folder:
         self._environment = environment
         self._values: dict[int, Value] = {}
         self._memberships: set[int] = set()
+        self._visited: set[int] = set()
 
     def constants(self) -> Constants:
         self._visit(self._checked.root)
         return Constants(self._values, frozenset(self._memberships))
 
     def _visit(self, node: Node) -> None:
+        if node.id in self._visited:
+            return
+        self._visited.add(node.id)
         for child in children(node):
             self._visit(child)
         match node:

@@ -31,9 +31,9 @@ def room_to_recurse() -> Iterator[None]:
 
 def is_deep(root: Node) -> bool:
     """Whether walking the tree needs room."""
-    level: tuple[Node, ...] = (root,)
+    level: list[Node] = [root]
     for _ in range(_SHALLOW):
-        level = tuple(child for node in level for child in children(node))
+        level = list({child.id: child for node in level for child in children(node)}.values())
         if not level:
             return False
     return True

@@ -121,8 +121,8 @@ class Device:
         if self._view is None:
             self._view = DeviceView(
                 self.driver,
-                self.attributes,
-                self.capacity,
+                {name: attribute_value(name, value) for name, value in (self.basic.attributes or {}).items()},
+                {name: capacity.value for name, capacity in (self.basic.capacity or {}).items()},
                 allow_multiple_allocations=self.allow_multiple_allocations,
             )
         return self._view
@@ -173,24 +173,27 @@ class Device:
 
 def attribute_value(name: str, attribute: DeviceAttribute) -> AttributeValue:
     """The value as selectors see it; lists go before scalars. Raises UnsupportedAttribute."""
-    try:
-        value = (
-            attribute.int_values,
-            attribute.bool_values,
-            attribute.string_values,
-            _versions(attribute.version_values),
-            attribute.int_value,
-            attribute.bool_value,
-            attribute.string_value,
-            None if attribute.version_value is None else Version.parse(attribute.version_value),
-        )
-    except VersionError as error:
-        raise UnsupportedAttribute(f"attribute {name}: parse semantic version: {error}") from error
-    for one in value:
-        if one is not None:
-            return one
+    if attribute.int_values is not None:
+        return attribute.int_values
+    if attribute.bool_values is not None:
+        return attribute.bool_values
+    if attribute.string_values is not None:
+        return attribute.string_values
+    if attribute.version_values is not None:
+        return tuple(_version(name, text) for text in attribute.version_values)
+    if attribute.int_value is not None:
+        return attribute.int_value
+    if attribute.bool_value is not None:
+        return attribute.bool_value
+    if attribute.string_value is not None:
+        return attribute.string_value
+    if attribute.version_value is not None:
+        return _version(name, attribute.version_value)
     raise UnsupportedAttribute(f"attribute {name}: unsupported attribute value")
 
 
-def _versions(texts: tuple[str, ...] | None) -> tuple[Version, ...] | None:
-    return None if texts is None else tuple(Version.parse(text) for text in texts)
+def _version(name: str, text: str) -> Version:
+    try:
+        return Version.parse(text)
+    except VersionError as error:
+        raise UnsupportedAttribute(f"attribute {name}: parse semantic version: {error}") from error

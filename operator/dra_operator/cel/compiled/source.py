@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from sys import intern
 from typing import Any, Final
 
 _SMALL: Final = 1 << 31
@@ -97,6 +98,8 @@ class Source:
 
     def bind(self, value: Any) -> str:
         """The name of a constant."""
+        if type(value) is str:
+            value = intern(value)  # as the names of attributes are
         name = self._bound.get(id(value))
         if name is None:
             name = self._bound[id(value)] = f"k{len(self.constants)}"
