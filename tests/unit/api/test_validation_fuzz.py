@@ -12,6 +12,7 @@ import tracemalloc
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.corpus import Case, load_corpus
@@ -34,7 +35,8 @@ TEXTS = st.one_of(
     st.text(alphabet="0123456789.eEinumkKMGTP+-", max_size=24),
 )
 SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.integers(min_value=-(10**400), max_value=10**400), st.floats(), TEXTS
+    *(st.none(), st.booleans(), st.integers(), st.integers(min_value=-(10**400), max_value=10**400)),
+    *(st.floats(), TEXTS),
 )
 JSON = st.recursive(
     SCALARS, lambda inner: st.one_of(st.lists(inner, max_size=5), st.dictionaries(TEXTS, inner, max_size=5))
@@ -91,7 +93,7 @@ def test_any_document_gets_an_answer(document: Any) -> None:
         judge(document)
 
 
-@given(st.one_of(st.text(), st.binary(), JSON.map(lambda value: json.dumps(value))))
+@given(st.one_of(st.text(), st.binary(), JSON.map(json.dumps)))
 def test_any_text_gets_an_answer(text: str | bytes) -> None:
     judge(text)
 
@@ -146,6 +148,20 @@ def test_mutated_objects_get_an_answer_under_all_gates(seed: int, case: Case) ->
 )
 def test_depth_and_length_end_with_an_answer(text: str) -> None:
     assert judge(text) is None
+
+
+def test_a_number_of_any_length_ends_with_an_answer() -> None:
+    assert (
+        judge({"apiVersion": API_VERSION, "kind": "ResourceSlice", "spec": {"pool": {"generation": 10**5000}}}) is None
+    )
+
+
+def test_aliases_of_yaml_that_stand_for_billions_of_values_end_with_an_answer() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
+    bomb = yaml.safe_load("\n".join(lines))
+
+    assert judge({"apiVersion": API_VERSION, "kind": "ResourceSlice", "spec": bomb}) is None
 
 
 def test_a_large_slice_takes_memory_in_proportion_to_its_text() -> None:

@@ -15,6 +15,12 @@ from typing import Any, Final, TypeAlias
 MAX_DEPTH: Final = 400
 """The API server reads 10,000 levels, which no object of ours can use; Python's own reader ends at about 900."""
 
+MAX_BYTES: Final = 3 * 1024 * 1024
+"""What the API server takes in one request."""
+_TOO_DEEP: Final = "exceeded max depth"
+_TOO_LARGE: Final = f"Request entity too large: limit is {MAX_BYTES}"
+_BITS_MAX: Final = 10_000
+
 
 class NotJSON(ValueError):
     """The text is not JSON."""
@@ -39,6 +45,8 @@ Tree: TypeAlias = Members | tuple[Any, ...] | Number | str | bool | None
 def parse(text: bytes | str) -> Tree:
     """The tree of a JSON text. Raises NotJSON."""
     try:
+        if len(text) > MAX_BYTES:
+            raise NotJSON(_TOO_LARGE)
         content = text.decode() if isinstance(text, bytes) else text
         found = json.loads(
             content,
@@ -48,7 +56,9 @@ def parse(text: bytes | str) -> Tree:
             parse_constant=_refuse_constant,
         )
     except RecursionError:
-        raise NotJSON("exceeded max depth") from None
+        raise NotJSON(_TOO_DEEP) from None
+    except NotJSON:
+        raise
     except ValueError as error:
         raise NotJSON(str(error)) from error
     tree: Tree = _frozen(found)
@@ -58,31 +68,45 @@ def parse(text: bytes | str) -> Tree:
 
 def from_plain(value: object) -> Tree:
     """The tree of dicts, lists and scalars. Raises NotJSON."""
-    return _from_plain(value, MAX_DEPTH)
+    return _Planter().plant(value, MAX_DEPTH)
 
 
-def _from_plain(value: object, room: int) -> Tree:
-    if room == 0:
-        raise NotJSON("exceeded max depth")
+class _Planter:
+    """Counts what it makes: aliases of YAML let a few lines stand for billions of values."""
+
+    def __init__(self) -> None:
+        self._room = MAX_BYTES
+
+    def plant(self, value: object, depth: int) -> Tree:
+        self._room -= 1 + (len(value) if isinstance(value, str) else 0)
+        if self._room < 0:
+            raise NotJSON(_TOO_LARGE)
+        if depth == 0:
+            raise NotJSON(_TOO_DEEP)
+        match value:
+            case Mapping():
+                pairs = ((_name(name), self.plant(each, depth - 1)) for name, each in value.items())
+                return Members(tuple(pairs))
+            case str():
+                return _text(value)
+            case Sequence() if not isinstance(value, bytes | bytearray):
+                return tuple(self.plant(each, depth - 1) for each in value)
+        return _scalar(value)
+
+
+def _scalar(value: object) -> Tree:
     match value:
         case None | bool():
             return value
-        case str():
-            return _text(value)
         case int():
+            if value.bit_length() > _BITS_MAX:
+                raise NotJSON("a number has too many digits")
             return Number(value)
-        case float():
-            if value != value or value in (float("inf"), float("-inf")):
-                raise NotJSON(f"{value} is not a number of JSON")
+        case float() if value == value and abs(value) != float("inf"):
             return Number(int(value) if value.is_integer() and abs(value) < 1e21 else value)
         case date():  # YAML reads some texts as dates
-            text = value.isoformat()
-            return text.replace("+00:00", "Z")
-        case Mapping():
-            return Members(tuple((_name(name), _from_plain(each, room - 1)) for name, each in value.items()))
-        case Sequence():
-            return tuple(_from_plain(each, room - 1) for each in value)
-    raise NotJSON(f"{type(value).__name__} is not a type of JSON")
+            return value.isoformat().replace("+00:00", "Z")
+    raise NotJSON(f"{value if isinstance(value, float) else type(value).__name__} is nothing that JSON can say")
 
 
 def to_json(tree: Tree) -> str:
@@ -118,7 +142,7 @@ def _refuse_depth(tree: Tree) -> None:
         level = [each for node in level for each in _children(node)]
         if not level:
             return
-    raise NotJSON("exceeded max depth")
+    raise NotJSON(_TOO_DEEP)
 
 
 def _children(tree: Tree) -> Sequence[Tree]:
