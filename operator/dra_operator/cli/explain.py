@@ -8,6 +8,7 @@ import typer
 
 from dra_operator.cli.output import PROBLEM, Format, emit, note, refuses_bad_input
 from dra_operator.cli.scenes import load_scene
+from dra_operator.query.documents import InputError
 from dra_operator.query.explain import AlternativeReport, Explanation, find_subject
 from dra_operator.query.explain import explain as explain_pod
 
@@ -33,7 +34,12 @@ def explain(
     loaded = load_scene(files, recursive, inventory, namespace, kubeconfig, context)
     if files:
         loaded.scene.simulation.run()
-    subject = find_subject(loaded.scene.simulation, what, loaded.namespace)
+    try:
+        subject = find_subject(loaded.scene.simulation, what, loaded.namespace)
+    except InputError as error:
+        if not loaded.unseen:
+            raise
+        raise InputError(f"{error} ({'; '.join(loaded.unseen)})") from None
     explanation = explain_pod(loaded.scene.simulation, subject.pod, loaded.unseen, refused=loaded.scene.refused)
     if output is Format.TABLE:
         for text in loaded.scene.notes:
