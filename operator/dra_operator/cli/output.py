@@ -100,6 +100,12 @@ def refuses_bad_input(command: Callable[..., R]) -> Callable[..., R]:
             return command(*args, **kwargs)
         except InputError as error:
             fail(str(error))
+        except RuntimeError as error:
+            from dra_operator.world.simulation import NotAtRest  # late: it is imported already where it is raised
+
+            if not isinstance(error, NotAtRest):
+                raise
+            fail(f"{error}; this is a mistake of the program: please report it with the input")
         except BrokenPipeError:
             sys.stderr.close()
             raise typer.Exit(0) from None
