@@ -14,7 +14,7 @@ from typing import Final
 
 from dra_operator.allocation.allocator import AllocationError, Allocator, Plan
 from dra_operator.allocation.explain import look_at
-from dra_operator.allocation.findings import Counts, Finding
+from dra_operator.allocation.findings import Counts
 from dra_operator.allocation.nodefit import Fit, Misfit
 from dra_operator.allocation.outcome import Abort, Allocated
 from dra_operator.allocation.requests import Alternative
@@ -49,12 +49,20 @@ class SelectorStep:
 class NodeLook:
     """One node as a place for the pod."""
 
+    plan: Plan
     node: Node
     misfits: tuple[Misfit, ...]
     counts: tuple[tuple[Counts, ...], ...]
     """By request and alternative; devices that several nodes share count for each."""
-    fits_devices: bool
-    """Whether the allocator finds all devices there."""
+    _fits: bool | None = None
+
+    @property
+    def fits_devices(self) -> bool:
+        """Whether the allocator finds all devices there. Searched for when asked: for some claims that takes long."""
+        if self._fits is None:
+            possible = all(any(counts.free for counts in request) for request in self.counts)
+            self._fits = possible and isinstance(self.plan.allocate(self.node), Allocated)
+        return self._fits
 
 
 @dataclass(slots=True)
@@ -92,7 +100,7 @@ def look(pod: Pod, claims: Sequence[ResourceClaim], view: View, allocator: Alloc
         for alternatives in of_claim
     ]
     nodes = list(_looks(pod, plan, view))
-    _sum(requests, plan, view)
+    _sum(requests, nodes, plan, view)
     devices = _devices(plan, view)
     for place, request in enumerate(requests):
         for index, funnel in enumerate(request):
@@ -105,23 +113,15 @@ def look(pod: Pod, claims: Sequence[ResourceClaim], view: View, allocator: Alloc
 def _looks(pod: Pod, plan: Plan, view: View) -> Iterable[NodeLook]:
     fit = Fit(pod)
     for name, node in sorted(view.nodes.items()):
-        finding = look_at(plan, node)
-        possible = all(any(counts.free for counts in request) for request in finding.counts)
-        allocated = possible and isinstance(plan.allocate(node), Allocated)
-        yield NodeLook(
-            node,
-            fit.misfits(node, view.usage.get(name, _EMPTY)),
-            finding.counts,
-            allocated,
-        )
+        yield NodeLook(plan, node, fit.misfits(node, view.usage.get(name, _EMPTY)), look_at(plan, node).counts)
 
 
-def _sum(requests: list[list[AlternativeFunnel]], plan: Plan, view: View) -> None:
+def _sum(requests: list[list[AlternativeFunnel]], nodes: Sequence[NodeLook], plan: Plan, view: View) -> None:
     """Counts over all nodes; a device that several nodes reach counts once."""
-    seen: set[DeviceId] = set()
-    for _, node in sorted(view.nodes.items()):
-        finding: Finding = look_at(plan, node, seen)
-        for request, of_request in zip(requests, finding.counts, strict=True):
+    seen: set[DeviceId] | None = None if view.inventory.is_local else set()
+    for one in nodes:
+        found = one.counts if seen is None else look_at(plan, one.node, seen).counts
+        for request, of_request in zip(requests, found, strict=True):
             for funnel, counts in zip(request, of_request, strict=True):
                 funnel.total = Counts(*(a + b for a, b in zip(funnel.total, counts, strict=True)))
 

@@ -36,10 +36,11 @@ from dra_operator.world.simulation import Simulation
 MOST: Final = 5
 """Suggestions for one pod."""
 TRIES: Final = 40
+SECONDS: Final = 0.5
+"""A cluster of thousands gets what can be tried in this time."""
 _SECOND_TRIES: Final = 4
 _OF_THE_CLUSTER: Final = frozenset({"ends", "node", "cordon"})
-SECONDS: Final = 0.8
-"""A cluster of thousands gets what can be tried in this time."""
+"""Topics that are about what there is, and so the second of a pair."""
 
 
 class NearMisses:
@@ -73,11 +74,10 @@ class NearMisses:
 
     def _pairs(self, deadline: float) -> list[Suggestion]:
         """Two changes together: one of what is asked, one of what there is."""
-        tried: set[str] = set()
         for topic, first in self._candidates():
             if time.monotonic() > deadline:
                 break
-            if topic in tried or topic in _OF_THE_CLUSTER:
+            if topic in _OF_THE_CLUSTER:
                 continue
             with self._simulation.trial():
                 second = self._second(first)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Final
 
 from dra_operator.allocation.outcome import Abort
 from dra_operator.api.codec import to_plain
@@ -17,6 +19,10 @@ from dra_operator.query.changes import Change, Step
 from dra_operator.query.funnel import Funnels, NodeLook
 from dra_operator.query.targets import Suggestion, of_pod
 from dra_operator.world.simulation import Simulation
+
+_MOST_SEARCHED: Final = 20
+_MOST_RULES: Final = 4
+"""Nodes whose rules are looked at: of many, most are alike."""
 
 
 class NodeMisses:
@@ -34,7 +40,8 @@ class NodeMisses:
     def rules(self) -> Iterator[tuple[str, Suggestion]]:
         """What nodes with devices hold against the pod."""
         spec = self._pod.spec
-        for look in [one for one in self._funnels.nodes if one.misfits and one.fits_devices][:4]:
+        looks = islice((one for one in self._funnels.nodes if one.misfits), _MOST_SEARCHED)
+        for look in islice((one for one in looks if one.fits_devices), _MOST_RULES):
             name, kinds = look.node.metadata.name, {misfit.kind for misfit in look.misfits}
             if "cordoned" in kinds:
                 change = Change(action="set", kind="Node", name=name, path=("spec", "unschedulable"), value=False)
@@ -42,31 +49,21 @@ class NodeMisses:
             if spec.node_selector and any("nodeSelector" in kind for kind in kinds):
                 yield "selector", of_pod(self._pod, "if the pod had no nodeSelector", ("spec", "nodeSelector"), {})
             if any("affinity" in kind for kind in kinds):
-                yield (
-                    "affinity",
-                    of_pod(self._pod, "if the pod had no node affinity", ("spec", "affinity", "nodeAffinity"), {}),
-                )
+                path: tuple[Step, ...] = ("spec", "affinity", "nodeAffinity")
+                yield "affinity", of_pod(self._pod, "if the pod had no node affinity", path, {})
             if any("tainted" in kind for kind in kinds):
                 added = [{"key": one.key, "operator": "Exists"} for one in look.node.spec.taints or ()]
                 keys = ", ".join(one["key"] for one in added)
                 value = [*to_plain(spec.tolerations or ()), *added]
-                yield (
-                    "tolerate",
-                    of_pod(
-                        self._pod,
-                        f'if the pod tolerated the taint {keys} of node "{name}"',
-                        ("spec", "tolerations"),
-                        value,
-                    ),
-                )
+                message = f'if the pod tolerated the taint {keys} of node "{name}"'
+                yield "tolerate", of_pod(self._pod, message, ("spec", "tolerations"), value)
             yield from self._requests(look)
 
     def _requests(self, look: NodeLook) -> Iterator[tuple[str, Suggestion]]:
         """Smaller requests of its one container, as far as the node has room."""
         name, allocatable = look.node.metadata.name, look.node.status.allocatable or {}
-        short = [
-            misfit.kind.removeprefix("short of ") for misfit in look.misfits if misfit.kind.startswith("short of ")
-        ]
+        kinds = [misfit.kind for misfit in look.misfits]
+        short = [kind.removeprefix("short of ") for kind in kinds if kind.startswith("short of ")]
         containers = self._pod.spec.containers
         if len(short) != 1 or len(containers) != 1 or short[0] not in allocatable:
             return
