@@ -11,7 +11,7 @@ Upstream: `checkAvailableCounters` of structured/internal/experimental.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -43,52 +43,45 @@ class Totals:
             for consumption in device.basic.consumes_counters or ()
         )
 
+    def of_set(self, name: str) -> dict[CounterName, int]:
+        """What one counter set lists."""
+        return {counter: amount for counter, amount in self.amounts.items() if counter[0] == name}
+
 
 @dataclass(slots=True)
 class Book:
     """What is left of the counters of one pool, in billionths."""
 
     left: dict[CounterName, int]
-    touched: frozenset[str]
-    """The counter sets on which a device in use draws."""
     overdrawn: bool
 
-    has_groups: bool
-    """Whether any device of the pool has compatibility groups."""
-
     @classmethod
-    def of(cls, totals: Totals, in_use: Iterable[Device]) -> Book:
-        """What is left beside the devices in use."""
-        left = totals.amounts.copy()
-        touched: set[str] = set()
+    def of(cls, totals: Totals, in_use: Iterable[Device], only: str | None = None) -> Book:
+        """What is left beside the devices in use; of one counter set only, if it is named."""
+        left = totals.amounts.copy() if only is None else totals.of_set(only)
         for device in in_use:
             for name, amount in device.counters:
                 if name in left:
                     left[name] -= amount
-                    touched.add(name[0])
-        return cls(left, frozenset(touched), any(amount < 0 for amount in left.values()), totals.has_groups)
+        return cls(left, any(amount < 0 for amount in left.values()))
 
-    def has_room(self, device: Device) -> bool:
+    def has_room(self, device: Device, only: str | None = None) -> bool:
         """Whether the device would overdraw nothing. It may name a counter twice, which this does not add up."""
         if self.overdrawn:
             return False
-        left = self.left
-        for name, amount in device.counters:  # noqa: SIM110 - the hottest loop of partitions: a generator costs twice as much
-            if left[name] < amount:
-                return False
-        return True
+        return all(self.left[name] >= amount for name, amount in device.counters if only is None or name[0] == only)
 
 
 class Counters:
-    """The counters of the pools that one search touches, which begins with the given books."""
+    """The counters of the pools that one search touches. `book`: what is left before it."""
 
-    def __init__(self, books: Mapping[PoolKey, Book]) -> None:
-        self._books = books
+    def __init__(self, book: Callable[[Pool], Book]) -> None:
+        self._book = book
         self._left: dict[PoolKey, dict[CounterName, int]] = {}
 
     def consume(self, pool: Pool, device: Device) -> Undo | None:
         """Take what the device consumes. Returns how to give it back, or None (and nothing changed)."""
-        book = self._books[pool.key]
+        book = self._book(pool)
         if book.overdrawn:
             return None
         left = self._left.get(pool.key)

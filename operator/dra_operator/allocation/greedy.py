@@ -50,6 +50,8 @@ class Greedy:
         wanted = ask.alternative.count
         if bits is None or ask.candidates.may_fail or wanted > ALLOCATION_RESULTS_MAX_SIZE - len(results):
             return False
+        if not ask.alternative.admin_access:
+            bits &= site.free  # the counters of others would not suffice
         bits = tightest(site, ask.alternative, self._narrow(ask, bits), ask.constraints)
         while wanted and bits.bit_count() >= wanted:
             position = self._best(bits)

@@ -23,12 +23,13 @@ from dra_operator.allocation.reach import is_ambiguous
 from dra_operator.allocation.requests import Alternative, Question
 from dra_operator.api.core import Node
 from dra_operator.api.quantity import Quantity
-from dra_operator.inventory.devices import Device, DeviceId, PoolKey
+from dra_operator.inventory.devices import DeviceId, PoolKey
 from dra_operator.inventory.inventory import Inventory
 from dra_operator.inventory.ledger import Ledger
 from dra_operator.inventory.pools import NodePools, Pool, PoolGates
 
 _MAX_SITES: Final = 20_000
+_MAX_BLOCKED: Final = 1_000
 _MAX_QUESTIONS: Final = 64
 """Distinct ones that a site remembers its answers to."""
 
@@ -49,6 +50,8 @@ class Site:
 
     __slots__ = (
         "_alike",
+        "_blocked_by",
+        "_books",
         "_counted_of",
         "_features",
         "_groups",
@@ -59,7 +62,6 @@ class Site:
         "_shares",
         "_totals",
         "ambiguous",
-        "books",
         "broken",
         "counted",
         "devices",
@@ -125,7 +127,8 @@ class Site:
         """Devices of which somebody has a share."""
         self.broken: Bits = 0
         """Devices that draw on a counter set of which something is used."""
-        self.books: dict[PoolKey, Book] = {}
+        self._books: dict[PoolKey, Book] = {}
+        self._blocked_by: dict[tuple[PoolKey, str, Bits], Bits] = {}
         self.stale = True
 
     def _index_counters(self) -> None:
@@ -205,6 +208,8 @@ class Site:
     def _read_room(self, alternative: Alternative) -> Room:
         capable = enough = ~0
         looked_at = self.everything if alternative.amounts else self.special | self.shared
+        if not looked_at:
+            return Room(~0, ~0, 0)
         shares, failed = self._shares_for(alternative)
         for position in positions(looked_at):
             share, bit = shares[position], 1 << position
@@ -235,6 +240,7 @@ class Site:
     def refresh(self) -> None:
         """Read the ledger."""
         self._rooms.clear()
+        self._books.clear()
         held, shares = self._ledger.held, self._ledger.shared
         free = shared = 0
         bit = 1
@@ -253,26 +259,57 @@ class Site:
         self.stale = False
 
     def _count(self) -> None:
-        """Read what is left of the counters, and leave the devices that would overdraw them out of what is free."""
-        in_use: dict[PoolKey, list[Device]] = {}
-        for position in positions((self.used | self.shared) & self.counted):
-            in_use.setdefault(self.pool_of[position].key, []).append(self.devices[position])
-        paid = self.shared & self.shareable
-        self.books = {}
-        for pool, sets in self._sets:
-            book = self.books[pool.key] = self._book(pool, in_use.get(pool.key, []))
-            for name, bits in sets.items():
-                if name in book.touched:
-                    self.broken |= bits
-            for position in positions(self._counted_of[pool.key] & self.free & ~paid):
-                if not book.has_room(self.devices[position]):
-                    self.free &= ~(1 << position)
+        """Leave the devices that would overdraw a counter out of what is free.
 
-    def _book(self, pool: Pool, in_use: list[Device]) -> Book:
-        totals = self._totals.get(pool.key)
-        if totals is None:
-            totals = self._totals[pool.key] = Totals(pool)
-        return Book.of(totals, (*in_use, *(device for device in totals.elsewhere if self.is_in_use(device.id))))
+        Counters belong to one set each, so a set is worked out for each way in which its devices were ever in use.
+        """
+        in_use = (self.used | self.shared) & self.counted
+        paid = self.shared & self.shareable
+        for pool, sets in self._sets:
+            elsewhere = any(self.is_in_use(device.id) for device in self.totals(pool).elsewhere)
+            blocked = self._counted_of[pool.key] if elsewhere and self.book(pool).overdrawn else 0
+            for name, bits in sets.items():
+                using = in_use & bits
+                if using:
+                    self.broken |= bits
+                blocked |= self._blocked(pool, name, bits, using) if not elsewhere else self._crowded_out(pool, bits)
+            self.free &= ~blocked | paid
+
+    def _blocked(self, pool: Pool, name: str, bits: Bits, using: Bits) -> Bits:
+        """The devices that find too little in the counter set beside those that use it; all of the pool if these do."""
+        known = self._blocked_by.get((pool.key, name, using))
+        if known is None:
+            if len(self._blocked_by) >= _MAX_BLOCKED:
+                self._blocked_by.clear()
+            devices = [self.devices[position] for position in positions(using)]
+            book = Book.of(self.totals(pool), devices, only=name)
+            known = self._counted_of[pool.key] if book.overdrawn else self._without_room(book, bits, only=name)
+            self._blocked_by[pool.key, name, using] = known
+        return known
+
+    def _crowded_out(self, pool: Pool, bits: Bits) -> Bits:
+        return self._without_room(self.book(pool), bits)
+
+    def _without_room(self, book: Book, bits: Bits, only: str | None = None) -> Bits:
+        return sum(1 << position for position in positions(bits) if not book.has_room(self.devices[position], only))
+
+    def totals(self, pool: Pool) -> Totals:
+        """What the counter sets of the pool list."""
+        known = self._totals.get(pool.key)
+        if known is None:
+            known = self._totals[pool.key] = Totals(pool)
+        return known
+
+    def book(self, pool: Pool) -> Book:
+        """What is left of the pool's counters."""
+        known = self._books.get(pool.key)
+        if known is None:
+            totals = self.totals(pool)
+            bits = (self.used | self.shared) & self._counted_of[pool.key]
+            in_use = [self.devices[position] for position in positions(bits)]
+            in_use += [device for device in totals.elsewhere if self.is_in_use(device.id)]
+            known = self._books[pool.key] = Book.of(totals, in_use)
+        return known
 
 
 class Sites:

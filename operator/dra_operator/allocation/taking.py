@@ -56,7 +56,7 @@ class Taking:
         self.features = features
         self._ledger = ledger
         self._shares = features.consumable_capacity
-        self._counters = Counters(site.books)
+        self._counters = Counters(site.book)
         self._compatibility = Compatibility(site.is_in_use)
         self._held = site.used if self._shares else site.used | site.shared
         self._marked: Bits = 0
@@ -184,7 +184,7 @@ class Taking:
         if self.is_shareable(position) and (self._consumed.get(position) or self._ledger.is_shared(device.id)):
             return True  # another share of it has paid
         pool = self.site.pool_of[position]
-        if self.features.compatibility_groups and self.site.books[pool.key].has_groups:
+        if self.features.compatibility_groups and self.site.totals(pool).has_groups:
             leave = self._compatibility.join(pool, device)
             if leave is None:
                 return False

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from dra_operator.allocation.allocator import Allocator
 from dra_operator.allocation.place import Decision, Placement, place
 from dra_operator.allocation.refusals import Refusals
+from dra_operator.allocation.sites import Sites
+from dra_operator.allocation.strategy import Strategy
 from dra_operator.api.core import Node
 from dra_operator.api.meta import Uid
 from dra_operator.api.resource import ResourceClaim
@@ -65,11 +67,11 @@ steps = st.lists(
 class Cluster:
     """What happens in a history, and two ways to ask about it."""
 
-    def __init__(self) -> None:
+    def __init__(self, strategy: Strategy) -> None:
         self.inventory, self.ledger = Inventory(), Ledger()
         self.nodes: dict[str, Node] = {}
         self.held: list[Uid] = []
-        self.remembers = Allocator(self.inventory, self.ledger, classes())
+        self.remembers = Allocator(self.inventory, self.ledger, classes(), strategy=strategy)
         for name in NODES:
             self.publish(name, 0)
             self.node(name, 1)
@@ -108,9 +110,9 @@ class Cluster:
 
 
 @settings(max_examples=120)
-@given(steps)
-def test_memory_changes_no_decision(history: list[tuple[str, str | int | bool, int]]) -> None:
-    cluster = Cluster()
+@given(st.sampled_from(Strategy), steps)
+def test_memory_changes_no_decision(strategy: Strategy, history: list[tuple[str, str | int | bool, int]]) -> None:
+    cluster = Cluster(strategy)
     for verb, what, variant in history:
         match verb:
             case "place":
@@ -127,6 +129,6 @@ def test_memory_changes_no_decision(history: list[tuple[str, str | int | bool, i
             case _:
                 cluster.node(str(what), variant)
         for ask in ASKS:
-            forgetful = replace(cluster.remembers, refusals=Refusals())
+            forgetful = replace(cluster.remembers, refusals=Refusals(), sites=Sites())
 
             assert cluster.decide(cluster.remembers, ask) == cluster.decide(forgetful, ask)
