@@ -8,6 +8,7 @@ its place.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -60,6 +61,8 @@ class Bench:
         _, cold = self._step(asks, claims)
         for _ in range(_WARM_UP):
             self._step(asks, claims)
+        gc.collect()
+        gc.freeze()  # as the controller does once it is synced
         durations: list[float] = []
         fits = 0
         begin = time.perf_counter()

@@ -38,11 +38,20 @@ class Greedy:
         """Whether all requests have their devices; otherwise nothing is taken."""
         for claim, requests in enumerate(self.asks):
             for request, alternatives in enumerate(requests):
-                ask = self.picked[claim, request] = alternatives[0]
+                ask = self.picked[claim, request] = self._possible(claim, alternatives)
                 if ask.alternative.all_devices or not self._fill(claim, ask):
                     self._undo()
                     return False
         return True
+
+    @staticmethod
+    def _possible(claim: int, alternatives: Sequence[Ask]) -> Ask:
+        """The first alternative that may have enough. Which one the pod gets is decided as upstream decides."""
+        for ask in alternatives[:-1]:
+            all_devices = ask.alternative.all_devices
+            if all_devices or ask.candidates.has_enough(0, ask.wanted, claim, ask.constraints):
+                return ask
+        return alternatives[-1]
 
     def _fill(self, claim: int, ask: Ask) -> bool:
         site, results = self.taking.site, self.taken[claim]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import random
 import time
 from collections.abc import Coroutine, Mapping
@@ -154,6 +155,8 @@ class Controller:
             nodes=len(self.view.nodes),
             seconds=round(time.monotonic() - started, 3),
         )
+        gc.collect()
+        gc.freeze()  # mirrors stay: a collector that walks them stops decisions for tens of milliseconds
         self.synced.set()
         for census in self._censuses.values():
             self._spawn(census.run())
