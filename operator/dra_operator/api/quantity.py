@@ -7,7 +7,7 @@ Upstream: `k8s.io/apimachinery/pkg/api/resource`. Two of its habits are kept bec
 is false for amounts that upstream holds as a decimal (`1.0`, `1Pi`), and adding to zero takes the other's notation.
 Two are not: `str()` always gives the canonical form (upstream remembers spellings like `1.500`), and amounts beyond the
 suffix E keep their digits (upstream prints 10^21 as `1`). Where upstream compares quantities as structs, what it
-remembers counts: that is `is_identical()`.
+remembers counts: that is `is_identical()`. Where upstream prints it, that is `as_written()`.
 """
 
 from __future__ import annotations
@@ -116,6 +116,10 @@ class Quantity:
     def decimal(self) -> tuple[int, int]:
         """Unscaled number and decimal exponent, as the amount was written: `1` and `1000m` are two different pairs."""
         return self._unscaled, self._scale
+
+    def as_written(self) -> str:
+        """The amount as the API server prints it: as it was written, where it takes that for canonical (`1.500`)."""
+        return self._spelling or str(self)
 
     def is_integer(self) -> bool:
         """Whether upstream would give this amount as an int64."""

@@ -42,6 +42,22 @@ def q(text: str) -> Quantity:
 
 
 @pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("1.500", "1.500"),
+        ("5.", "5."),
+        ("+7", "+7"),
+        ("03Ki", "03Ki"),
+        ("1024Mi", "1Gi"),
+        ("0.5", "500m"),
+        ("2000", "2k"),
+    ],
+)
+def test_a_spelling_that_the_api_server_keeps_is_kept(text: str, printed: str) -> None:
+    assert q(text).as_written() == printed
+
+
+@pytest.mark.parametrize(
     ("text", "canonical"),
     [
         ("80Gi", "80Gi"),

@@ -49,20 +49,20 @@ def _options(
     path: str, options: tuple[Quantity, ...], default: Quantity, value: Quantity, fractional: bool
 ) -> list[FieldError]:
     found = [
-        invalid(index(path, i + 1), str(after), "values must be sorted in ascending order")
+        invalid(index(path, i + 1), after.as_written(), "values must be sorted in ascending order")
         for i, (before, after) in enumerate(pairwise(options))
         if before > after
     ]
 
     def check(where: str, option: Quantity) -> list[FieldError]:
         if option > value:
-            return [invalid(where, str(option), f"option is larger than capacity value: {value}")]
+            return [invalid(where, option.as_written(), f"option is larger than capacity value: {value.as_written()}")]
         return []
 
     identify = _decimal_text if fractional else _whole_text
     found += check_set(path, options, check, identify, limit=_OPTIONS_MAX, declared=False)
     if len(options) > _OPTIONS_MAX or default not in options:
-        found.append(invalid(path, str(default), "default value is not valid according to the requestPolicy"))
+        found.append(invalid(path, default.as_written(), "default value is not valid according to the requestPolicy"))
     return found
 
 
@@ -84,7 +84,7 @@ class _Range:
         if self._milli:
             detail = "value cannot be represented as a milli value"
             unsafe = [
-                invalid(child(self._path, name), str(each), detail)
+                invalid(child(self._path, name), each.as_written(), detail)
                 for name, each in self._numbers()
                 if Quantity(_int64(each.milli_value()), -3) != each
             ]
@@ -97,17 +97,17 @@ class _Range:
     def _bounds(self, least: Quantity) -> Iterator[FieldError]:
         default, most = self._default, self._range.max
         if least > self._value:
-            yield self._wrong("min", least, f"min is larger than capacity value: {self._value}")
+            yield self._wrong("min", least, f"min is larger than capacity value: {self._value.as_written()}")
         if default < least:
-            yield self._wrong("default", default, f"default is less than min: {least}")
+            yield self._wrong("default", default, f"default is less than min: {least.as_written()}")
         if most is None:
             return
         if least > most:
-            yield self._wrong("max", least, f"min is larger than max: {most}")
+            yield self._wrong("max", least, f"min is larger than max: {most.as_written()}")
         if most > self._value:
-            yield self._wrong("max", most, f"max is larger than capacity value: {self._value}")
+            yield self._wrong("max", most, f"max is larger than capacity value: {self._value.as_written()}")
         if default > most:
-            yield self._wrong("default", default, f"default is more than max: {most}")
+            yield self._wrong("default", default, f"default is more than max: {most.as_written()}")
 
     def _step(self, least: Quantity, step: Quantity) -> Iterator[FieldError]:
         if step.sign() <= 0:
@@ -115,7 +115,9 @@ class _Range:
             return
         first = _sum(least, step)
         if first > self._value:
-            yield self._wrong("step", step, f"one step {first} is larger than capacity value: {self._value}")
+            yield self._wrong(
+                "step", step, f"one step {first} is larger than capacity value: {self._value.as_written()}"
+            )
         if not self._milli:
             unsafe = [error for name, each in self._numbers() for error in self._outside_int64(name, each)]
             if unsafe:
@@ -123,8 +125,8 @@ class _Range:
                 return
         for each in (self._default, self._range.max):
             if each is not None and (self._number(each) - self._number(least)) % self._number(step):
-                detail = f"value is not a multiple of a given step ({step}) from ({least})"
-                yield invalid(child(self._path, "step"), str(each), detail)
+                detail = f"value is not a multiple of a given step ({step.as_written()}) from ({least.as_written()})"
+                yield invalid(child(self._path, "step"), each.as_written(), detail)
 
     def _numbers(self) -> Iterator[tuple[str, Quantity]]:
         yield "default", self._default
@@ -143,7 +145,7 @@ class _Range:
         return each.milli_value() if self._milli else each.value()
 
     def _wrong(self, name: str, each: Quantity, detail: str) -> FieldError:
-        return invalid(child(self._path, name), str(each), detail)
+        return invalid(child(self._path, name), each.as_written(), detail)
 
 
 def _is_fractional(quantity: Quantity) -> bool:

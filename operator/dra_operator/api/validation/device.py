@@ -266,14 +266,14 @@ def _mapping(path: str, mapping: NodeAllocatableMapping, capacities: Mapping[str
 
 
 def _positive(path: str, quantity: Quantity) -> list[FieldError]:
-    return [] if quantity.sign() > 0 else [invalid(path, str(quantity), "must be positive")]
+    return [] if quantity.sign() > 0 else [invalid(path, quantity.as_written(), "must be positive")]
 
 
 def _overhead(path: str, overhead: NodeAllocatableOverhead) -> list[FieldError]:
     if overhead.per_pod is None and overhead.per_container is None:
         return [invalid(path, "", "at least one of perPod or perContainer must be set")]
     return [
-        invalid(child(path, name), str(each), "must be non-negative")
+        invalid(child(path, name), each.as_written(), "must be non-negative")
         for name, each in (("perPod", overhead.per_pod), ("perContainer", overhead.per_container))
         if each is not None and each.sign() < 0
     ]

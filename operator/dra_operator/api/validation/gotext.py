@@ -58,7 +58,7 @@ def go_json(value: object, *, internal: bool = False) -> str:
         case str():
             return _json_string(value)
         case Quantity():
-            return _json_string(str(value))
+            return _json_string(value.as_written())
         case Raw():
             return value.text or "null"
         case Time():
