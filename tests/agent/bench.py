@@ -15,10 +15,12 @@ from typing import Any
 
 import grpc.aio
 
+from dra_operator.agent.allocated import AllocatedDevice
 from dra_operator.agent.checkpoint import FILE_NAME, Checkpoint, read_checkpoint
 from dra_operator.agent.disk import Disk
+from dra_operator.agent.edits import ContainerEdits
 from dra_operator.agent.health import HealthBoard
-from dra_operator.agent.injection import SimulatedInjector
+from dra_operator.agent.injection import Injector, SimulatedInjector
 from dra_operator.agent.kubelet import NodePlugin, Place, node_plugin
 from dra_operator.agent.profiles import load_profile
 from dra_operator.agent.protos import dra_v1_pb2 as v1
@@ -48,6 +50,29 @@ def claim_ref(claim: Mapping[str, Any]) -> v1.Claim:
     return v1.Claim(namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"])
 
 
+class Workshop(SimulatedInjector):
+    """Makes the devices whose names begin with `made`, and may be out of order."""
+
+    def __init__(self) -> None:
+        self.there: set[str] = set()
+        self.trouble = ""
+
+    def makes(self, device: BasicDevice) -> bool:
+        return device.name.startswith("made")
+
+    def edits(self, driver: str, allocated: AllocatedDevice, device: BasicDevice) -> ContainerEdits:
+        if self.makes(device):
+            self.there.add(device.name)
+        if self.trouble:
+            raise OSError(self.trouble)
+        return super().edits(driver, allocated, device)
+
+    def undo(self, device: str) -> None:
+        if self.trouble:
+            raise OSError(self.trouble)
+        self.there.discard(device)
+
+
 @dataclass
 class Bench:
     """See the module."""
@@ -58,6 +83,7 @@ class Bench:
     disk: Disk = field(default_factory=Disk)
     boot: str = BOOT
     pod_uid: str = ""
+    injector: Injector = field(default_factory=SimulatedInjector)
     health: HealthBoard = field(default_factory=HealthBoard)
     plugin: NodePlugin | None = None
     _stack: AsyncExitStack | None = None
@@ -74,7 +100,7 @@ class Bench:
             driver=DRIVER,
             node_name=NODE,
             devices=lambda: self.devices,
-            injector=SimulatedInjector(),
+            injector=self.injector,
             health=self.health,
             disk=self.disk,
             boot_id=self.boot,

@@ -20,14 +20,13 @@ import pytest
 
 from dra_operator.agent.checkpoint import FILE_NAME, PreparedClaim, read_checkpoint
 from dra_operator.agent.disk import Disk
-from dra_operator.agent.injection import SimulatedInjector
 from dra_operator.agent.preparation import Answer, NotPreparedError, Preparation
 from dra_operator.agent.protos import dra_v1_pb2 as v1
 from dra_operator.agent.services import PREPARE_V1, UNPREPARE_V1
 from dra_operator.api.codec import convert
 from dra_operator.api.meta import Uid
-from dra_operator.api.resource import ResourceClaim
-from tests.agent.bench import BOOT, DRIVER, NODE, Bench, claim_ref, gpus, result
+from dra_operator.api.resource import BasicDevice, ResourceClaim
+from tests.agent.bench import BOOT, DRIVER, NODE, Bench, Workshop, claim_ref, gpus, result
 from tests.unit.cluster.apiserver import serving
 
 
@@ -65,6 +64,8 @@ class Node:
         self.root = root
         self.cdi = root / "cdi"
         self.folder = root / "plugin"
+        self.workshop = Workshop()
+        """What it has made outlives the agents."""
 
     def agent(self, step: Callable[[str], None] | None = None, boot: str = BOOT) -> Preparation:
         agent = Preparation(
@@ -73,14 +74,14 @@ class Node:
             folder=self.folder,
             cdi_folder=self.cdi,
             boot_id=boot,
-            injector=SimulatedInjector(),
+            injector=self.workshop,
             disk=Disk(step) if step else Disk(),
         )
         agent.restore()
         return agent
 
     def check(self) -> None:
-        """A valid checkpoint, a spec for each completed claim, and not one file more."""
+        """A valid checkpoint, a spec for each completed claim, and not one file or device more."""
         checkpoint = read_checkpoint(self.folder / FILE_NAME)
         assert checkpoint is not None
         assert {claim.state for claim in checkpoint.claims} <= {"completed"}
@@ -90,14 +91,16 @@ class Node:
         metadata = self.folder / "metadata"
         assert (sorted(path.name for path in metadata.iterdir()) if metadata.exists() else []) == uids
         assert not list(self.folder.glob(".*"))
+        devices = [device for claim in checkpoint.claims for device in claim.devices]
+        assert self.workshop.there == {device.allocated.device for device in devices if device.made}
 
 
-ONE, TWO = allocated("one", "gpu-0"), allocated("two", "gpu-1", "gpu-2")
+ONE, TWO = allocated("one", "made-0"), allocated("two", "gpu-1", "gpu-2")
 BOTH = [ONE.uid, TWO.uid]
 
 
 def prepare(agent: Preparation) -> dict[Uid, Answer]:
-    return agent.prepare([ONE, TWO], gpus())
+    return agent.prepare([ONE, TWO], gpus() | {"made-0": BasicDevice(name="made-0")})
 
 
 def unprepare(agent: Preparation) -> dict[Uid, NotPreparedError | None]:
@@ -122,7 +125,7 @@ def in_turn(node: Callable[[str], Node], call: Callable[[Preparation], object]) 
 
 
 def test_a_prepare_that_is_killed_at_any_step_is_repeated_with_the_same_answer(tmp_path: Path) -> None:
-    wanted = {ONE.uid: ["gpu-0"], TWO.uid: ["gpu-1", "gpu-2"]}
+    wanted = {ONE.uid: ["made-0"], TWO.uid: ["gpu-1", "gpu-2"]}
     for node in in_turn(lambda name: Node(tmp_path / name), prepare):
         agent = node.agent()
         node.check()
@@ -154,7 +157,7 @@ def test_a_start_that_is_killed_at_any_step_is_made_up_for_by_the_next(tmp_path:
     def broken(name: str) -> Node:
         node = Node(tmp_path / name)
         prepare(node.agent())
-        (node.cdi / f"{DRIVER}-claim_{ONE.uid}.json").unlink()
+        (node.cdi / f"{DRIVER}-claim_{TWO.uid}.json").unlink()
         (node.cdi / f"{DRIVER}-claim_stale.json").write_text("{}")
         (node.folder / FILE_NAME).write_text("garbage")
         return node

@@ -6,7 +6,10 @@ import asyncio
 import json
 from pathlib import Path
 
-from tests.agent.bench import DRIVER, NODE, Bench, claim_ref, result
+import pytest
+
+from dra_operator.api.resource import BasicDevice
+from tests.agent.bench import DRIVER, NODE, Bench, Workshop, claim_ref, result
 
 
 async def test_a_prepared_claim_has_its_devices_and_a_spec_that_gives_them(node: Bench) -> None:
@@ -188,3 +191,57 @@ async def test_a_claim_of_another_uid_is_not_the_one_asked_for(node: Bench) -> N
 
     assert (await node.prepare(stale))["one"].error == "there is another claim of that name by now"
     assert claim_ref(stale).uid not in str(node.specs())
+
+
+# --- devices that are made for a claim -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def workshop(node: Bench) -> Workshop:
+    await node.stop()
+    node.injector = made = Workshop()
+    node.devices = {"made-0": BasicDevice(name="made-0"), "gpu-0": BasicDevice(name="gpu-0")}
+    await node.start()
+    return made
+
+
+async def test_a_device_is_made_for_its_claim_and_undone_with_it(node: Bench, workshop: Workshop) -> None:
+    claim, other = node.claim("one", "made-0"), node.claim("other", "gpu-0")
+    await node.prepare(claim, other)
+    await node.restart()
+    assert workshop.there == {"made-0"}
+    assert node.plugin is not None
+    assert node.plugin.made() == {"made-0"}
+
+    await node.unprepare(claim)
+
+    assert workshop.there == set()
+    assert node.plugin.made() == set()
+
+
+async def test_what_could_not_be_undone_stays_with_its_claim_until_it_is(node: Bench, workshop: Workshop) -> None:
+    claim, late = node.claim("one", "made-0"), node.claim("late", "made-0")
+    await node.prepare(claim)
+    workshop.trouble = "In use by another client"
+
+    assert "In use by another client" in (await node.unprepare(claim))["one"]
+    assert "still prepared for another claim" in (await node.prepare(late))["late"].error
+
+    workshop.trouble = ""
+    assert await node.unprepare(claim) == {"one": ""}
+    assert workshop.there == set()
+    assert (await node.prepare(late))["late"].error == ""
+
+
+async def test_a_device_that_was_made_and_cannot_be_used_is_undone(node: Bench, workshop: Workshop) -> None:
+    claim = node.claim("one", "made-0")
+    workshop.trouble = "no capability"
+    assert (await node.prepare(claim))["one"].error == "device 'made-0' cannot be used: no capability"
+    assert workshop.there == {"made-0"}, "undoing it failed, too"
+
+    workshop.trouble = ""
+    await node.restart()
+
+    assert workshop.there == set()
+    assert node.prepared() == []
+    assert node.specs() == []

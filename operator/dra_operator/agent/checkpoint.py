@@ -1,7 +1,7 @@
 """What is prepared on this node, on disk: the one file that an agent knows its claims by after a restart.
 
-A claim is `started` before anything of it is made, and `completed` when all of it is there, the CDI spec included. A
-claim that is only started was never answered for, and counts as nothing.
+A claim is `started` before anything of it is made and while it is taken back, and `completed` when all of it is there,
+the CDI spec included. A claim that is only started was never answered for: whatever there is of it is taken back.
 
 The file says its version, and the checksum of its content. One that cannot be read, or that a newer agent has written,
 is moved aside (`checkpoint.json.corrupt`, `.newer`) and not lost. The content holds the boot that it is of: after
@@ -36,6 +36,8 @@ class PreparedDevice(Struct, frozen=True, kw_only=True):
     allocated: AllocatedDevice
     cdi_name: str
     """Its name in the claim's CDI spec."""
+    made: bool = False
+    """It is there for this claim only, and goes with it: a partition of a GPU."""
     edits: ContainerEdits = ContainerEdits()
 
 

@@ -25,22 +25,41 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Injector(Protocol):
-    """What a node's devices change in a container."""
+    """What a node's devices change in a container. Methods may block, and raise OSError with a message for the user."""
+
+    def makes(self, device: BasicDevice) -> bool:
+        """Whether `edits` makes the device (a partition that is only possible), so that it has to be undone."""
+        ...
 
     def edits(self, driver: str, allocated: AllocatedDevice, device: BasicDevice) -> ContainerEdits:
-        """May block. Raises OSError where the device cannot be used now, with a message for the user."""
+        """Safe to repeat: what was made already is used."""
+        ...
+
+    def undo(self, device: str) -> None:
+        """Of a device that `edits` made, or died over; nothing if it is not there (any more)."""
         ...
 
 
 class SimulatedInjector:
     """Devices that are not there: variables only."""
 
+    def makes(self, device: BasicDevice) -> bool:
+        return False
+
     def edits(self, driver: str, allocated: AllocatedDevice, device: BasicDevice) -> ContainerEdits:
         return ContainerEdits(env=device_env(driver, allocated, device))
 
+    def undo(self, device: str) -> None:
+        """There is nothing."""
+
+
+def env_name(allocated: AllocatedDevice) -> str:
+    """How the variables of the device begin."""
+    return "DRA_DEVICE_" + re.sub(r"[^A-Z0-9]", "_", allocated.device.upper())
+
 
 def device_env(driver: str, allocated: AllocatedDevice, device: BasicDevice) -> tuple[str, ...]:
-    name = "DRA_DEVICE_" + re.sub(r"[^A-Z0-9]", "_", allocated.device.upper())
+    name = env_name(allocated)
     values = {name: f"{driver}/{allocated.pool}/{allocated.device}"}
     if allocated.share_id is not None:
         values[f"{name}_SHARE_ID"] = allocated.share_id

@@ -61,6 +61,11 @@ class NodePlugin:
         """The claims that are prepared now."""
         return self.preparation.claims
 
+    def made(self) -> set[str]:
+        """The devices that were made for claims."""
+        devices = (device for claim in self.prepared().values() for device in claim.devices)
+        return {device.allocated.device for device in devices if device.made}
+
     @property
     def changed(self) -> asyncio.Event:
         """Set when other claims may be prepared; who waits for it clears it."""

@@ -61,6 +61,7 @@ async def serve_node(
                 injector=source.injector,
                 health=health,
             )
+            source.attach(plugin.made)
             await stack.enter_async_context(plugin.serving())
         node = await _wait_for_node(client, node_name)
         publisher = Publisher(client, node_name=node_name, node_uid=node.uid, driver=driver)

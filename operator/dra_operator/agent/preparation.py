@@ -1,8 +1,9 @@
 """Prepares claims on this node and undoes it: what the kubelet's calls come down to, on disk.
 
 One claim's way: refuse it if it is not ours to prepare → write it down as started → its metadata files and CDI spec →
-write it down as completed. Back: record, CDI spec, files. Whoever dies in between leaves nothing that counts: only a
-completed claim is answered for, `restore` takes back the rest at the next start, and a repeated call answers the same.
+write it down as completed. Back: write it down as started, remove spec and files, forget it. Whoever dies in between
+leaves nothing that counts: only a completed claim is answered for, the rest is taken back by who finds it in the file.
+A device that is made for a claim, a partition, is made in between and undone with it.
 
 Invariants: a device is prepared for one claim at a time (not admin access, not shares); a completed claim has its CDI
 spec; no spec is there without a completed claim, but while a call is under way.
@@ -98,7 +99,7 @@ class Preparation:
         """At start: what a crash, a reboot or a stranger left is put right. Raises OSError where there is no folder."""
         self._disk.make_folder(self._folder)
         with self._alone():
-            kept = self._claims
+            kept = {uid: claim for uid, claim in self._claims.items() if claim.state == COMPLETED}
             try:
                 self._disk.sweep(self._folder)
                 self._cdi.sweep()
@@ -136,7 +137,7 @@ class Preparation:
 
     def _prepare(self, claims: Sequence[ResourceClaim], devices: Mapping[str, BasicDevice]) -> dict[Uid, Answer]:
         answers: dict[Uid, Answer] = {}
-        started: list[tuple[ResourceClaim, PreparedClaim]] = []
+        started: list[tuple[ResourceClaim, PreparedClaim, list[RequestedConfig]]] = []
         before = dict(self._claims)
         for claim in {claim.uid: claim for claim in claims}.values():
             try:
@@ -144,9 +145,9 @@ class Preparation:
                 if known is not None:
                     answers[claim.uid] = known
                     continue
-                record = self._plan(claim, devices)
+                record, configs = self._plan(claim, devices)
                 self._claims[claim.uid] = record
-                started.append((claim, record))
+                started.append((claim, record, configs))
             except NotPreparedError as error:
                 answers[claim.uid] = error
         if not started:
@@ -156,20 +157,27 @@ class Preparation:
         except OSError as error:
             self._claims = before
             trouble = NotPreparedError(_disk_trouble(self._file, error))
-            return answers | {claim.uid: trouble for claim, _ in started}
-        answers |= {record.uid: self._make(claim, record, devices) for claim, record in started}
+            return answers | {claim.uid: trouble for claim, _, _ in started}
+        for claim, record, configs in started:
+            answers[claim.uid] = self._make(claim, record, configs, devices)
         try:
             self._save()
         except OSError as error:
             trouble = NotPreparedError(_disk_trouble(self._file, error))
-            for claim, _ in started:
-                self._undo(claim.uid)
+            for claim, record, _ in started:
+                self._undo(record)
                 answers[claim.uid] = trouble
         return answers
 
     def _already_prepared(self, claim: ResourceClaim) -> PreparedClaim | None:
         """The claim's record if it is prepared as it is allocated. Raises NotPreparedError if it is, but otherwise."""
         known = self._claims.get(claim.uid)
+        if known is not None and known.state == STARTED:  # could not be taken back before
+            try:
+                self._take_back(known)
+            except OSError as error:
+                raise NotPreparedError(_disk_trouble(self._cdi.folder, error)) from error
+            known = None
         if known is None:
             return None
         if known.allocated != self._allocated(claim):
@@ -188,8 +196,10 @@ class Preparation:
         allocation = claim.status.allocation
         return () if allocation is None else allocated_devices(allocation.devices.results or (), self._driver)
 
-    def _plan(self, claim: ResourceClaim, devices: Mapping[str, BasicDevice]) -> PreparedClaim:
-        """The record of a claim that may be prepared. Raises NotPreparedError."""
+    def _plan(
+        self, claim: ResourceClaim, devices: Mapping[str, BasicDevice]
+    ) -> tuple[PreparedClaim, list[RequestedConfig]]:
+        """The record of a claim that may be prepared, and its configuration. Raises NotPreparedError."""
         if claim.status.allocation is None:
             raise NotPreparedError("it is not allocated")
         if not is_safe_uid(claim.uid):
@@ -203,13 +213,21 @@ class Preparation:
             configs = read_configs(claim.status.allocation.devices.config or (), self._driver)
         except ConfigError as error:
             raise NotPreparedError(str(error)) from error
-        return PreparedClaim(
+        record = PreparedClaim(
             uid=claim.uid,
             namespace=claim.metadata.namespace,
             name=claim.metadata.name,
             state=STARTED,
-            devices=tuple(self._device(claim, one, devices[one.device], configs) for one in allocated),
+            devices=tuple(
+                PreparedDevice(
+                    allocated=one,
+                    cdi_name=_cdi_name(claim.uid, one),
+                    made=not one.admin_access and self._injector.makes(devices[one.device]),
+                )
+                for one in allocated
+            ),
         )
+        return record, configs
 
     def _check(self, claim: ResourceClaim, one: AllocatedDevice, devices: Mapping[str, BasicDevice]) -> None:
         if one.pool != self._pool:
@@ -232,67 +250,83 @@ class Preparation:
                     "it has to be unprepared first"
                 )
 
-    def _device(
+    def _make(
         self,
         claim: ResourceClaim,
-        one: AllocatedDevice,
-        device: BasicDevice,
+        record: PreparedClaim,
         configs: Sequence[RequestedConfig],
-    ) -> PreparedDevice:
-        suffix = f"-{one.share_id}" if one.share_id else "-admin" if one.admin_access else ""
+        devices: Mapping[str, BasicDevice],
+    ) -> Answer:
+        made = []
         try:
-            injected = self._injector.edits(self._driver, one, device)
-        except OSError as error:
-            raise NotPreparedError(f"device {one.device!r} cannot be used: {error}") from error
-        wanted = ContainerEdits(env=env_of(configs, one), mounts=self._metadata.mounts(claim, one))
-        return PreparedDevice(allocated=one, cdi_name=f"{claim.uid}-{one.device}{suffix}", edits=injected.plus(wanted))
-
-    def _make(self, claim: ResourceClaim, record: PreparedClaim, devices: Mapping[str, BasicDevice]) -> Answer:
-        try:
+            for device in record.devices:
+                one = device.allocated
+                try:
+                    injected = self._injector.edits(self._driver, one, devices[one.device])
+                except OSError as error:
+                    self._undo(record)
+                    return NotPreparedError(f"device {one.device!r} cannot be used: {error}")
+                wanted = ContainerEdits(env=env_of(configs, one), mounts=self._metadata.mounts(claim, one))
+                made.append(structs.replace(device, edits=injected.plus(wanted)))
+            completed = structs.replace(record, state=COMPLETED, devices=tuple(made))
             self._metadata.write(claim, record.allocated, devices)
-            self._cdi.write(record)
+            self._cdi.write(completed)
         except OSError as error:
-            self._undo(record.uid)
+            self._undo(record)
             return NotPreparedError(_disk_trouble(self._cdi.folder, error))
-        completed = structs.replace(record, state=COMPLETED)
         self._claims[record.uid] = completed
         return completed
 
-    def _undo(self, uid: Uid) -> None:
-        """Take back what a failed prepare has made; what the disk refuses now is swept at the next start."""
-        self._claims.pop(uid, None)
+    # --- taking back -------------------------------------------------------------------------------------------------
+
+    def _take_back(self, record: PreparedClaim) -> None:
+        """All that there is of the claim but its record. Safe to repeat. Raises OSError."""
+        self._cdi.remove(record.uid)
+        self._metadata.remove(record.uid)
+        for device in record.devices:
+            if device.made:
+                self._injector.undo(device.allocated.device)
+
+    def _undo(self, record: PreparedClaim) -> None:
+        """Take back what a failed prepare has made; what is refused now stays started, and is tried again."""
         try:
-            self._cdi.remove(uid)
-            self._metadata.remove(uid)
+            self._take_back(record)
+            self._claims.pop(record.uid, None)
         except OSError as error:
-            log.error("left over after a failed prepare", claim=uid, error=str(error))
+            self._claims[record.uid] = structs.replace(record, state=STARTED)
+            log.error("left over after a failed prepare", claim=_name(record), error=str(error))
 
     # --- unprepare ---------------------------------------------------------------------------------------------------
 
     def _unprepare(self, uids: Sequence[Uid]) -> dict[Uid, NotPreparedError | None]:
-        """The records go first: files without a record are swept at the next start, should we die in between."""
+        """First the file says that they count no more: what is left of them is taken back, should we die in between."""
         before = dict(self._claims)
-        self._claims = {uid: claim for uid, claim in before.items() if uid not in uids}
-        if len(self._claims) < len(before):
-            try:
-                self._save()
-            except OSError as error:
-                self._claims = before
-                return dict.fromkeys(uids, NotPreparedError(_disk_trouble(self._file, error)))
+        known = [uid for uid in uids if uid in before]
+        self._claims |= {uid: structs.replace(before[uid], state=STARTED) for uid in known}
         answers: dict[Uid, NotPreparedError | None] = {}
-        for uid in uids:
-            try:
-                self._cdi.remove(uid)
-                if uid in before:
-                    self._metadata.remove(uid)
-                answers[uid] = None
-            except OSError as error:
-                answers[uid] = NotPreparedError(_disk_trouble(self._cdi.folder, error))
-        kept = {uid: before[uid] for uid, trouble in answers.items() if trouble and uid in before}
-        if kept:
-            self._claims |= kept
-            self._save()
+        try:
+            if known:
+                self._save(durable=False)
+            for uid in uids:
+                answers[uid] = self._unprepare_one(uid)
+            if known:
+                self._save()
+        except OSError as error:
+            self._claims = before
+            answers = dict.fromkeys(uids, NotPreparedError(_disk_trouble(self._file, error)))
         return answers
+
+    def _unprepare_one(self, uid: Uid) -> NotPreparedError | None:
+        record = self._claims.get(uid)
+        try:
+            if record is None:
+                self._cdi.remove(uid)
+            else:
+                self._take_back(record)
+                del self._claims[uid]
+        except OSError as error:
+            return NotPreparedError(_disk_trouble(self._cdi.folder, error))
+        return None
 
     # --- the file ----------------------------------------------------------------------------------------------------
 
@@ -336,10 +370,15 @@ class Preparation:
             self._replace({})
         else:
             self._claims, self._version = {claim.uid: claim for claim in checkpoint.claims}, version
-            # One that is only started belongs to a call that ended badly: it was never answered for.
-            kept = {uid: claim for uid, claim in self._claims.items() if claim.state == COMPLETED}
-            if len(kept) < len(self._claims):
-                self._replace(kept)
+            self._finish_what_ended_badly()
+
+    def _finish_what_ended_badly(self) -> None:
+        """Claims that are only started belong to calls that were never answered."""
+        started = [claim for claim in self._claims.values() if claim.state == STARTED]
+        for claim in started:
+            self._undo(claim)
+        if started:
+            self._save()
 
     def _replace(self, claims: Claims) -> None:
         self._claims = claims
@@ -356,6 +395,12 @@ class Preparation:
         except FileNotFoundError:
             return None
         return stat.st_ino, stat.st_mtime_ns
+
+
+def _cdi_name(uid: Uid, one: AllocatedDevice) -> str:
+    """Never that of another device, nor of this one given otherwise."""
+    suffix = f"-{one.share_id}" if one.share_id else "-admin" if one.admin_access else ""
+    return f"{uid}-{one.device}{suffix}"
 
 
 def _name(claim: PreparedClaim) -> str:

@@ -10,6 +10,7 @@ The file is YAML and has the form of a ResourceSlice's `spec`, so that a slice o
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
@@ -57,6 +58,9 @@ class ProfileSource:
     def injector(self) -> Injector:
         return SimulatedInjector()
 
+    def attach(self, made: Callable[[], Collection[str]]) -> None:
+        """Simulated partitions are not made: they are always only possible."""
+
     @property
     def incarnation(self) -> object:
         return self._reloads
@@ -87,6 +91,9 @@ class FileSource:
     @property
     def injector(self) -> Injector:
         return SimulatedInjector()
+
+    def attach(self, made: Callable[[], Collection[str]]) -> None:
+        """Simulated partitions are not made: they are always only possible."""
 
     @property
     def incarnation(self) -> object:

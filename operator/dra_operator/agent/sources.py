@@ -6,6 +6,7 @@ publishes the answers; it does not know whether real GPUs or a file stand behind
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,6 +45,10 @@ class Source(Protocol):
     @property
     def injector(self) -> Injector:
         """What its devices change in a container."""
+        ...
+
+    def attach(self, made: Callable[[], Collection[str]]) -> None:
+        """`made` names the devices that the agent made for claims: they are listed as if nobody had."""
         ...
 
     @property

@@ -6,25 +6,27 @@ through its GPU's node and two capabilities (`/dev/nvidia-caps/nvidia-cap12`), w
 
 `NVIDIA_VISIBLE_DEVICES=void` keeps NVIDIA's own container runtime, where it is installed, from adding all GPUs.
 
-A partition that is only possible has nothing to be reached by: nobody has made it yet, and this agent does not make
-partitions. Upstream: NVIDIA's container toolkit (`nvidia-ctk cdi generate`) and DRA driver.
+A partition that is only possible is made first (`partitions.py`), and undone when the claim is unprepared.
+
+Upstream: NVIDIA's container toolkit (`nvidia-ctk cdi generate`) and DRA driver.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
-
-import pynvml
+from typing import Final, TypeVar
 
 from dra_operator.agent.allocated import AllocatedDevice
 from dra_operator.agent.edits import ContainerEdits, DeviceNode, Mount
-from dra_operator.agent.injection import device_env
+from dra_operator.agent.injection import device_env, env_name
 from dra_operator.agent.nvml.library import GpuLost, Library
+from dra_operator.agent.nvml.making import PartitionError, instances_of, make_partition, undo_partition
 from dra_operator.agent.sources import SourceError
 from dra_operator.api.resource import BasicDevice
+
+T = TypeVar("T")
 
 _NAME: Final = re.compile(r"gpu-(\d+)(-mig-.*)?")
 _CONTROL_NODES: Final = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
@@ -53,6 +55,9 @@ class NvidiaInjector:
         self._library = library
         self._root = root or Path("/")
 
+    def makes(self, device: BasicDevice) -> bool:
+        return _is_partition(device.name) and _uuid(device) is None
+
     def edits(self, driver: str, allocated: AllocatedDevice, device: BasicDevice) -> ContainerEdits:
         match = _NAME.fullmatch(allocated.device)
         if match is None:
@@ -60,13 +65,27 @@ class NvidiaInjector:
         minor = int(match[1])
         nodes = [self._node(f"nvidia{minor}", needed=True)]
         nodes += [self._node(name, needed=name in _NEEDED_NODES) for name in _CONTROL_NODES]
-        if match[2] is not None:
-            nodes += self._capabilities(minor, device)
+        env = ["NVIDIA_VISIBLE_DEVICES=void", *device_env(driver, allocated, device)]
+        if _is_partition(allocated.device):
+            uuid = _uuid(device)
+            if uuid is None:
+                uuid = self._ask(lambda: make_partition(self._library, allocated.device))
+                env.append(f"{env_name(allocated)}_UUID={uuid}")
+            nodes += self._capabilities(minor, uuid)
         return ContainerEdits(
-            env=("NVIDIA_VISIBLE_DEVICES=void", *device_env(driver, allocated, device)),
+            env=tuple(env),
             device_nodes=tuple(node for node in nodes if node is not None),
             mounts=tuple(self._mounts()),
         )
+
+    def undo(self, device: str) -> None:
+        self._ask(lambda: undo_partition(self._library, device))
+
+    def _ask(self, question: Callable[[], T]) -> T:
+        try:
+            return self._library.use(question)
+        except (SourceError, GpuLost, PartitionError) as error:
+            raise OSError(str(error)) from error
 
     def _node(self, name: str, *, needed: bool) -> DeviceNode | None:
         if (self._root / "dev" / name).exists():
@@ -75,31 +94,11 @@ class NvidiaInjector:
             raise OSError(f"/dev/{name} is not there; is the NVIDIA driver loaded (nvidia-modprobe -u -c=0)?")
         return None
 
-    def _capabilities(self, minor: int, device: BasicDevice) -> list[DeviceNode | None]:
-        uuid = (device.attributes or {}).get("uuid")
-        if uuid is None or uuid.string_value is None:
-            raise OSError(
-                "this partition has not been made yet: make it with nvidia-smi mig -cgi, or let the agent publish "
-                "those that there are (--no-partition-mig)"
-            )
-        gpu_instance, compute_instance = self._instances(uuid.string_value)
+    def _capabilities(self, minor: int, uuid: str) -> list[DeviceNode | None]:
+        gpu_instance, compute_instance = self._ask(lambda: instances_of(self._library, uuid))
         folder = self._root / _CAPABILITIES / f"gpu{minor}" / "mig" / f"gi{gpu_instance}"
         files = (folder / "access", folder / f"ci{compute_instance}" / "access")
         return [self._node(f"nvidia-caps/nvidia-cap{_capability(file)}", needed=True) for file in files]
-
-    def _instances(self, uuid: str) -> tuple[int, int]:
-        """The driver's numbers of a partition's GPU instance and compute instance."""
-
-        def ask() -> tuple[int, int]:
-            handle: Any = self._library.must(pynvml.nvmlDeviceGetHandleByUUID, uuid)
-            gpu: int = self._library.must(pynvml.nvmlDeviceGetGpuInstanceId, handle)
-            compute: int = self._library.must(pynvml.nvmlDeviceGetComputeInstanceId, handle)
-            return gpu, compute
-
-        try:
-            return self._library.use(ask)
-        except (SourceError, GpuLost) as error:
-            raise OSError(f"the driver does not say which instance {uuid} is: {error}") from error
 
     def _mounts(self) -> Iterator[Mount]:
         """The driver's files, each at the path that it has on the host."""
@@ -114,6 +113,17 @@ class NvidiaInjector:
     def _mount(self, path: Path) -> Mount:
         on_host = f"/{path.relative_to(self._root)}"
         return Mount(host_path=on_host, container_path=on_host, options=_OPTIONS)
+
+
+def _is_partition(device: str) -> bool:
+    match = _NAME.fullmatch(device)
+    return match is not None and match[2] is not None
+
+
+def _uuid(device: BasicDevice) -> str | None:
+    """None for a partition that is only possible."""
+    uuid = (device.attributes or {}).get("uuid")
+    return None if uuid is None else uuid.string_value
 
 
 def _capability(file: Path) -> int:

@@ -36,7 +36,7 @@ def read_layout(library: Library, handle: Any) -> Layout | None:
     profiles = read_profiles(library, handle)
     made: dict[int, Partition] = {}
     divided: dict[int, Partition] = {}
-    for instance, uuid in _instances(library, handle):
+    for instance, uuid in instances(library, handle):
         profile = next((each for each in profiles if each.id == instance.profileId), None)
         if profile is None:
             continue
@@ -53,7 +53,7 @@ def read_profiles(library: Library, handle: Any) -> tuple[PartitionProfile, ...]
     profiles = []
     for index in range(pynvml.NVML_GPU_INSTANCE_PROFILE_COUNT):
         info = library.call(pynvml.nvmlDeviceGetGpuInstanceProfileInfo, handle, index)
-        places = None if info is None else _placements(library, handle, info.id)
+        places = None if info is None else placements(library, handle, info.id)
         if info is None or not places:
             continue
         name = info.name.decode() if isinstance(info.name, bytes) else info.name
@@ -75,7 +75,7 @@ def read_profiles(library: Library, handle: Any) -> tuple[PartitionProfile, ...]
     return tuple(profiles)
 
 
-def _placements(library: Library, handle: Any, profile: int) -> list[tuple[int, int]] | None:
+def placements(library: Library, handle: Any, profile: int) -> list[tuple[int, int]] | None:
     count = c_uint()
     possible = pynvml.nvmlDeviceGetGpuInstancePossiblePlacements
     if library.call(possible, handle, profile, None, byref(count)) is None or not count.value:
@@ -86,7 +86,7 @@ def _placements(library: Library, handle: Any, profile: int) -> list[tuple[int, 
     return [(place.start, place.size) for place in places[: count.value]]
 
 
-def _instances(library: Library, handle: Any) -> list[tuple[Any, str]]:
+def instances(library: Library, handle: Any) -> list[tuple[Any, str]]:
     """The GPU instance and the uuid of each MIG device: one for each compute instance."""
     found = []
     for index in range(library.call(pynvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):

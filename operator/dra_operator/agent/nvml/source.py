@@ -45,7 +45,7 @@ class _Known:
 
 
 class NvmlSource:
-    """See the module. `created` says the uuids of partitions that the agent made itself: they are still to be had."""
+    """See the module."""
 
     def __init__(
         self,
@@ -53,13 +53,12 @@ class NvmlSource:
         naming: Naming = Naming.OWN,
         *,
         partition: bool = True,
-        created: Callable[[], Collection[str]] = tuple,
         sysfs: Path = SYSFS,
     ) -> None:
         self._library = library
         self._naming = naming
         self._partition = partition
-        self._created = created
+        self._made: Callable[[], Collection[str]] = tuple
         self._sysfs = sysfs
         self._known: dict[int, _Known] = {}
         self._silent: set[int] = set()
@@ -69,6 +68,9 @@ class NvmlSource:
     @property
     def injector(self) -> Injector:
         return NvidiaInjector(self._library, self._library.driver_root)
+
+    def attach(self, made: Callable[[], Collection[str]]) -> None:
+        self._made = made
 
     @property
     def incarnation(self) -> object:
@@ -83,8 +85,8 @@ class NvmlSource:
             if layout is None:
                 devices.append(as_device(gpu, self._naming))
                 continue
-            created = self._created()
-            made = [one for one in layout.made if one.uuid not in created]
+            created = self._made()
+            made = [one for one in layout.made if one.name_on(gpu) not in created]
             taken = [*made, *layout.divided]
             possible = possible_partitions(layout.profiles, taken) if self._partition else []
             devices += [partition_device(gpu, one, self._naming) for one in (*made, *possible)]

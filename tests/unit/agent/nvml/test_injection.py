@@ -100,9 +100,61 @@ def test_an_instance_is_reached_by_its_capabilities_too(node: MakeNode, library:
     assert nodes(found)[-2:] == ["nvidia-caps/nvidia-cap12"] * 2
 
 
-def test_a_partition_that_nobody_has_made_cannot_be_used(node: MakeNode, library: Library, host: Path) -> None:
-    with pytest.raises(OSError, match="has not been made yet: make it with nvidia-smi mig -cgi"):
-        edits(library, host, partitioned(node), "gpu-0-mig-1g10gb-19-4")
+def with_capabilities(host: Path, *instances: int) -> None:
+    for instance in instances:
+        folder = host / f"proc/driver/nvidia/capabilities/gpu0/mig/gi{instance}"
+        (folder / "ci0").mkdir(parents=True)
+        for file in (folder / "access", folder / "ci0" / "access"):
+            file.write_text("DeviceFileMinor: 12\nDeviceFileMode: 292\n")
+
+
+def possible(name: str) -> BasicDevice:
+    return BasicDevice(name=name)
+
+
+def allocated(name: str) -> AllocatedDevice:
+    return AllocatedDevice(requests=("gpu",), pool="node-1", device=name)
+
+
+def test_a_partition_that_is_only_possible_is_made_once_and_undone(
+    node: MakeNode, library: Library, host: Path
+) -> None:
+    made = partitioned(node)
+    with_capabilities(host, 2)
+    injector, name = NvidiaInjector(library, host), "gpu-0-mig-1g10gb-19-4"
+    before = NvmlSource(library, sysfs=made.sysfs).read()
+    assert injector.makes(possible(name))
+
+    found = injector.edits("gpu.dra-operator.io", allocated(name), possible(name))
+
+    assert injector.edits("gpu.dra-operator.io", allocated(name), possible(name)) == found
+    (uuid,) = [value for value in found.env if value.startswith("DRA_DEVICE_GPU_0_MIG_1G10GB_19_4_UUID=MIG-")]
+    listed = {device.name: device for device in NvmlSource(library, sysfs=made.sysfs).read().devices}
+    assert (listed[name].attributes or {})["uuid"].string_value == uuid.partition("=")[2]
+    assert not injector.makes(listed[name])
+    source = NvmlSource(library, sysfs=made.sysfs)
+    source.attach(lambda: {name})
+    assert source.read() == before, "made for a claim, it is to others as it was"
+
+    injector.undo(name)
+    injector.undo(name)
+    assert NvmlSource(library, sysfs=made.sysfs).read() == before
+
+
+def test_a_partition_where_another_one_is_cannot_be_made(node: MakeNode, library: Library, host: Path) -> None:
+    partitioned(node)
+    name = "gpu-0-mig-1g10gb-19-0"
+
+    with pytest.raises(OSError, match=f"{name} could not be made: Insufficient Resources"):
+        NvidiaInjector(library, host).edits("gpu.dra-operator.io", allocated(name), possible(name))
+
+
+def test_a_partition_that_the_gpu_cannot_have(node: MakeNode, library: Library, host: Path) -> None:
+    partitioned(node)
+    name = "gpu-0-mig-1g10gb-19-77"
+
+    with pytest.raises(OSError, match="the GPU has no such partition"):
+        NvidiaInjector(library, host).edits("gpu.dra-operator.io", allocated(name), possible(name))
 
 
 def test_a_device_of_another_name_is_no_gpu(node: MakeNode, library: Library, host: Path) -> None:

@@ -171,7 +171,8 @@ def test_an_instance_that_is_divided_further_is_not_offered_and_keeps_its_place(
 
 def test_partitions_that_the_agent_made_itself_change_nothing(node: MakeNode, source: MakeSource) -> None:
     made = mig_node(node)
-    gpus = source(made, created=lambda: {"MIG-ours"})
+    gpus = source(made)
+    gpus.attach(lambda: {"gpu-0-mig-3g40gb-9-0"})
     before = gpus.read()
     made.gpus[0].instances = ["1 9 0 MIG-ours"]
     made.write()
