@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from dra_operator.allocation.derived import derive
-from dra_operator.api.codec import convert, to_plain
 from dra_operator.api.quantity import Quantity
-from dra_operator.api.resource import BasicDevice, ResourcePool, ResourceSlice, ResourceSliceSpec
 from dra_operator.api.semver import Version, VersionError
+from dra_operator.cel.budget import COST_LIMIT, Budget
 from dra_operator.cel.device import AttributeValue, DeviceView
 from dra_operator.cel.errors import CELCompileError, CELRuntimeError
-from dra_operator.cel.selector import compile_selector
-from dra_operator.inventory.devices import Device
+from dra_operator.cel.selector import compile_selector, program_of
 from tests.conformance.vectors import Json
 
 MAX_RESULTS = 32
@@ -209,6 +206,7 @@ class _NoValueError(ValueError):
     """An attribute has no value of a known type: no selector can be asked about its device."""
 
 
+_TYPES: Mapping[type, str] = {bool: "bool", int: "int", str: "string"}
 _LISTS = ("ints", "bools", "strings", "versions")
 _SCALARS = ("int", "bool", "string", "version")
 
@@ -244,13 +242,19 @@ def values_of(ask: Json, driver: str, device: Json, name: str) -> Values | None:
 
 
 def _derived(expression: str, driver: str, device: Json) -> Values | None:
-    """What the expression makes of the device; None if it fails there."""
-    slice_ = ResourceSlice(spec=ResourceSliceSpec(driver=driver, pool=ResourcePool(name="")))
+    """What the expression makes of the device, whatever its type; None if it fails there."""
     try:
-        value = derive(expression, Device(slice_, convert(device, BasicDevice)))
-    except CELRuntimeError:
+        program = program_of(f"dyn({expression}\n)")
+        value = program.evaluate(_view(driver, device).variables, Budget(COST_LIMIT))
+    except (CELCompileError, CELRuntimeError, VersionError, _NoValueError):
         return None
-    return values_of({}, driver, {"attributes": {"derived": to_plain(value)}}, f"{driver}/derived")
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return Values(False, frozenset(map(_typed, value)))
+    return Values(True, frozenset({_typed(value)}))
+
+
+def _typed(value: Any) -> tuple[str, Any]:
+    return ("version", str(value)) if isinstance(value, Version) else (_TYPES[type(value)], value)
 
 
 def tolerates(toleration: Json, taint: Json) -> bool:

@@ -2,19 +2,23 @@
 
 Two formats, whatever the file is called: `{"device": ...}` and then `{"expression", "outcome", ...}` for that device,
 and upstream's own table, `{"name", "expr", ...}` with a device each. A vector is one expression, or one case of the
-table. Agreement is the rule of the README beside the vectors: the same outcome; a static cost on the same side of the
-limit; of the table the texts of errors too. Other texts and costs are only carried along.
+table. Agreement is the rule of the README beside the vectors: the same outcome, and for a selector a static cost on the
+same side of the limit. Texts and other costs are only carried along.
+
+Each selector is asked twice, as the allocator asks (compiled) and by the reference evaluator; both have to agree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from dra_operator.api.codec import convert
 from dra_operator.api.meta import ObjectMeta
 from dra_operator.api.resource import BasicDevice, ResourcePool, ResourceSlice, ResourceSliceSpec
+from dra_operator.cel.budget import COST_LIMIT
 from dra_operator.cel.environment import STORED, Features
 from dra_operator.cel.errors import CELCompileError, CELRuntimeError
 from dra_operator.cel.selector import compile_selector
@@ -41,18 +45,29 @@ class Verdict:
     message: str
     wanted_cost: int | None
     cost: int | None
+    wanted_estimate: int | None = None
+    estimate: int | None = None
+    reference: str = ""
+    """What the reference evaluator says, where that is something else."""
 
     @property
     def agrees(self) -> bool:
-        return self.wanted == self.got
+        return not self.faults
 
     @property
     def faults(self) -> tuple[str, ...]:
-        if self.agrees:
-            return ()
+        if self.wanted == self.got:
+            return tuple(self._of_equal_outcome())
         wanted = f"{self.wanted} ({self.wanted_message})" if self.wanted_message else self.wanted
         got = f"{self.got} ({_first_line(self.message)})" if self.message else self.got
         return (f"wanted {wanted}, got {got}: {self.expression}",)
+
+    def _of_equal_outcome(self) -> Iterator[str]:
+        if self.reference:
+            yield f"wanted {self.wanted}, got {self.reference} from the reference evaluator: {self.expression}"
+        theirs, ours = self.wanted_estimate, self.estimate
+        if theirs is not None and ours is not None and (theirs > COST_LIMIT) != (ours > COST_LIMIT):
+            yield f"wanted a static cost of {theirs}, got {ours}, across the limit of {COST_LIMIT}: {self.expression}"
 
 
 def run(path: Path) -> Iterator[Verdict | Broken | LeftOut]:
@@ -73,17 +88,38 @@ def run(path: Path) -> Iterator[Verdict | Broken | LeftOut]:
             yield judge(_upstream_case, entry.value, str(entry.value.get("name", entry.place)))
 
 
-def outcome(expression: str, device: Device, features: Features = STORED) -> tuple[str, str, int | None]:
-    """What we say: the outcome, the error's text, the cost."""
+class Answer(NamedTuple):
+    """What we say about a device: `message` is the error's, the costs are of this evaluation and the static one."""
+
+    outcome: str
+    message: str = ""
+    cost: int | None = None
+    estimate: int | None = None
+    reference: str = ""
+
+
+def ask(expression: str, device: Device, features: Features = STORED) -> Answer:
+    """What the compiled selector says, and the reference evaluator where it says something else."""
     try:
         selector = compile_selector(expression, features)
     except CELCompileError as error:
-        return COMPILE_ERROR, str(error), None
+        return Answer(COMPILE_ERROR, str(error))
+    estimate = selector.estimated_cost
+    compiled, message = _tried(lambda: selector.matches(device.view))
+    cost = None
     try:
         matched, cost = selector.measure(device.view)
+        reference = MATCH if matched else NO_MATCH
+    except (CELRuntimeError, UnsupportedAttribute):
+        reference = RUNTIME_ERROR
+    return Answer(compiled, message, cost, estimate, "" if reference == compiled else reference)
+
+
+def _tried(matches: Callable[[], bool]) -> tuple[str, str]:
+    try:
+        return (MATCH if matches() else NO_MATCH), ""
     except (CELRuntimeError, UnsupportedAttribute) as error:
-        return RUNTIME_ERROR, str(error), None
-    return (MATCH if matched else NO_MATCH), "", cost
+        return RUNTIME_ERROR, str(error)
 
 
 def _selector(vector: Json) -> Verdict:
@@ -91,26 +127,40 @@ def _selector(vector: Json) -> Verdict:
     if wanted not in OUTCOMES:
         raise NoVectorError(f'there is no outcome "{wanted}", only {", ".join(OUTCOMES)}')
     expression = field(vector, "expression", str)
-    got, message, cost = outcome(expression, device_of(vector["device"]))
+    got = ask(expression, device_of(vector["device"]))
     return Verdict(
         id=vector["id"],
         group=vector.get("group", ""),
         expression=expression,
         wanted=wanted,
-        got=got,
+        got=got.outcome,
         wanted_message=vector.get("message", ""),
-        message=message,
+        message=got.message,
         wanted_cost=vector.get("actualCost"),
-        cost=cost,
+        cost=got.cost,
+        wanted_estimate=vector.get("estimatedCost"),
+        estimate=got.estimate,
+        reference=got.reference,
     )
 
 
 def _upstream_case(case: Json) -> Verdict:
     device = device_of({**case, "allowMultipleAllocations": case.get("allow")})
     expression = field(case, "expr", str)
-    got, message, cost = outcome(expression, device, _features(case))
+    got = ask(expression, device, _features(case))
     wanted, wanted_message = _wanted(case)
-    return Verdict(field(case, "name", str), "upstream", expression, wanted, got, wanted_message, message, None, cost)
+    return Verdict(
+        id=field(case, "name", str),
+        group="upstream",
+        expression=expression,
+        wanted=wanted,
+        got=got.outcome,
+        wanted_message=wanted_message,
+        message=got.message,
+        wanted_cost=None,
+        cost=got.cost,
+        reference=got.reference,
+    )
 
 
 def _features(case: Json) -> Features:

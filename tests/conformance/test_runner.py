@@ -135,6 +135,16 @@ def test_a_selector_that_differs_says_what_was_wanted_and_what_came(
     )
 
 
+def test_a_static_cost_counts_only_across_the_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    within, across = {**MATCHES, "estimatedCost": 900_000}, {**MATCHES, "estimatedCost": 1_000_001}
+    (tmp_path / "cel_selectors.jsonl").write_text(lines({"device": DEVICE}, within, across))
+
+    status, (first, fault, _) = run(tmp_path, capsys)
+
+    assert (status, first) == (SOME_DIFFER, "cel_selectors.jsonl: passed 1 of 2")
+    assert fault.strip().startswith("line 3: wanted a static cost of 1000001, got ")
+
+
 ALLOCATIONS = ("want", "nodes", "node-1", "allocations", 0)
 
 
