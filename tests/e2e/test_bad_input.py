@@ -7,8 +7,6 @@ does is tested here, too.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,72 +16,17 @@ import yaml
 from dra_operator.agent.profiles import load_profile
 from dra_operator.api.codec import to_plain
 from dra_operator.api.core import Pod
-from dra_operator.api.kinds import CLAIMS, CLASSES, NAMESPACES, NODES, PODS, SLICES, TEMPLATES
+from dra_operator.api.kinds import CLAIMS, CLASSES, PODS, TEMPLATES
 from dra_operator.api.meta import ObjectKey
 from dra_operator.api.names import ADMIN_ACCESS_LABEL
 from dra_operator.api.resource import ResourceClaim
 from dra_operator.cluster.http import ApiError
 from dra_operator.sandbox.state import State
 from tests.e2e.stage import Stage, devices_of, make_class, stage, until
+from tests.e2e.story import label_admin, others_go_on, published, recovers, stands
 from tests.integration.test_examples import BAD, EXAMPLES, WAITS, promise
 
 NO_SUCH_ATTRIBUTE = "device.attributes['gpu.dra-operator.io'].colour == 'green'"
-PLAIN = "plain"
-"""The template of the pods that have nothing to do with the mistake."""
-
-
-# --- the two halves of every story -----------------------------------------------------------------------------------
-
-
-async def stands(here: Stage, pod: Pod, reason: str, *words: str) -> None:
-    """The pod waits, its condition and Event name the object and the cure, and another pod runs meanwhile."""
-    name = pod.metadata.name
-    message = await here.waits(name, reason)
-    condition = await here.condition(name)
-    assert condition is not None
-    assert condition.status == "False"
-    assert [word for word in words if word not in message] == [], message
-    [event] = await events_of(here, pod, reason)
-    assert (event["type"], event["reportingController"]) == ("Warning", "dra-operator.io/controller")
-    assert [word for word in words if word not in event["note"]] == []
-    await others_go_on(here)
-    waiting = await here.get_pod(name)
-    assert waiting.spec.scheduling_gates
-    assert not [claim for claim in await here.claims() if claim.reserved_for(waiting.uid)]
-
-
-async def recovers(here: Stage, pod: Pod, *reasons: str) -> None:
-    """The pod runs, and each of the reasons was told in exactly one Event."""
-    await here.running(pod.metadata.name)
-    condition = await here.condition(pod.metadata.name)
-    assert condition is not None
-    assert (condition.status, condition.reason) == ("True", "Allocated")
-    for reason in reasons:
-        assert len(await events_of(here, pod, reason)) == 1
-
-
-async def events_of(here: Stage, pod: Pod, reason: str) -> list[dict[str, Any]]:
-    """The pod's Events of that reason, as soon as there is one."""
-    found: list[dict[str, Any]] = []
-
-    async def there() -> bool:
-        found[:] = [event for event in await here.events(pod) if event["reason"] == reason]
-        return bool(found)
-
-    await until(lambda: f"no Event {reason} on pod {pod.metadata.name}", there)
-    return found
-
-
-async def others_go_on(here: Stage) -> None:
-    """A pod created now gets its device and runs."""
-    templates, _ = await here.client.list_objects(TEMPLATES, namespace=here.namespace)
-    if PLAIN not in [template.metadata.name for template in templates]:
-        await here.template(PLAIN)
-    pods, _ = await here.client.list_objects(PODS, namespace=here.namespace)
-    name = f"other-{len(pods)}"
-    await here.pod(name, templates=(PLAIN,))
-    await here.running(name)
-
 
 # --- what is missing -------------------------------------------------------------------------------------------------
 
@@ -278,45 +221,7 @@ async def test_a_pool_that_is_incomplete(here: Stage) -> None:
             await here.client.delete(CLASSES, ObjectKey("", driver))
 
 
-class Publish:
-    """Publishes slices as a driver on the first node would."""
-
-    def __init__(self, here: Stage, node: str, stack: AsyncExitStack) -> None:
-        self._here = here
-        self._node = node
-        self._stack = stack
-
-    async def __call__(self, driver: str, index: int, *, of: int, device: dict[str, Any] | None = None) -> None:
-        """Slice `index` of a pool of `of` slices, with one device."""
-        body = {
-            "apiVersion": "resource.k8s.io/v1",
-            "kind": "ResourceSlice",
-            "metadata": {"name": f"{self._here.namespace}-{index}"},
-            "spec": {
-                "driver": driver,
-                "pool": {"name": "pool", "generation": 1, "resourceSliceCount": of},
-                "nodeName": self._node,
-                "devices": [{**(device or {}), "name": f"gpu-{index}"}],
-            },
-        }
-        slice_ = await self._here.client.create(SLICES, body)
-        self._stack.push_async_callback(self._here.client.delete, SLICES, slice_.key)
-
-
-@asynccontextmanager
-async def published(here: Stage) -> AsyncIterator[Publish]:
-    """What is published ends with the context."""
-    nodes, _ = await here.client.list_objects(NODES)
-    async with AsyncExitStack() as stack:
-        yield Publish(here, min(node.metadata.name for node in nodes), stack)
-
-
 # --- admin access ----------------------------------------------------------------------------------------------------
-
-
-async def label_admin(here: Stage, value: str | None) -> None:
-    labels = {"metadata": {"labels": {ADMIN_ACCESS_LABEL: value}}}
-    await here.client.patch(NAMESPACES, ObjectKey("", here.namespace), labels, patch_type="merge")
 
 
 async def admin_template(here: Stage) -> None:

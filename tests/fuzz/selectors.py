@@ -16,10 +16,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from dra_operator.cel.budget import COST_LIMIT
-from dra_operator.cel.errors import CELRuntimeError
-from dra_operator.cel.selector import compile_selector
-from dra_operator.inventory.devices import UnsupportedAttribute
-from tests.conformance.cel_vectors import COMPILE_ERROR, MATCH, NO_MATCH, device_of, outcome
+from tests.conformance.cel_vectors import ask, device_of
 from tests.fuzz.dice import Dice
 from tests.fuzz.expressions import Tree, make_device, make_selector, shrink_tree
 from tests.oracle import Oracle
@@ -52,20 +49,14 @@ def difference(question: Json, answer: Json) -> str:
     """How our answer differs; nothing if it does not."""
     if answer["outcome"] == PANIC:
         return ""
-    expression, device = question["expression"], device_of(question["device"])
-    got, message, _ = outcome(expression, device)
-    if got != answer["outcome"]:
-        return f"{answer['outcome']} ({answer.get('message', '')}), ours {got} ({message})"
-    if got == COMPILE_ERROR:
-        return ""
-    selector = compile_selector(expression)
-    if (selector.estimated_cost > COST_LIMIT) != (answer["estimatedCost"] > COST_LIMIT):
-        return f"costs {answer['estimatedCost']} at most, ours {selector.estimated_cost}"
-    try:
-        decided = MATCH if selector.matches(device.view) else NO_MATCH
-    except (CELRuntimeError, UnsupportedAttribute):
-        decided = got if got not in (MATCH, NO_MATCH) else "an error"
-    return f"{got} by the tree, {decided} compiled" if decided != got else ""
+    got = ask(question["expression"], device_of(question["device"]))
+    if got.outcome != answer["outcome"]:
+        return f"{answer['outcome']} ({answer.get('message', '')}), ours {got.outcome} ({got.message})"
+    if got.reference:
+        return f"{got.reference} by the tree, {got.outcome} compiled"
+    if got.estimate is not None and (got.estimate > COST_LIMIT) != (answer["estimatedCost"] > COST_LIMIT):
+        return f"costs {answer['estimatedCost']} at most, ours {got.estimate}"
+    return ""
 
 
 def make_small(oracle: Oracle, tree: Tree, device: Json) -> tuple[str, str]:

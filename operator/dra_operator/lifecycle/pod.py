@@ -18,7 +18,7 @@ are bound already.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from dra_operator.allocation.nodefit import covers, fits
@@ -51,6 +51,7 @@ from dra_operator.lifecycle.pin import allocated_node, pin
 from dra_operator.lifecycle.policy import OnNoCapacity, Policy, Repack
 from dra_operator.lifecycle.publish import condition, moment, publish, timestamp
 from dra_operator.lifecycle.turns import SILENCE
+from dra_operator.lifecycle.uses import find_unknown_request
 from dra_operator.lifecycle.verdict import NOTHING, Verdict
 from dra_operator.lifecycle.view import View
 from dra_operator.lifecycle.waiting import Group
@@ -72,6 +73,8 @@ class _Look:
     pod: Pod
     policy: Policy
     now: float
+    entries: dict[str, ResourceClaim] = field(default_factory=dict)
+    """The claims by their names in `spec.resourceClaims`."""
 
     @property
     def view(self) -> View:
@@ -94,6 +97,7 @@ class _Look:
                     missing.append(f'"{pod.metadata.namespace}/{entry.resource_claim_template_name}"')
                 case Found(claim, duplicates):
                     claims.append(claim)
+                    self.entries[entry.name] = claim
                     spare += [self._drop(duplicate) for duplicate in duplicates]
                     if entry.resource_claim_template_name:
                         names[entry.name] = claim.metadata.name
@@ -162,7 +166,7 @@ class _Look:
             return self._wait(names, blocked[0].reason, blocked[0].message, held)
         if undo := self._undo_disputed(claims, names):
             return undo
-        if denied := self.decider.admit(pod, claims):
+        if denied := self.decider.admit(pod, claims) or find_unknown_request(pod, self.entries):
             return self._wait(names, denied.reason, denied.message, claims)
         for claim in claims:
             if not claim.reserved_for(pod.uid) and len(claim.status.reserved_for or ()) >= RESERVED_FOR_MAX_SIZE:
