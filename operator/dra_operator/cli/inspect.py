@@ -5,6 +5,7 @@ All three look at the live cluster with the caller's rights, or at files; `-w` l
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections import Counter
@@ -173,6 +174,8 @@ def _run(
             if code:
                 raise typer.Exit(code)
             return
+        del loaded
+        gc.collect()
         try:
             time.sleep(_PAUSE)
         except KeyboardInterrupt:

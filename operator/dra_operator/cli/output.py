@@ -6,6 +6,7 @@ Exit codes are those of all commands: 0 it is well, 1 something waits or is wron
 from __future__ import annotations
 
 import functools
+import gc
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
@@ -96,6 +97,8 @@ def refuses_bad_input(command: Callable[..., R]) -> Callable[..., R]:
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> R:
+        collects = gc.isenabled()
+        gc.disable()  # a command soon ends; looking for cycles among 100,000 frozen objects took a fifth of its time
         try:
             return command(*args, **kwargs)
         except InputError as error:
@@ -106,8 +109,8 @@ def refuses_bad_input(command: Callable[..., R]) -> Callable[..., R]:
             if not isinstance(error, NotAtRest):
                 raise
             fail(f"{error}; this is a mistake of the program: please report it with the input")
-        except BrokenPipeError:
-            sys.stderr.close()
-            raise typer.Exit(0) from None
+        finally:
+            if collects:
+                gc.enable()
 
     return wrapped
