@@ -11,16 +11,14 @@ spec; no spec is there without a completed claim, but while a call is under way.
 This is the last line of defence: an allocator's mistake, or a claim that was allocated anew behind a running container,
 must end in a pod that does not start, never in a GPU that two use.
 
-All calls are synchronous and go one at a time, also between two agents of a node (`lock`): the file is read again if
-another wrote it. Upstream: kubeletplugin of k8s.io/dynamic-resource-allocation (`DRAPlugin`, `RollingUpdate`).
+All calls are synchronous and go one at a time, also between two agents of a node (`journal.py`).
+
+Upstream: `DRAPlugin` and `RollingUpdate` of k8s.io/dynamic-resource-allocation/kubeletplugin.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,23 +29,12 @@ from msgspec import structs
 
 from dra_operator.agent.allocated import AllocatedDevice, allocated_devices
 from dra_operator.agent.cdi import CdiFolder, is_safe_uid
-from dra_operator.agent.checkpoint import (
-    COMPLETED,
-    FILE_NAME,
-    STARTED,
-    Checkpoint,
-    CheckpointError,
-    Claims,
-    PreparedClaim,
-    PreparedDevice,
-    move_aside,
-    read_checkpoint,
-    write_checkpoint,
-)
+from dra_operator.agent.checkpoint import COMPLETED, STARTED, PreparedClaim, PreparedDevice
 from dra_operator.agent.config import ConfigError, RequestedConfig, env_of, read_configs
 from dra_operator.agent.disk import Disk
 from dra_operator.agent.edits import ContainerEdits
 from dra_operator.agent.injection import Injector
+from dra_operator.agent.journal import Journal
 from dra_operator.agent.metadata import MetadataFolder
 from dra_operator.api.meta import Uid
 from dra_operator.api.resource import BasicDevice, ResourceClaim
@@ -55,8 +42,6 @@ from dra_operator.api.resource import BasicDevice, ResourceClaim
 log = structlog.get_logger()
 
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_LOCK_SECONDS: Final = 20.0
-_LOCK_PAUSE: Final = 0.005
 
 
 class NotPreparedError(Exception):
@@ -75,20 +60,16 @@ class Preparation:
         self._driver = driver
         self._pool = pool
         self._folder = folder
-        self._boot_id = boot_id
         self._injector = injector
         self._disk = disk
-        self._file = folder / FILE_NAME
         self._cdi = CdiFolder(disk, cdi_folder, driver, boot_id)
         self._metadata = MetadataFolder(disk, folder / "metadata", driver)
-        self._claims: Claims = {}
-        self._version: tuple[int, int] | None = None
-        """Inode and time of the checkpoint that `_claims` are from."""
+        self._journal = Journal(disk, folder, boot_id, self._cdi.recorded_claims)
 
     @property
     def claims(self) -> Mapping[Uid, PreparedClaim]:
         """A copy, as of now; another agent of the node may have changed them since the last call."""
-        return dict(self._claims)
+        return dict(self._journal.claims)
 
     def cdi_id(self, device: PreparedDevice) -> str:
         return self._cdi.qualified(device)
@@ -99,7 +80,7 @@ class Preparation:
         """At start: what a crash, a reboot or a stranger left is put right. Raises OSError where there is no folder."""
         self._disk.make_folder(self._folder)
         with self._alone():
-            kept = {uid: claim for uid, claim in self._claims.items() if claim.state == COMPLETED}
+            kept = {uid: claim for uid, claim in self._journal.claims.items() if claim.state == COMPLETED}
             try:
                 self._disk.sweep(self._folder)
                 self._cdi.sweep()
@@ -138,7 +119,7 @@ class Preparation:
     def _prepare(self, claims: Sequence[ResourceClaim], devices: Mapping[str, BasicDevice]) -> dict[Uid, Answer]:
         answers: dict[Uid, Answer] = {}
         started: list[tuple[ResourceClaim, PreparedClaim, list[RequestedConfig]]] = []
-        before = dict(self._claims)
+        before = dict(self._journal.claims)
         for claim in {claim.uid: claim for claim in claims}.values():
             try:
                 known = self._already_prepared(claim)
@@ -146,24 +127,24 @@ class Preparation:
                     answers[claim.uid] = known
                     continue
                 record, configs = self._plan(claim, devices)
-                self._claims[claim.uid] = record
+                self._journal.claims[claim.uid] = record
                 started.append((claim, record, configs))
             except NotPreparedError as error:
                 answers[claim.uid] = error
         if not started:
             return answers
         try:
-            self._save(durable=False)  # a node that loses its power now has nothing prepared anyway
+            self._journal.save(durable=False)  # a node that loses its power now has nothing prepared anyway
         except OSError as error:
-            self._claims = before
-            trouble = NotPreparedError(_disk_trouble(self._file, error))
+            self._journal.claims = before
+            trouble = NotPreparedError(_disk_trouble(self._journal.file, error))
             return answers | {claim.uid: trouble for claim, _, _ in started}
         for claim, record, configs in started:
             answers[claim.uid] = self._make(claim, record, configs, devices)
         try:
-            self._save()
+            self._journal.save()
         except OSError as error:
-            trouble = NotPreparedError(_disk_trouble(self._file, error))
+            trouble = NotPreparedError(_disk_trouble(self._journal.file, error))
             for claim, record, _ in started:
                 self._undo(record)
                 answers[claim.uid] = trouble
@@ -171,7 +152,7 @@ class Preparation:
 
     def _already_prepared(self, claim: ResourceClaim) -> PreparedClaim | None:
         """The claim's record if it is prepared as it is allocated. Raises NotPreparedError if it is, but otherwise."""
-        known = self._claims.get(claim.uid)
+        known = self._journal.claims.get(claim.uid)
         if known is not None and known.state == STARTED:  # could not be taken back before
             try:
                 self._take_back(known)
@@ -237,7 +218,7 @@ class Preparation:
             raise NotPreparedError(f"{unfit[0]!r} is no name of a device or request (a DNS label)")
         if one.device not in devices:
             raise NotPreparedError(f"device {one.device!r} is not on this node (any more)")
-        for other in self._claims.values():
+        for other in self._journal.claims.values():
             if other.uid != claim.uid and any(one.excludes(held) for held in other.allocated):
                 log.error(
                     "a device is allocated that is prepared for another claim",
@@ -274,7 +255,7 @@ class Preparation:
         except OSError as error:
             self._undo(record)
             return NotPreparedError(_disk_trouble(self._cdi.folder, error))
-        self._claims[record.uid] = completed
+        self._journal.claims[record.uid] = completed
         return completed
 
     # --- taking back -------------------------------------------------------------------------------------------------
@@ -291,110 +272,53 @@ class Preparation:
         """Take back what a failed prepare has made; what is refused now stays started, and is tried again."""
         try:
             self._take_back(record)
-            self._claims.pop(record.uid, None)
+            self._journal.claims.pop(record.uid, None)
         except OSError as error:
-            self._claims[record.uid] = structs.replace(record, state=STARTED)
+            self._journal.claims[record.uid] = structs.replace(record, state=STARTED)
             log.error("left over after a failed prepare", claim=_name(record), error=str(error))
 
     # --- unprepare ---------------------------------------------------------------------------------------------------
 
     def _unprepare(self, uids: Sequence[Uid]) -> dict[Uid, NotPreparedError | None]:
         """First the file says that they count no more: what is left of them is taken back, should we die in between."""
-        before = dict(self._claims)
+        before = dict(self._journal.claims)
         known = [uid for uid in uids if uid in before]
-        self._claims |= {uid: structs.replace(before[uid], state=STARTED) for uid in known}
+        self._journal.claims |= {uid: structs.replace(before[uid], state=STARTED) for uid in known}
         answers: dict[Uid, NotPreparedError | None] = {}
         try:
             if known:
-                self._save(durable=False)
+                self._journal.save(durable=False)
             for uid in uids:
                 answers[uid] = self._unprepare_one(uid)
             if known:
-                self._save()
+                self._journal.save()
         except OSError as error:
-            self._claims = before
-            answers = dict.fromkeys(uids, NotPreparedError(_disk_trouble(self._file, error)))
+            self._journal.claims = before
+            answers = dict.fromkeys(uids, NotPreparedError(_disk_trouble(self._journal.file, error)))
         return answers
 
     def _unprepare_one(self, uid: Uid) -> NotPreparedError | None:
-        record = self._claims.get(uid)
+        record = self._journal.claims.get(uid)
         try:
             if record is None:
                 self._cdi.remove(uid)
             else:
                 self._take_back(record)
-                del self._claims[uid]
+                del self._journal.claims[uid]
         except OSError as error:
             return NotPreparedError(_disk_trouble(self._cdi.folder, error))
         return None
 
-    # --- the file ----------------------------------------------------------------------------------------------------
-
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """No other agent of this node is at work meanwhile, and what it did before is known."""
-        with (self._folder / "lock").open("a") as handle:
-            deadline = time.monotonic() + _LOCK_SECONDS
-            while True:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise TimeoutError("another agent of this node holds the lock") from None
-                    time.sleep(_LOCK_PAUSE)
-            self._load()
+        """Nobody else is at work meanwhile, and calls that ended badly are taken back: they were never answered."""
+        with self._journal.alone() as read_anew:
+            started = [claim for claim in self._journal.claims.values() if claim.state == STARTED]
+            if read_anew and started:
+                for claim in started:
+                    self._undo(claim)
+                self._journal.save()
             yield
-
-    def _load(self) -> None:
-        version = self._on_disk()
-        if version is not None and version == self._version:
-            return
-        try:
-            checkpoint = read_checkpoint(self._file)
-        except CheckpointError as error:
-            aside = move_aside(self._disk, self._file, error.kind)
-            rebuilt = {claim.uid: claim for claim in self._cdi.recorded_claims()}
-            log.error(
-                "checkpoint of no use, made anew from the CDI specs",
-                why=str(error),
-                kept=str(aside),
-                claims=len(rebuilt),
-            )
-            self._replace(rebuilt)
-            return
-        if checkpoint is None:
-            self._replace({claim.uid: claim for claim in self._cdi.recorded_claims()})
-        elif checkpoint.boot_id != self._boot_id:
-            log.info("the node was started anew: nothing is prepared any more", claims=len(checkpoint.claims))
-            self._replace({})
-        else:
-            self._claims, self._version = {claim.uid: claim for claim in checkpoint.claims}, version
-            self._finish_what_ended_badly()
-
-    def _finish_what_ended_badly(self) -> None:
-        """Claims that are only started belong to calls that were never answered."""
-        started = [claim for claim in self._claims.values() if claim.state == STARTED]
-        for claim in started:
-            self._undo(claim)
-        if started:
-            self._save()
-
-    def _replace(self, claims: Claims) -> None:
-        self._claims = claims
-        self._save()
-
-    def _save(self, *, durable: bool = True) -> None:
-        checkpoint = Checkpoint(boot_id=self._boot_id, claims=tuple(self._claims.values()))
-        write_checkpoint(self._disk, self._file, checkpoint, durable=durable)
-        self._version = self._on_disk()
-
-    def _on_disk(self) -> tuple[int, int] | None:
-        try:
-            stat = os.stat(self._file)
-        except FileNotFoundError:
-            return None
-        return stat.st_ino, stat.st_mtime_ns
 
 
 def _cdi_name(uid: Uid, one: AllocatedDevice) -> str:
