@@ -11,7 +11,7 @@ import pytest
 
 from dra_operator.api.core import Pod, PodStatus
 from dra_operator.api.meta import Condition
-from dra_operator.api.names import DEVICES_ALLOCATED
+from dra_operator.api.names import DEVICES_ALLOCATED, GATE
 from dra_operator.api.resource import ResourceClaim
 from dra_operator.controller.engine import LOOKS_PER_TURN, REFUSAL_RETRY
 from dra_operator.lifecycle.actions import (
@@ -28,9 +28,10 @@ from dra_operator.lifecycle.actions import (
     WriteClaimStatus,
 )
 from dra_operator.lifecycle.keys import ClaimRef, PodRef
+from dra_operator.lifecycle.publish import timestamp
 from tests.builders import claim, pod, template
 from tests.unit.controller.desk import ANSWER_LOST, BROKEN, REQUEST_LOST, Call, Desk, Fate, now, play
-from tests.unit.lifecycle.scene import PROTECTED, gated, gpus, held
+from tests.unit.lifecycle.scene import NOW, PROTECTED, gated, gpus, held
 
 QUOTA = Refused(403, "exceeded quota: claims")
 
@@ -386,5 +387,46 @@ def test_a_reason_is_told_once_whatever_became_of_its_first_write(fate: Fate) ->
         await asyncio.sleep(300)
         assert [notice.reason for notice in desk.notices] == ["ClaimNotFound"]
         assert len(desk.calls(PublishStatus)) <= 2
+
+    play(scenario)
+
+
+# --- who waits -------------------------------------------------------------------------------------------------------
+
+
+def test_a_device_that_is_given_back_is_looked_at_by_as_many_as_it_serves_and_one() -> None:
+    async def scenario(desk: Desk) -> None:
+        waiting = [f"pod-{number:02}" for number in range(40)]
+        holder = pod("holder", claims=["held"], node_name="node-a", phase="Running")
+        desk.create(*gpus(), holder, held(claim(name="held", finalizers=PROTECTED), by=[holder]), template())
+        desk.create(*(gated(name, templates=["template"]) for name in waiting))
+        await desk.until(lambda: all(desk.reason(name) == "DevicesInUse" for name in waiting), "all wait")
+        await asyncio.sleep(1)
+
+        desk.looks.clear()
+        desk.store.delete(Pod, holder.key, now=timestamp(NOW + now()), force=True)
+        await desk.until(lambda: sum(desk.ungated(name) for name in waiting) == 1, "one is served", seconds=20)
+        await asyncio.sleep(1)
+
+        served = {name for name in waiting if desk.ungated(name)}
+        looked = {ref.uid for _, ref in desk.looks if isinstance(ref, PodRef)}
+        assert len(looked & {desk.pod(name).uid for name in waiting}) <= len(served) + 1
+
+    play(scenario)
+
+
+def test_a_crowd_of_one_namespace_does_not_hold_up_a_pod_of_another() -> None:
+    """By looks, which are what decisions cost: the pod is looked at as if the crowd were not there."""
+
+    async def scenario(desk: Desk) -> None:
+        crowd = [gated(f"crowd-{number:04}", claims=["nothing"]) for number in range(1_000)]
+        other = pod("single", "elsewhere", claims=["nothing"], gates=[GATE])
+        desk.engine.mark(ref for each in crowd for ref in desk.view.observe_pod(each))
+        await asyncio.sleep(0)
+        desk.engine.mark(desk.view.observe_pod(other))
+        await desk.until(lambda: any(ref == PodRef(other.uid) for _, ref in desk.looks), "it is looked at")
+
+        before = [ref for _, ref in desk.looks].index(PodRef(other.uid))
+        assert before <= LOOKS_PER_TURN + 1
 
     play(scenario)
