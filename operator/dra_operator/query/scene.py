@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -193,6 +194,7 @@ class _Builder:
             created.append(with_defaults(_with_priority(named(pod, len(created)), priorities)))
             self._in_namespace(pod, place)
         self._room(created)
+        self._extended(created)
         for pod in created:
             if self._simulation.store.get(Pod, pod.key) is not None:
                 raise InputError(
@@ -201,6 +203,13 @@ class _Builder:
             self._create(pod)
             self._recall_refusal(pod)
         self._strangers()
+
+    def _extended(self, pods: Iterable[Pod]) -> None:
+        """Devices that are asked for as `nvidia.com/gpu: 1` and the like are kube-scheduler's to give."""
+        asking = Counter(name for pod in pods for name in pod_requests(pod) if _is_extended(name))
+        for name, count in sorted(asking.items()):
+            who = "1 pod asks" if count == 1 else f"{count} pods ask"
+            self._note(f'{who} for the extended resource "{name}", which kube-scheduler serves: that is not simulated')
 
     def _recall_refusal(self, pod: Pod) -> None:
         """A cluster that refused to create a claim for the pod (a quota, say) would do so again."""
@@ -253,6 +262,11 @@ class _Builder:
 
     def _note(self, text: str) -> None:
         self._scene.notes.append(text)
+
+
+def _is_extended(name: str) -> bool:
+    """Upstream: `IsExtendedResourceName`."""
+    return "/" in name and "kubernetes.io/" not in name and not name.startswith("requests.")
 
 
 _HOSTNAME: Final = "kubernetes.io/hostname"

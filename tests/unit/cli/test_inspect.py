@@ -124,3 +124,22 @@ def test_audit_without_admins_is_well(tmp_path: Path) -> None:
 def test_kubectl_finds_the_commands_too() -> None:
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
     assert project["scripts"]["kubectl-dra"] == project["scripts"]["dra-operator"]
+
+
+def test_watching_looks_again_until_it_is_ended(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 1:
+            Path(file).write_text(MANIFESTS)
+        else:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", pause)
+    answer = call(devices, "-f", file, "-w", "--by", "node")
+    assert answer.code == 0
+    assert [line.split()[:3] for line in answer.out.splitlines() if line.startswith("n1")] == [
+        ["n1", "3", "1"],
+        ["n1", "3", "2"],
+    ]

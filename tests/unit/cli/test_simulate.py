@@ -238,3 +238,13 @@ def test_unknown_fields_are_refused_only_when_strict(folder: Path) -> None:
     strict = run(folder, "--strict")
     assert strict.code == 2
     assert "colour" in strict.err
+
+
+def test_extended_resources_are_named_as_not_simulated(folder: Path) -> None:
+    (folder / "more.yaml").write_text(
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: plain}\n"
+        "spec: {containers: [{name: c, resources: {limits: {nvidia.com/gpu: 1}}}]}\n"
+    )
+    answer = run(folder, "-o", "json")
+    assert 'note: 1 pod asks for the extended resource "nvidia.com/gpu"' in answer.err
+    assert "plain" not in [pod["name"] for pod in answer.json["pods"]]
