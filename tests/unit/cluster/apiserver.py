@@ -134,7 +134,7 @@ class ApiServer:
         return web.json_response(self.put(path, new), status=code)
 
 
-_PLURALS = {"pods", "nodes", "events"}
+_PLURALS = {"pods", "nodes", "events", "resourceslices"}
 
 
 def status(code: int, reason: str, message: str = "", *, retry_after: int | None = None) -> web.Response:
