@@ -19,8 +19,10 @@ from dra_operator.cel.values import (
     MAX_UINT64,
     MIN_INT64,
     ORDERED,
+    DomainMap,
     Duration,
     MutableList,
+    NameMap,
     Optional,
     Timestamp,
     UInt,
@@ -192,6 +194,8 @@ def index(container: Value, key: Value) -> Value:
 
 def has_key(container: dict[Value, Value], key: Value) -> bool:
     """`key in container`. Unlike a lookup it does not find the domains that a device lacks."""
+    if isinstance(container, DomainMap | NameMap):
+        return type(key) is str and key in container  # no other key is hashed there
     return bool(container) and map_key(key) in container
 
 
