@@ -7,13 +7,14 @@ ones: the library does not take back an earlier request's device for the sake of
 have chosen another one from the start.
 
 Each is asked of a new allocator and of one with a past. Where the library gave up, after its time limit, there is
-nothing to compare with; ours is then only checked.
+nothing to compare with; ours is then only checked. Where ours gave up, after its steps, it says so and is no difference
+but counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from dra_operator.allocation.allocator import Allocator
 from dra_operator.allocation.outcome import Allocated, AllocationError, Unschedulable
@@ -29,14 +30,33 @@ from tests.fuzz.history import aged, decide
 Json = Any
 
 
-def differences(case: Json) -> list[str]:
-    """One line for each answer of ours that differs; those of the first kind of allocator that has any."""
+class Comparison(NamedTuple):
+    """`differences`: one line for each answer of ours, from the first kind of allocator that has any."""
+
+    differences: list[str]
+    given_up: int
+    """On how many nodes our search gave up, the worst kind of allocator counts."""
+
+
+def compare(case: Json) -> Comparison:
+    given_up = 0
     for strategy in (Strategy.FIRST, Strategy.BEST_FIT):
         for kind in ("new", "with a past"):
             allocator = allocator_of(case, strategy) if kind == "new" else aged(case, strategy, seed=1)
-            if lines := list(_differences(case, allocator)):
-                return [f"{case['id']} ({strategy}, {kind}) {line}" for line in lines]
-    return []
+            decision = decide(case, allocator)
+            verdicts = run_case(case, allocator).nodes
+            given_up = max(given_up, sum(map(_lost_patience, verdicts)))
+            if lines := list(_differences(case, allocator, verdicts, decision)):
+                return Comparison([f"{case['id']} ({strategy}, {kind}) {line}" for line in lines], given_up)
+    return Comparison([], given_up)
+
+
+def differences(case: Json) -> list[str]:
+    return compare(case).differences
+
+
+def _lost_patience(verdict: Verdict) -> bool:
+    return verdict.got == ERROR and "the search was given up" in verdict.message
 
 
 def gave_up(answer: Json) -> bool:
@@ -44,14 +64,15 @@ def gave_up(answer: Json) -> bool:
     return "timed out trying to allocate devices" in answer.get("error", "")
 
 
-def _differences(case: Json, allocator: Allocator) -> Iterator[str]:
-    decision = decide(case, allocator)
-    for verdict in run_case(case, allocator).nodes:
+def _differences(case: Json, allocator: Allocator, verdicts: Sequence[Verdict], decision: Decision) -> Iterator[str]:
+    for verdict in verdicts:
         if allocator.strategy is not Strategy.FIRST and _is_better(case, verdict.node, allocator):
             continue
         if difference := _difference(case["want"]["nodes"][verdict.node], verdict, allocator.strategy):
             yield f"{verdict.node}: {difference}"
     possible = set(_decisions(case["want"]["nodes"], allocator.strategy))
+    if any(map(_lost_patience, verdicts)):
+        possible.clear()
     if possible and _describe(decision) not in possible:
         yield f"place: {_describe(decision)}, possible are {sorted(possible)}"
 
@@ -64,7 +85,7 @@ def _is_better(case: Json, name: str, allocator: Allocator) -> bool:
     if not isinstance(outcome, Allocated) or theirs["outcome"] != ALLOCATED:
         return False
     ours = [to_plain(allocation) for allocation in outcome.allocations]
-    better = _preference(case, ours) < _preference(case, theirs["allocations"])
+    better = _preference(case, ours) < _preference(case, theirs.get("allocations") or [])
     return better and not check(case, node, ours)
 
 
@@ -81,6 +102,8 @@ def _preference(case: Json, allocations: list[Json]) -> int:
 
 def _difference(answer: Json, verdict: Verdict, strategy: Strategy) -> str:
     by_order = strategy is not Strategy.FIRST and verdict.order_sensitive
+    if _lost_patience(verdict):
+        return ""
     if verdict.wanted != verdict.got and not by_order and not gave_up(answer):
         return f"{verdict.wanted}, ours {verdict.got}{verdict.message}"
     if verdict.problems and not by_order:
