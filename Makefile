@@ -12,7 +12,7 @@ SEEDS ?= 20000
 
 help: ## this list
 	@echo 'targets:'
-	@sed -nE 's/^([a-z-]+):.* ## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z0-9-]+):.* ## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: ## .venv with everything that development needs (PYTHON=... names an interpreter)
 	@tools/setup.sh

@@ -227,5 +227,7 @@ async def real_node(plane: ControlPlane) -> AsyncIterator[Node]:
         finally:
             await node.stop()
             for name, value in before.items():
-                (Path("/proc/sys") / name).write_text(value)
+                setting = Path("/proc/sys") / name
+                if setting.read_text() != value:
+                    setting.write_text(value)
         shutil.rmtree(node.folder, ignore_errors=True)

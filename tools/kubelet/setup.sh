@@ -28,7 +28,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 if [ "$(cat "$target/version" 2>/dev/null)" != "$version" ]; then
-	PATH=$PATH:$PWD/.venv/bin
+	PATH=$PWD/.venv/bin:$PATH # make setup puts a Go there where the own one is too old
 	command -v go >/dev/null || {
 		say "no Go to build containerd with; make setup installs one" >&2
 		exit 1
