@@ -22,7 +22,7 @@ from dra_operator.cel.ast import Call, Comprehension, Ident, Literal, Node, Sele
 from dra_operator.cel.budget import Budget
 from dra_operator.cel.device import DeviceView
 from dra_operator.cel.environment import STORED, Features, environment
-from dra_operator.cel.errors import CELCompileError, CELRuntimeError, Issue, snippet
+from dra_operator.cel.errors import CELCompileError, CELCostError, CELRuntimeError, Issue, snippet
 from dra_operator.cel.evaluate import Program
 from dra_operator.cel.selector import compile_selector, program_of
 from dra_operator.cel.values import DomainMap, NameMap, Value, type_name
@@ -139,6 +139,10 @@ def explain_failure(expression: str, device: DeviceView, features: Features = ST
     selector = compile_selector(expression, features)
     try:
         selector.matches(device)
+    except CELCostError as error:
+        return Explanation(
+            str(error), "", "it goes over too much: go over shorter lists, or look up instead of searching"
+        )
     except CELRuntimeError as error:
         search = _Search(program_of(expression, features), device)
         node = search.innermost()
@@ -155,6 +159,7 @@ class _Search:
     def __init__(self, program: Program, device: DeviceView) -> None:
         self._program = program
         self._device = device
+        self._budget = Budget()  # for the whole search
 
     def innermost(self) -> Node | None:
         """The smallest part that fails on its own. Inside a fold there is none: it has no value on its own."""
@@ -172,14 +177,18 @@ class _Search:
             return (node.range, node.init)
         if isinstance(node, Call) and node.function == op.CONDITIONAL and not self._fails(node.args[0]):
             return (node.args[1] if self._value(node.args[0]) else node.args[2],)
+        if isinstance(node, Call) and node.target is not None and not self._program.checked.calls[node.id].is_method:
+            return node.args  # before them stands a namespace
         return children(node)
 
     def _value(self, node: Node) -> Value:
-        return self._program.part(node, self._device.variables, Budget())
+        return self._program.part(node, self._device.variables, self._budget)
 
     def _fails(self, node: Node) -> bool:
         try:
             self._value(node)
+        except CELCostError:
+            return False
         except CELRuntimeError:
             return True
         return False

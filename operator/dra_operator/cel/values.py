@@ -112,6 +112,10 @@ class Opaque:
     __slots__ = ()
     type_name: str
 
+    def __repr__(self) -> str:
+        held: tuple[str, ...] = self.__slots__
+        return f"{self.type_name}({', '.join(str(getattr(self, name)) for name in held)})"
+
 
 class Optional:
     """A value or none."""
@@ -121,6 +125,9 @@ class Optional:
 
     def __init__(self, value: Value = _ABSENT) -> None:
         self._value = value
+
+    def __repr__(self) -> str:
+        return f"Optional({self._value!r})" if self.present else "NONE"
 
     @property
     def present(self) -> bool:
