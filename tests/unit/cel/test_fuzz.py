@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.fuzz.dice import Dice
 from tests.fuzz.odd_selectors import make_expression
 from tests.fuzz.targets import (
+    TARGETS,
     document_as_slice,
     evaluators_agree,
     generated_selector,
@@ -20,6 +21,12 @@ from tests.fuzz.targets import (
     text_as_selector,
     text_as_version,
 )
+from tests.fuzz.text import NAMES
+
+
+def test_the_fuzzer_knows_all_targets() -> None:
+    assert set(NAMES) == set(TARGETS)
+
 
 # What selectors are made of, so that random text gets past the first character.
 TOKENS = st.sampled_from(
