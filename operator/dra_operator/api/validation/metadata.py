@@ -119,7 +119,7 @@ def check_template_metadata(path: str, meta: ObjectMeta) -> list[FieldError]:
     for field in shape_of(ObjectMeta).fields:
         if field.attribute in ("labels", "annotations"):
             continue
-        if getattr(meta, field.attribute) not in (None, "", 0):
+        if getattr(meta, field.attribute) != field.type.zero():  # a zero that was given is not nothing
             # The path is the Go field's name with its first letter small.
             name = field.go_name[0].lower() + field.go_name[1:]
             found.append(forbidden(child(path, name), "cannot be set"))
