@@ -61,9 +61,10 @@ def _lines(one: Explanation, remark: str) -> list[str]:
             lines.append(f'  request "{result.request}": {result.device} of {result.pool} ({result.driver}{admin})')
     lines += [f"  {hint}" for hint in one.hints]
     for request in one.requests:
-        lines += ["", f'request "{request.request}" of claim {request.claim}']
+        before = ": the alternatives before it, as things are now" if one.state == "Allocated" else ""
+        lines += ["", f'request "{request.request}" of claim {request.claim}{before}']
         for alternative in request.alternatives:
-            lines += _funnel(alternative, several=len(request.alternatives) > 1)
+            lines += _funnel(alternative, several=bool(before) or len(request.alternatives) > 1)
     if one.nearest_nodes:
         lines += ["", "nearest nodes"]
         lines += [f"  {node.name}: {'; '.join(node.lacks) or 'lacks nothing'}" for node in one.nearest_nodes]

@@ -12,12 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import structs
+
 from dra_operator.allocation.outcome import AllocationError
 from dra_operator.api.core import Container, Pod, PodResourceClaim, PodSchedulingGate, PodSpec
 from dra_operator.api.meta import Object, ObjectKey, ObjectMeta
 from dra_operator.api.names import DEVICES_ALLOCATED, GATE
 from dra_operator.api.reasons import Reason
-from dra_operator.api.resource import ResourceClaim, ResourceClaimTemplate
+from dra_operator.api.resource import ResourceClaim, ResourceClaimStatus, ResourceClaimTemplate
 from dra_operator.lifecycle.gate import class_names
 from dra_operator.query.documents import InputError
 from dra_operator.query.funnel import AlternativeFunnel, Funnels, NodeLook, look
@@ -209,7 +211,9 @@ def explain(
     requests: tuple[RequestReport, ...] = ()
     nearest: tuple[NodeReport, ...] = ()
     suggestions: list[Suggestion] = []
-    if state_of(standing.reason) != "Allocated":
+    if state_of(standing.reason) == "Allocated":
+        requests = tuple(_passed_over(simulation, pod, [claim for claim in claims.values() if claim is not None]))
+    else:
         found = [claim for claim in claims.values() if claim is not None]
         funnels = look(pod, found, simulation.view, simulation.decider.allocator) if found else None
         if isinstance(funnels, AllocationError):
@@ -266,6 +270,29 @@ def _request(request: list[AlternativeFunnel]) -> RequestReport:
         request=first.alternative.request,
         alternatives=tuple(_alternative(one) for one in request),
     )
+
+
+def _passed_over(simulation: Simulation, pod: Pod, claims: list[ResourceClaim]) -> Iterator[RequestReport]:
+    """The alternatives before those that were chosen, and what keeps them from the pod now."""
+    chosen = {
+        (claim.uid, one.request.partition("/")[0]): one.request
+        for claim in claims
+        if claim.status.allocation is not None
+        for one in claim.status.allocation.devices.results or ()
+        if "/" in one.request
+    }
+    asked = [claim for claim in claims if any(uid == claim.uid for uid, _ in chosen)]
+    if not asked:
+        return
+    bare = [structs.replace(claim, status=ResourceClaimStatus()) for claim in asked]
+    funnels = look(pod, bare, simulation.view, simulation.decider.allocator)
+    if isinstance(funnels, AllocationError):
+        return
+    for request in funnels.requests:
+        taken = chosen.get((request[0].claim.uid, request[0].alternative.request))
+        names = [one.alternative.name for one in request]
+        if taken in names[1:]:
+            yield _request(request[: names.index(taken)])
 
 
 def _alternative(funnel: AlternativeFunnel) -> AlternativeReport:

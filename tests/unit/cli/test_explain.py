@@ -201,3 +201,13 @@ def test_a_kubeconfig_that_points_nowhere_ends_with_code_2(tmp_path: Path) -> No
     answer = call(explain, "a", "--kubeconfig", str(config))
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith("error: http://127.0.0.1:1 does not answer: ")
+
+
+def test_a_pod_with_a_later_alternative_is_told_why_not_the_earlier(folder: Path) -> None:
+    (folder / "inventory").write_text("nodes: [{name: gpu, count: 2, profile: l4, gpus: 4}]")
+    answer = run(folder, "w", "-o", "json", pods=POD.format(name="w", template="wish"))
+    assert answer.code == 0
+    assert {one["request"] for claim in answer.json["claims"] for one in claim["results"]} == {"gpu/four"}
+    [request] = answer.json["requests"]
+    [earlier] = request["alternatives"]
+    assert (earlier["name"], earlier["wanted"], earlier["funnel"]["mostFreeOnOneNode"]) == ("gpu/eight", 8, 4)
