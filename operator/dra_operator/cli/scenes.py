@@ -43,4 +43,4 @@ def load_scene(
     from dra_operator.query.live import load_cluster  # late: files do without a client
 
     cluster = load_cluster(kubeconfig, context, namespace)
-    return LoadedScene(build_scene(cluster.manifests), cluster.namespace, tuple(cluster.unseen))
+    return LoadedScene(build_scene(cluster.manifests, live=True), cluster.namespace, tuple(cluster.unseen))

@@ -73,7 +73,9 @@ def simulate(
 
         cluster = load_cluster(kubeconfig, context, None)
         manifests, unseen = cluster.manifests.topped_by(manifests), tuple(cluster.unseen)
-    scene = build_scene(manifests, nodes=machines.nodes, slices=machines.slices, what_if=what_if, strict=strict)
+    scene = build_scene(
+        manifests, nodes=machines.nodes, slices=machines.slices, what_if=what_if, strict=strict, live=from_cluster
+    )
     scene.simulation.run()
     report = report_on(scene.simulation, scene.refused)
     _remark(manifests, scene, unseen)

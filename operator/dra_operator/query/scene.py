@@ -86,9 +86,13 @@ def build_scene(
     slices: Sequence[ResourceSlice] = (),
     what_if: WhatIf | None = None,
     strict: bool = False,
+    live: bool = False,
     now: float | None = None,
 ) -> Scene:
-    """`nodes` and `slices` come from an inventory and add to those of the manifests. Raises `InputError`."""
+    """`nodes` and `slices` come from an inventory and add to those of the manifests. Raises `InputError`.
+
+    `live`: the manifests are what a cluster has; a class that is not among them is not there.
+    """
     scene = Scene(Simulation(time.time() if now is None else now))
     if any(loaded.plain for loaded in manifests.objects):
         from dra_operator.query.strict import find_refusals  # late: what a cluster holds was judged by it already
@@ -102,7 +106,7 @@ def build_scene(
     manifests = Manifests(
         [one for one in manifests.objects if (type(one.object), one.object.key) not in unusable], manifests.skipped
     )
-    builder = _Builder(scene, manifests, strict)
+    builder = _Builder(scene, manifests, strict=strict, assumes_classes=not strict and not live)
     builder.machines([*manifests.all(Node), *nodes], [*manifests.all(ResourceSlice), *slices], what_if or WhatIf())
     builder.rest()
     builder.pods()
@@ -110,11 +114,12 @@ def build_scene(
 
 
 class _Builder:
-    def __init__(self, scene: Scene, manifests: Manifests, strict: bool) -> None:
+    def __init__(self, scene: Scene, manifests: Manifests, *, strict: bool, assumes_classes: bool) -> None:
         self._scene = scene
         self._simulation = scene.simulation
         self._manifests = manifests
         self._strict = strict
+        self._assumes_classes = assumes_classes
         self._namespaces: set[str] = set()
 
     # --- nodes and devices -------------------------------------------------------------------------------------------
@@ -161,7 +166,7 @@ class _Builder:
         self._classes()
 
     def _classes(self) -> None:
-        if self._strict:
+        if not self._assumes_classes:
             return
         simulation = self._simulation
         wanted = self._classes_named() - {one.key.name for one in self._scene.refused if one.type is DeviceClass}
