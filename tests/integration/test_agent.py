@@ -48,7 +48,7 @@ class Ground:
         command = [
             *(sys.executable, "-m", "dra_operator.cli.main", "agent", "--profile=l4", "--gpus=2", "--refresh=0.5"),
             f"--node-name={self.node}",
-            f"--kubeconfig={self.plane.kubeconfig('agent')}",
+            f"--kubeconfig={self.plane.agent_kubeconfig(self.node)}",
             f"--kubelet-dir={self.folder}",
             f"--cdi-dir={self.folder / 'cdi'}",
         ]

@@ -52,7 +52,7 @@ class World:
             ),
             f"--control={self.control}",
             f"--node-name={NAME}",
-            f"--kubeconfig={self.plane.kubeconfig('agent')}",
+            f"--kubeconfig={self.plane.agent_kubeconfig(NAME)}",
             f"--kubelet-dir={self.node.kubelet_folder}",
             f"--cdi-dir={self.node.cdi}",
         ]

@@ -73,7 +73,7 @@ class Bench:
         command = [
             *(sys.executable, "-m", "dra_operator.cli.main", "agent", "--plugin=on", "--log-format=json"),
             f"--node-name={self.node}",
-            f"--kubeconfig={self.plane.kubeconfig('agent')}",
+            f"--kubeconfig={self.plane.agent_kubeconfig(self.node)}",
             f"--kubelet-dir={self.folder}",
             f"--cdi-dir={self.folder / 'cdi'}",
             *flags,

@@ -42,7 +42,6 @@ IDENTITIES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "kube-controller-manager": ("system:kube-controller-manager", ()),
     "kube-scheduler": ("system:kube-scheduler", ()),
     "operator": _service_account("dra-operator"),
-    "agent": _service_account("dra-operator-agent"),
 }
 """User and groups of every kubeconfig that a control plane writes."""
 
@@ -113,6 +112,12 @@ class ControlPlane:
 
     def kubeconfig(self, identity: str = "admin") -> Path:
         return self.data / f"{identity}.kubeconfig"
+
+    def agent_kubeconfig(self, node: str) -> Path:
+        """The account of the node agent, by a token bound to that Node: no other token of it may write slices."""
+        bound = ("--bound-object-kind=Node", f"--bound-object-name={node}", "--duration=24h")
+        answer = self.kubectl("create", "token", "dra-operator-agent", f"--namespace={OPERATOR_NAMESPACE}", *bound)
+        return self._write_kubeconfig(f"agent-{node}", answer.stdout.strip())
 
     def client(self, identity: str = "admin") -> ApiClient:
         return connect(self.kubeconfig(identity))
@@ -279,17 +284,21 @@ class ControlPlane:
         for name, (user, groups) in IDENTITIES.items():
             token = secrets.token_hex(24)
             lines.append(",".join((token, user, user, f'"{",".join(groups)}"')))
-            cluster = {"server": self.server, "certificate-authority": str(self._certificate)}
-            config = {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "clusters": [{"name": "sandbox", "cluster": cluster}],
-                "users": [{"name": name, "user": {"token": token}}],
-                "contexts": [{"name": "sandbox", "context": {"cluster": "sandbox", "user": name}}],
-                "current-context": "sandbox",
-            }
-            _write_secret(self.kubeconfig(name), json.dumps(config, indent=1))
+            self._write_kubeconfig(name, token)
         _write_secret(self.data / "tokens.csv", "\n".join(lines) + "\n")
+
+    def _write_kubeconfig(self, name: str, token: str) -> Path:
+        cluster = {"server": self.server, "certificate-authority": str(self._certificate)}
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "sandbox", "cluster": cluster}],
+            "users": [{"name": name, "user": {"token": token}}],
+            "contexts": [{"name": "sandbox", "context": {"cluster": "sandbox", "user": name}}],
+            "current-context": "sandbox",
+        }
+        _write_secret(self.kubeconfig(name), json.dumps(config, indent=1))
+        return self.kubeconfig(name)
 
 
 def _write_secret(file: Path, text: str) -> None:
