@@ -19,6 +19,7 @@ from dra_operator import handlers
 from dra_operator.allocation.strategy import Strategy
 from dra_operator.cli.logs import configure_logging
 from dra_operator.controller.controller import Controller
+from dra_operator.controller.evictor import TaintEviction
 from dra_operator.controller.settings import Gate, LogFormat, SettingError, Settings
 from dra_operator.lifecycle.policy import ClaimsMode, OnNoCapacity, Repack
 
@@ -38,6 +39,8 @@ def run(
     reserve_after: Annotated[float | None, typer.Option(help="Seconds of waiting until a node is kept.")] = None,
     repack: Annotated[Repack | None, typer.Option(help="A pod with devices that is not scheduled.")] = None,
     repack_after: Annotated[float | None, typer.Option(help="Seconds it may stay unscheduled.")] = None,
+    release_hold: Annotated[float | None, typer.Option(help="Seconds a released device is not given out.")] = None,
+    taint_eviction: Annotated[TaintEviction | None, typer.Option(help="Pods on devices tainted NoExecute.")] = None,
     namespace: Annotated[str | None, typer.Option(help="Namespace of the operator.")] = None,
     leader_elect: Annotated[bool | None, typer.Option(help="Write only while holding the Lease.")] = None,
     lease_name: Annotated[str | None, typer.Option(help="Name of the Lease.")] = None,

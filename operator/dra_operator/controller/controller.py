@@ -34,6 +34,7 @@ from dra_operator.cluster.queue import WorkQueue
 from dra_operator.cluster.reflector import Reflector
 from dra_operator.cluster.writer import Writer
 from dra_operator.controller.engine import Engine
+from dra_operator.controller.evictor import Evictor, TaintEviction
 from dra_operator.controller.health import HealthServer
 from dra_operator.controller.metrics import Metrics
 from dra_operator.controller.mirrors import KOPF_KINDS, ClaimMirror, KopfMirror, SliceMirror
@@ -46,6 +47,7 @@ log = structlog.get_logger()
 
 GATE_POLICY = "dra-operator-gate"
 _SYNC_POLL = 0.1
+_RELEASE_POLL = 0.5
 
 
 class Controller:
@@ -63,6 +65,7 @@ class Controller:
             )
         self._client: ApiClient = self.credentials.client()
         self.view = View()
+        self.view.held_back.seconds, self.view.held_back.now = settings.release_hold, time.time
         decider = Decider(self.view, Features(), settings.placement)
         self.metrics = Metrics(self.view, lambda: decider.allocator.steps.total)
         self._client.observe(self.metrics.called)
@@ -82,6 +85,13 @@ class Controller:
             now=time.time,
             leads=self._may_write,
             watcher=self.metrics,
+        )
+        self._evictor = Evictor(
+            self.view,
+            self._client.guarded(self._may_write),
+            settings.taint_eviction,
+            now=time.time,
+            record=self._recorder.record,
         )
         self.kopf = KopfMirror(self.view, self.engine.mark, self._on_relisted)
         self._reflectors = (
@@ -165,6 +175,9 @@ class Controller:
         else:
             self._on_acquired()
         self._spawn(self._sweep())
+        self._spawn(self._release())
+        if self.settings.taint_eviction is not TaintEviction.OFF:
+            self._spawn(self._evictor.run())
         await self.engine.run()
 
     async def _sync(self) -> None:
@@ -188,6 +201,11 @@ class Controller:
         while True:
             await asyncio.sleep(self.settings.sweep_interval * self._rng.uniform(0.9, 1.1))
             self.engine.sweep()
+
+    async def _release(self) -> None:
+        while True:
+            await asyncio.sleep(_RELEASE_POLL)
+            self.engine.mark(self.view.expire_held_back())
 
     def _on_acquired(self) -> None:
         log.info("leading")

@@ -14,6 +14,7 @@ from typing import Any
 
 from dra_operator.allocation.strategy import Strategy
 from dra_operator.api.names import LEASE_NAME, OPERATOR_NAMESPACE
+from dra_operator.controller.evictor import TaintEviction
 from dra_operator.lifecycle.policy import ClaimsMode, OnNoCapacity, Policy, Repack
 
 PREFIX = "DRA_OPERATOR_"
@@ -58,6 +59,10 @@ class Settings:
     reserve_after: float = _setting(300.0, "how long a pod waits for devices until a node is kept for it")
     repack: Repack = _setting(Repack.REPORT, "what becomes of a pod with devices that is not scheduled")
     repack_after: float = _setting(300.0, "how long such a pod may stay unscheduled")
+    release_hold: float = _setting(
+        30.0, "how long a released device is not given out, unless our own agent says when it is free"
+    )
+    taint_eviction: TaintEviction = _setting(TaintEviction.AUTO, "who evicts pods from devices tainted NoExecute")
     namespace: str = _setting(OPERATOR_NAMESPACE, "namespace of the operator itself: its Lease, and never gated")
     leader_elect: bool = _setting(True, "write only while holding the Lease")
     lease_name: str = _setting(LEASE_NAME, "name of the Lease")
@@ -100,6 +105,9 @@ _FOREIGN = (PREFIX + "CONTROLPLANE_", PREFIX + "SANDBOX_")
 """Variables of other commands that share the prefix."""
 
 
+_MAY_BE_ZERO = frozenset({"release_hold"})
+
+
 def _parse(name: str, value: Any, default: Any) -> Any:
     flag = "--" + name.replace("_", "-")
     if isinstance(default, bool):
@@ -119,7 +127,7 @@ def _parse(name: str, value: Any, default: Any) -> Any:
             seconds = float(value)
         except ValueError as error:
             raise SettingError(f"{flag}: {value!r} is no number of seconds") from error
-        if not 0 < seconds < float("inf"):
+        if not 0 <= seconds < float("inf") or (seconds == 0 and name not in _MAY_BE_ZERO):
             raise SettingError(f"{flag}: {value!r} is not a positive number of seconds")
         return seconds
     return str(value)

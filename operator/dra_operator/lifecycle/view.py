@@ -35,6 +35,7 @@ from dra_operator.inventory.devices import PoolKey
 from dra_operator.inventory.inventory import ANY_NODE, Inventory
 from dra_operator.inventory.ledger import Ledger
 from dra_operator.inventory.nodes import Nodes
+from dra_operator.lifecycle.holdback import HoldBack
 from dra_operator.lifecycle.keys import ClaimRef, PodRef, Ref
 from dra_operator.lifecycle.pin import pinned_node
 from dra_operator.lifecycle.reservation import Reservation
@@ -88,6 +89,7 @@ class View:
     def __init__(self, inventory: Inventory | None = None, ledger: Ledger | None = None) -> None:
         self.inventory = inventory or Inventory()
         self.ledger = ledger or Ledger()
+        self.held_back = HoldBack(self.inventory, self.ledger)
         self.pods: dict[Uid, Pod] = {}
         self.claims: dict[ObjectKey, ResourceClaim] = {}
         self.templates: dict[ObjectKey, ResourceClaimTemplate] = {}
@@ -263,6 +265,7 @@ class View:
         rivals = self.ledger.rivals(claim.uid)
         self.ledger.observe(claim, live=live)
         if known is not None and known.status.allocation is not None and not _same_devices(known, claim):
+            self._hold_back(known)
             dirty |= self._freed_with(known)
         dirty |= self._pods_of(claim)
         for rival in rivals | self.ledger.rivals(claim.uid):
@@ -283,6 +286,7 @@ class View:
             self.ledger.remove(gone.uid)
             self.ledger.forget_assumed(gone.uid)
             if gone.status.allocation is not None:
+                self._hold_back(gone)
                 dirty |= self._freed_with(gone)
             dirty |= self._pods_of(gone)
             for rival in rivals:
@@ -424,15 +428,11 @@ class View:
 
     # --- who waits ---------------------------------------------------------------------------------------------------
 
-    def note_waits(self, uid: Uid, group: Group | None, reservation: Reservation | None = None) -> set[Ref]:
-        """The pod was told to wait, with those of its group. Returns who has to be looked at for that."""
-        woken: set[Ref] = {PodRef(next_) for next_ in self.waiting.add(uid, self.pod(uid), group)}
+    def note_waits(self, uid: Uid, group: Group | None) -> set[Ref]:
+        """The pod was told to wait, with those that wait for the same. Returns who may have its turn."""
+        woken = self.waiting.add(uid, self.pod(uid), group)
         self.forget_placement(uid)
-        if reservation is not None:
-            kept, self.reservation = self.reservation, reservation
-            if kept is not None and kept.node != reservation.node:
-                woken |= self.freed((kept.node,))
-        return woken
+        return {PodRef(next_) for next_ in woken}
 
     def note_served(self, uid: Uid) -> set[Ref]:
         """The pod does not wait any more: it was served, or is gone. Returns who may have its turn."""
@@ -449,6 +449,17 @@ class View:
         """Something became free, came or changed on the nodes (None: anywhere). Returns the pods that it may serve."""
         self.capacity_epoch += 1
         return {PodRef(uid) for uid in self.waiting.wake(nodes)}
+
+    def expire_held_back(self) -> set[Ref]:
+        """Released devices that were held back long enough are free. Returns the pods that they may serve."""
+        pools = self.held_back.expire()
+        return self.freed(self.inventory.nodes_seeing(pools)) if pools else set()
+
+    def _hold_back(self, claim: ResourceClaim) -> None:
+        """The claim's devices are released; a pod that ran with them may leave something to undo on its node."""
+        pods = [self.pod(consumer.uid) for consumer in claim.status.reserved_for or ()]
+        if any(pod is None or pod.spec.node_name for pod in pods):
+            self.held_back.released(claim)
 
     def _freed_with(self, claim: ResourceClaim) -> set[Ref]:
         """The devices of the claim's allocation became free."""

@@ -1,0 +1,109 @@
+"""Evicts pods from devices that are tainted NoExecute, by the eviction API.
+
+kube-controller-manager does that itself where its device-taint-eviction controller runs. `auto` finds out by waiting:
+a pod that is still there some seconds after it was due is nobody's. `on` does not wait, `off` does nothing.
+
+An eviction respects PodDisruptionBudgets: one that is refused for that (429) is tried again. The pod's UID is a
+precondition, so that a replacement of the same name stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, Final
+
+import structlog
+
+from dra_operator.api.codec import encode
+from dra_operator.api.kinds import PODS
+from dra_operator.api.meta import Uid
+from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer, NotSent
+from dra_operator.lifecycle.actions import Notice
+from dra_operator.lifecycle.eviction import Eviction, evictions
+from dra_operator.lifecycle.view import View
+
+log = structlog.get_logger()
+
+LOOK_SECONDS: Final = 1.0
+PATIENCE_SECONDS: Final = 10.0
+"""How late upstream's controller may be before it is not there."""
+_AGAIN_SECONDS: Final = 5.0
+_GONE: Final = (404, 409)
+_NOT_NOW: Final = 429
+
+
+class TaintEviction(StrEnum):
+    """Who evicts pods from tainted devices (`--taint-eviction`)."""
+
+    AUTO = "auto"
+    """This operator where nobody else does."""
+    ON = "on"
+    OFF = "off"
+
+
+class Evictor:
+    """See the module. `now` is seconds of the epoch; `client` is behind the lease's write barrier."""
+
+    def __init__(
+        self,
+        view: View,
+        client: ApiClient,
+        mode: TaintEviction,
+        *,
+        now: Callable[[], float],
+        record: Callable[[Notice], None],
+    ) -> None:
+        self._view = view
+        self._client = client
+        self._patience = PATIENCE_SECONDS if mode is TaintEviction.AUTO else 0.0
+        self._now = now
+        self._record = record
+        self._seen: dict[Uid, float] = {}
+        """When a pod was first seen to be due: upstream's time runs from there, not from a taint of last week."""
+        self._not_before: dict[Uid, float] = {}
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            await self.look()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def look(self) -> None:
+        """Evict whoever is overdue."""
+        now = self._now()
+        due = [one for one in evictions(self._view) if one.due <= now]
+        uids = {one.pod.uid for one in due}
+        self._seen = {uid: self._seen.get(uid, now) for uid in uids}
+        self._not_before = {uid: when for uid, when in self._not_before.items() if uid in uids}
+        for eviction in due:
+            uid = eviction.pod.uid
+            if self._seen[uid] + self._patience <= now and self._not_before.get(uid, 0.0) <= now:
+                self._not_before[uid] = now + _AGAIN_SECONDS
+                await self._evict(eviction)
+
+    async def _evict(self, eviction: Eviction) -> None:
+        pod = eviction.pod
+        body: dict[str, Any] = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": pod.metadata.name, "namespace": pod.metadata.namespace},
+            "deleteOptions": {"preconditions": {"uid": pod.uid}},
+        }
+        about = {"pod": str(pod.key), "device": str(eviction.device), "taint": eviction.taint.key}
+        try:
+            await self._client.request("POST", PODS.path(pod.key, "eviction"), body=encode(body))
+        except ApiError as error:
+            if error.status in _GONE:
+                return
+            tell = log.info if error.status == _NOT_NOW else log.warning
+            tell("pod not evicted from a tainted device", **about, error=str(error), again_in=_AGAIN_SECONDS)
+            return
+        except (NoAnswer, NotSent) as error:
+            log.debug("eviction not sent", **about, error=str(error))
+            return
+        log.info("pod evicted from a tainted device", **about)
+        value = f" ({eviction.taint.value})" if eviction.taint.value else ""
+        message = f"evicted: a device that the pod uses has the taint {eviction.taint.key}{value}"
+        self._record(Notice("Pod", pod.key, pod.uid, "Warning", "DeviceTaintEviction", message))

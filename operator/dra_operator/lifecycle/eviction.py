@@ -1,0 +1,77 @@
+"""Which pods have to go because of a taint of a device that they use, and when. Pure.
+
+A NoExecute taint evicts the pods of every claim that holds the device, unless the claim's request tolerates it: for
+ever, or for `tolerationSeconds` (the shortest of the tolerations that match). The time runs from when the taint was
+added. What an allocation tolerates is written into its results.
+
+Upstream: `claimEvictionTime` of k8s.io/kubernetes/pkg/controller/devicetainteviction. Not here: DeviceTaintRules,
+which that controller alone acts on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from dra_operator.allocation.taints import tolerates
+from dra_operator.api.core import Pod
+from dra_operator.api.resource import DeviceTaint, DeviceToleration
+from dra_operator.inventory.devices import DeviceId
+from dra_operator.lifecycle.view import View
+
+NO_EXECUTE: Final = "NoExecute"
+
+
+@dataclass(frozen=True, slots=True)
+class Eviction:
+    """A pod that has to go at `due` (seconds of the epoch), and why."""
+
+    pod: Pod
+    due: float
+    device: DeviceId
+    taint: DeviceTaint
+
+
+def evictions(view: View) -> list[Eviction]:
+    """One for each pod that uses an evicting device, the most urgent of its reasons. Soonest first."""
+    tainted = {
+        device.id: taints
+        for device in view.inventory.devices()
+        if (taints := [taint for taint in device.taints if taint.effect == NO_EXECUTE])
+    }
+    if not tainted:
+        return []
+    soonest: dict[str, Eviction] = {}
+    for eviction in _all(view, tainted):
+        known = soonest.get(eviction.pod.uid)
+        if known is None or eviction.due < known.due:
+            soonest[eviction.pod.uid] = eviction
+    return sorted(soonest.values(), key=lambda one: (one.due, one.pod.key))
+
+
+def _all(view: View, tainted: Mapping[DeviceId, list[DeviceTaint]]) -> Iterator[Eviction]:
+    for claim in view.claims.values():
+        if claim.status.allocation is None:
+            continue
+        for result in claim.status.allocation.devices.results or ():
+            id_ = DeviceId(result.driver, result.pool, result.device)
+            for taint in tainted.get(id_, ()):
+                due = due_time(taint, result.tolerations or ())
+                if due is None:
+                    continue
+                for consumer in claim.status.reserved_for or ():
+                    pod = view.pod(consumer.uid)
+                    if pod is not None and not pod.done and pod.metadata.deletion_timestamp is None:
+                        yield Eviction(pod, due, id_, taint)
+
+
+def due_time(taint: DeviceTaint, tolerations: Iterable[DeviceToleration]) -> float | None:
+    """When pods have to go; None: never."""
+    added = 0.0 if taint.time_added is None else datetime.fromisoformat(taint.time_added).timestamp()
+    matching = [toleration for toleration in tolerations if tolerates(toleration, taint)]
+    if not matching:
+        return added
+    limits = [one.toleration_seconds for one in matching if one.toleration_seconds is not None]
+    return added + max(0, min(limits)) if limits else None

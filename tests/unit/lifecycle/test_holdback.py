@@ -1,0 +1,72 @@
+"""Released devices: when they are held back, for how long, and whom they serve then."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from dra_operator.api.meta import ManagedFieldsEntry
+from dra_operator.api.names import FIELD_MANAGER
+from dra_operator.api.resource import ResourceSlice
+from dra_operator.inventory.devices import DeviceId
+from dra_operator.lifecycle.view import View
+from tests.builders import DRIVER, allocated, claim, node, pod, slice_of
+from tests.unit.lifecycle.scene import show, view_of
+
+HELD = 30.0
+GPU = DeviceId(DRIVER, "node-a", "gpu-0")
+RUNNING = pod("runner", claims=["training"], node_name="node-a")
+WAITING = pod("waiter", claims=["training"])
+
+
+def published_by(manager: str) -> ResourceSlice:
+    slice_ = slice_of(gpus=1, node="node-a")
+    entries = (ManagedFieldsEntry(manager=manager, operation="Update"),)
+    return msgspec.structs.replace(slice_, metadata=msgspec.structs.replace(slice_.metadata, managed_fields=entries))
+
+
+class Clock:
+    now = 1000.0
+
+
+def scene(slice_: ResourceSlice, seconds: float = HELD) -> tuple[View, Clock]:
+    view, clock = view_of(node(), slice_, RUNNING, WAITING), Clock()
+    view.held_back.seconds, view.held_back.now = seconds, lambda: clock.now
+    return view, clock
+
+
+def test_a_device_that_a_pod_ran_with_is_taken_for_a_while_after_its_release() -> None:
+    view, clock = scene(published_by("another-driver"))
+    show(view, allocated(claim(name="training"), "node-a/gpu-0", reserved_for=[RUNNING]))
+    show(view, claim(name="training"))
+    assert view.ledger.is_held(GPU)
+
+    clock.now += HELD - 1
+    assert view.expire_held_back() == set()
+    assert view.ledger.is_held(GPU)
+    clock.now += 1
+    view.expire_held_back()
+    assert not view.ledger.is_held(GPU)
+
+
+def test_a_claim_that_is_deleted_with_its_pod_gone_releases_the_same_way() -> None:
+    view, _ = scene(published_by("another-driver"))
+    mine = allocated(claim(name="training"), "node-a/gpu-0", reserved_for=[RUNNING])
+    show(view, mine)
+    view.forget_pod(RUNNING.uid, certain=True)
+    view.forget_claim(mine.key)
+
+    assert view.ledger.is_held(GPU)
+
+
+@pytest.mark.parametrize("reason", ["never bound", "of our own agent", "switched off"])
+def test_otherwise_it_is_free_at_once(reason: str) -> None:
+    view, _ = scene(
+        published_by(FIELD_MANAGER if reason == "of our own agent" else "another-driver"),
+        0.0 if reason == "switched off" else HELD,
+    )
+    user = WAITING if reason == "never bound" else RUNNING
+    show(view, allocated(claim(name="training"), "node-a/gpu-0", reserved_for=[user]))
+    show(view, claim(name="training"))
+
+    assert not view.ledger.is_held(GPU)
