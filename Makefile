@@ -29,6 +29,7 @@ check: setup ## style, types, layers: what needs no test run
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python tools/protos.py --check
+	@$(BIN)/python tools/docs.py --check
 
 test: check unit test-agent cluster ## everything: check, unit, conformance, simulation, agent, integration, e2e
 

@@ -1,4 +1,4 @@
-"""Writes the generated pages of docs/reference: commands, reason codes, metrics.
+"""Writes the generated pages of docs/reference: commands, reason codes, metrics, attributes of devices.
 
 python tools/docs.py          writes them
 python tools/docs.py --check  ends with 1 if one is not as it would be written
@@ -18,7 +18,12 @@ from typing import Any
 import typer
 from typer.testing import CliRunner
 
+from dra_operator.agent import described
+from dra_operator.agent.gpu import Naming
+from dra_operator.agent.mig import Partition, partition_device
+from dra_operator.agent.profiles import Identity, load_profile, profile_names
 from dra_operator.api.reasons import Reason
+from dra_operator.api.resource import BasicDevice
 from dra_operator.cli.main import COMMANDS
 from dra_operator.controller.metrics import Metrics
 from dra_operator.lifecycle.view import View
@@ -31,7 +36,12 @@ _MADE = "<!-- Made by `make docs`; edit the code instead. -->\n"
 
 def pages() -> dict[str, str]:
     """Text by file name."""
-    return {"cli.md": "".join(_cli()), "reasons.md": "".join(_reasons()), "metrics.md": "".join(_metrics())}
+    return {
+        "cli.md": "".join(_cli()),
+        "reasons.md": "".join(_reasons()),
+        "metrics.md": "".join(_metrics()),
+        "attributes.md": "".join(_attributes()),
+    }
 
 
 def _cli() -> Iterator[str]:
@@ -99,6 +109,57 @@ def _labels(metrics: Metrics, name: str) -> str:
             return ", ".join(f"`{label}`" for label in collector._labelnames)
     family = next(one for one in metrics.registry.collect() if one.name == name)
     return ", ".join(f"`{label}`" for label in getattr(family, "_labelnames", ()))
+
+
+def _attributes() -> Iterator[str]:
+    yield f"# Attributes and capacities of GPUs\n\n{_MADE}\n"
+    yield (
+        "What the node agent publishes of each device. In selectors they go by the driver's name:\n"
+        "`device.attributes['gpu.dra-operator.io'].productName`; those with a domain by that:\n"
+        "`device.attributes['resource.kubernetes.io'].numaNode`. What a GPU cannot tell is left out, so ask with `.?`\n"
+        "or `in` where your cluster has such. Versions compare by `.compareTo(semver('570.0.0'))`, amounts by\n"
+        "`.compareTo(quantity('40Gi'))`.\n"
+    )
+    types = attribute_types()
+    yield "\n## Attributes\n\n| name | type | unit | what | source |\n|---|---|---|---|---|\n"
+    yield from (_row(name, types[name], one) for name, one in described.ATTRIBUTES.items())
+    yield (
+        "\nUnder NVIDIA's names (`--attributes=nvidia`, or `--driver-name gpu.nvidia.com`) whole GPUs have also:\n\n"
+        "| name | type | unit | what | source |\n|---|---|---|---|---|\n"
+    )
+    yield from (_row(name, types[name], one) for name, one in described.NVIDIA_ATTRIBUTES.items())
+    yield "\n## Capacities\n\n| name | type | unit | what | source |\n|---|---|---|---|---|\n"
+    yield from (_row(name, "quantity", one) for name, one in described.CAPACITIES.items())
+    yield "\nUnder NVIDIA's names partitions that exist have also:\n\n"
+    yield "| name | type | unit | what | source |\n|---|---|---|---|---|\n"
+    yield from (_row(name, "quantity", one) for name, one in described.NVIDIA_CAPACITIES.items())
+
+
+def attribute_types() -> Mapping[str, str]:
+    """By name, as the profiles' devices have them."""
+    types: dict[str, str] = {}
+    for device in all_devices():
+        for name, value in (device.attributes or {}).items():
+            kind = "version" if value.version_value is not None else "string"
+            types[name] = "int" if value.int_value is not None else kind
+    return types
+
+
+def all_devices() -> Iterator[BasicDevice]:
+    """Of every kind that the agent can publish, a partition that exists included."""
+    for name in profile_names():
+        profile = load_profile(name)
+        if profile.gpu is None:
+            continue
+        for naming in Naming:
+            yield from profile.devices_of("node", naming=naming).devices
+            if profile.partitions:
+                made = Partition(profile=profile.partitions[0], start=profile.partitions[0].starts[0], uuid="MIG-0")
+                yield partition_device(profile.gpu_of(Identity("node", 0)), made, naming)
+
+
+def _row(name: str, type_: str, one: described.Description) -> str:
+    return f"| `{name}` | {type_} | {one.unit} | {one.meaning} | {_text(one.source)} |\n"
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dra_operator.agent.gpu import NVIDIA_DRIVER, Naming, naming_of
+from dra_operator.agent.gpu import NVIDIA_DRIVER, naming_of
 from dra_operator.agent.nvml.library import Library
 from dra_operator.agent.nvml.source import NvmlSource
 from dra_operator.agent.publisher import Publisher
@@ -113,65 +113,46 @@ def _expressions_of(file: str) -> list[str]:
     return [each for document in yaml.safe_load_all((EXAMPLES / file).read_text()) for each in expressions(document)]
 
 
-@pytest.mark.parametrize(
-    ("file", "h100"),
-    [
-        ("12-product-name.yaml", 0),
-        ("13-memory-minimum.yaml", 8),
-        ("14-memory-range.yaml", 0),
-        ("15-compute-capability.yaml", 8),
-        ("16-power-and-thermal-profile.yaml", 0),
-        ("17-vendor-and-device-id.yaml", 0),
-        ("18-driver-version.yaml", 8),
-    ],
-)
-def test_an_example_for_whole_gpus_picks_on_each_node_what_it_says(
-    slices: list[ResourceSlice], driver: str, file: str, h100: int
-) -> None:
-    picked = selected(slices, file, "10-gpu-device-class.yaml")
-    whole = slices[0].spec.node_name == NODE["h100-sxm-80gb"] and driver == DEFAULT_DRIVER
-    assert len(picked) == (h100 if whole else 0)
+WHOLE_GPUS = {
+    "12-product-name.yaml": 0,
+    "13-memory-minimum.yaml": 8,
+    "14-memory-range.yaml": 0,
+    "15-compute-capability.yaml": 8,
+    "16-power-and-thermal-profile.yaml": 0,
+    "17-vendor-and-device-id.yaml": 0,
+    "18-driver-version.yaml": 8,
+}
+"""By example, how many of the eight H100 it says that it picks."""
+
+OF = "device.driver == 'gpu.nvidia.com' && device.attributes['gpu.nvidia.com']"
+FOR_NVIDIA = {
+    f"{OF}.type == 'gpu'": (8, 0),
+    f"{OF}.type == 'mig'": (0, 200),
+    f"{OF}.type == 'mig' && device.attributes['gpu.nvidia.com'].profile == '1g.10gb'": (0, 56),
+    f"{OF}.productName.lowerAscii().matches('^.*h100.*$') && device.attributes['gpu.nvidia.com'].index in [0, 2]": (
+        2,
+        0,
+    ),
+    f"{OF}.type != '' && device.capacity['gpu.nvidia.com'].memory.compareTo(quantity('40Gi')) >= 0": (8, 8),
+}
+"""Selectors as manifests for NVIDIA's driver have them, and what they pick on the H100 and on the MIG node."""
 
 
-def test_the_example_for_partitions_picks_partitions_of_its_profile(slices: list[ResourceSlice], driver: str) -> None:
-    picked = selected(slices, "20-mig-partition.yaml", "20-mig-partition.yaml")
-    partitioned = slices[0].spec.node_name == NODE["a100-sxm-80gb-mig"] and driver == DEFAULT_DRIVER
-    assert len(picked) == (8 * 2 if partitioned else 0)
+def test_examples_pick_on_each_node_what_they_say(slices: list[ResourceSlice], driver: str) -> None:
+    node = slices[0].spec.node_name if driver == DEFAULT_DRIVER else "of another driver"
+    whole = WHOLE_GPUS if node == NODE["h100-sxm-80gb"] else dict.fromkeys(WHOLE_GPUS, 0)
+
+    assert {file: len(selected(slices, file, "10-gpu-device-class.yaml")) for file in WHOLE_GPUS} == whole
+    partitions = selected(slices, "20-mig-partition.yaml", "20-mig-partition.yaml")
+    assert len(partitions) == (8 * 2 if node == NODE["a100-sxm-80gb-mig"] else 0)
 
 
-@pytest.mark.parametrize(
-    ("expression", "h100", "mig"),
-    [
-        ("device.driver == 'gpu.nvidia.com' && device.attributes['gpu.nvidia.com'].type == 'gpu'", 8, 0),
-        ("device.driver == 'gpu.nvidia.com' && device.attributes['gpu.nvidia.com'].type == 'mig'", 0, 200),
-        (
-            "device.driver == 'gpu.nvidia.com' && device.attributes['gpu.nvidia.com'].type == 'mig' &&"
-            " device.attributes['gpu.nvidia.com'].profile == '1g.10gb'",
-            0,
-            56,
-        ),
-        (
-            "device.driver == 'gpu.nvidia.com' &&"
-            " device.attributes['gpu.nvidia.com'].productName.lowerAscii().matches('^.*h100.*$') &&"
-            " (device.attributes['gpu.nvidia.com'].index == 0 || device.attributes['gpu.nvidia.com'].index == 2)",
-            2,
-            0,
-        ),
-        (
-            "device.driver == 'gpu.nvidia.com' &&"
-            " device.capacity['gpu.nvidia.com'].memory.compareTo(quantity('40Gi')) >= 0",
-            8,
-            8,
-        ),
-    ],
-)
 def test_selectors_that_were_written_for_nvidias_driver_pick_under_its_name(
-    slices: list[ResourceSlice], driver: str, expression: str, h100: int, mig: int
+    slices: list[ResourceSlice], driver: str
 ) -> None:
-    selector = compile_selector(expression)
     devices = [Device(slice_, basic) for slice_ in slices for basic in slice_.spec.devices or ()]
-    picked = [device for device in devices if selector.matches(device.view)]
-    expected = h100 if slices[0].spec.node_name == NODE["h100-sxm-80gb"] else mig
-
-    assert len(picked) == (expected if driver == NVIDIA_DRIVER else 0)
-    assert naming_of(driver) is (Naming.NVIDIA if driver == NVIDIA_DRIVER else Naming.OWN)
+    which = 0 if slices[0].spec.node_name == NODE["h100-sxm-80gb"] else 1
+    for expression, counts in FOR_NVIDIA.items():
+        selector = compile_selector(expression)
+        picked = [device for device in devices if selector.matches(device.view)]
+        assert len(picked) == (counts[which] if driver == NVIDIA_DRIVER else 0), expression

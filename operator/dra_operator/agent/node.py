@@ -16,6 +16,7 @@ import structlog
 
 from dra_operator.agent.health import HealthBoard
 from dra_operator.agent.kubelet import Place, node_plugin
+from dra_operator.agent.metrics import MetricsServer
 from dra_operator.agent.monitor import HealthMonitor
 from dra_operator.agent.publisher import Publisher, RivalPublisherError
 from dra_operator.agent.sources import NodeDevices, Source, SourceError
@@ -39,16 +40,19 @@ async def serve_node(
     node_name: str,
     driver: str,
     place: Place | None = None,
+    metrics_address: str = "",
     refresh_seconds: float = 10.0,
     health_seconds: float = 5.0,
 ) -> None:
     """Publish what `source` says of the node, until cancelled. It is asked every `refresh_seconds`.
 
-    With a `place`, claims of its devices are prepared there. Raises SocketError or OSError if it is none, and
-    RivalPublisherError where another publishes for this driver already.
+    With a `place`, claims of its devices are prepared there. Raises SocketError or OSError if it is none, ValueError or
+    OSError for a `metrics_address` that cannot be, and RivalPublisherError where another publishes for this driver.
     """
     inventory, taints, health = Inventory(), DeviceTaints(), HealthBoard()
     monitor = HealthMonitor(source, taints, health, now=time.time, interval=health_seconds)
+    metrics = MetricsServer(metrics_address, driver, health) if metrics_address else None
+    listening = await metrics.listen() if metrics is not None else None
     async with contextlib.AsyncExitStack() as stack:
         plugin = None
         if place is not None:
@@ -71,6 +75,8 @@ async def serve_node(
             tasks.create_task(publisher.run(), name="publisher")
             tasks.create_task(changes, name="source")
             tasks.create_task(monitor.run(), name="health")
+            if metrics is not None and listening is not None:
+                tasks.create_task(metrics.serve(listening), name="metrics")
             if plugin is not None:
                 unpreparing = UnpreparingTaints(client, driver, taints, plugin.prepared, plugin.changed)
                 tasks.create_task(unpreparing.run(), name="unpreparing")

@@ -96,5 +96,9 @@ def throttled_by_hardware(target: str, why: str) -> Sign:
     return Sign(target, "hardware-slowdown", f"the hardware slows it down: {why}", looks=TRANSIENT_LOOKS)
 
 
+def unreadable(target: str, error: str) -> Sign:
+    return Sign(target, "unreadable", f"the GPU does not answer: {error}", looks=TRANSIENT_LOOKS)
+
+
 def driver_unavailable(target: str, error: str) -> Sign:
     return Sign(target, "driver-unavailable", f"the driver does not answer: {error}", looks=TRANSIENT_LOOKS)

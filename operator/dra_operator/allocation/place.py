@@ -113,8 +113,7 @@ class _Walk:
                 return decision
             return self._given_up
         for ranked, name in enumerate(self.memory.fresh(), 1):
-            node = self._nodes.get(name)
-            rank = None if node is None else self.plan.rank(node)
+            rank = self.plan.rank(self._nodes[name])
             if rank is None:
                 self.memory.refuse(name)
             else:

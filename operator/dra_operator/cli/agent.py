@@ -20,6 +20,7 @@ import structlog
 import typer
 
 from dra_operator.agent.kubelet import CDI_FOLDER, Place
+from dra_operator.agent.metrics import MetricsServer
 from dra_operator.agent.node import serve_node
 from dra_operator.agent.publisher import RivalPublisherError
 from dra_operator.agent.registration import KUBELET_FOLDER, SocketError
@@ -122,6 +123,10 @@ def agent(
     refresh: Annotated[
         float, typer.Option(min=0.1, envvar="DRA_OPERATOR_REFRESH", help="Seconds between two looks at the devices.")
     ] = 10.0,
+    metrics_address: Annotated[
+        str,
+        typer.Option(envvar="DRA_OPERATOR_METRICS_ADDRESS", help="host:port of /metrics and /healthz; empty: none."),
+    ] = "",
     kubeconfig: Annotated[
         str | None,
         typer.Option(
@@ -160,10 +165,15 @@ def agent(
     except (OSError, KubeconfigError) as error:
         typer.echo(f"dra-operator agent: {error}", err=True)
         raise typer.Exit(2) from error
+    if metrics_address:
+        try:
+            MetricsServer.check(metrics_address)
+        except ValueError as error:
+            raise typer.BadParameter(f"--metrics-address: {error}") from error
     place = Place(kubelet_dir.absolute(), cdi_dir.absolute(), pod_uid)
     serves = place.has_kubelet() if plugin is PluginChoice.AUTO else plugin is PluginChoice.ON
     try:
-        asyncio.run(_serve(client, found, node_name, driver, refresh, place if serves else None))
+        asyncio.run(_serve(client, found, node_name, driver, refresh, place if serves else None, metrics_address))
     except (SocketError, RivalPublisherError, ApiError, OSError) as error:
         typer.echo(f"dra-operator agent: {error}", err=True)
         raise typer.Exit(2) from error
@@ -179,7 +189,13 @@ def _try(source: Source) -> None:
 
 
 async def _serve(
-    client: ApiClient, source: Source, node_name: str, driver: str, refresh: float, place: Place | None
+    client: ApiClient,
+    source: Source,
+    node_name: str,
+    driver: str,
+    refresh: float,
+    place: Place | None,
+    metrics_address: str,
 ) -> None:
     log.info(
         "agent",
@@ -189,7 +205,15 @@ async def _serve(
     )
     async with client:
         serving = asyncio.ensure_future(
-            serve_node(client, source, node_name=node_name, driver=driver, place=place, refresh_seconds=refresh)
+            serve_node(
+                client,
+                source,
+                node_name=node_name,
+                driver=driver,
+                place=place,
+                metrics_address=metrics_address,
+                refresh_seconds=refresh,
+            )
         )
         watching = asyncio.ensure_future(guard_event_loop())
         for stop in (signal.SIGTERM, signal.SIGINT):

@@ -126,17 +126,20 @@ class NvmlSource:
         versions = read_versions(self._library)
         count = self._library.must(pynvml.nvmlDeviceGetCount)
         known = {}
+        unreadable: list[int] = []
         for index in range(count):
             try:
                 known[index] = self._read_gpu(index, versions)
                 self._silent.discard(index)
             except (GpuLost, SourceError) as error:
+                unreadable.append(index)
                 if index not in self._silent:
                     self._silent.add(index)
                     log.error("GPU not readable", index=index, error=str(error), known=index in self._known)
-                if index in self._known:
-                    known[index] = self._known[index]
-        self._known = known
+        # Places move up when a driver that was loaded anew leaves a GPU out: nobody is known twice.
+        uuids = {one.gpu.uuid for one in known.values()}
+        kept = {index: self._known[index] for index in unreadable if index in self._known}
+        self._known = known | {index: one for index, one in kept.items() if one.gpu.uuid not in uuids}
 
     def _read_gpu(self, index: int, versions: DriverVersions) -> _Known:
         handle = self._library.must(pynvml.nvmlDeviceGetHandleByIndex, index)
@@ -150,9 +153,12 @@ class NvmlSource:
             uuid = known.gpu.uuid
             try:
                 handle = self._library.must(pynvml.nvmlDeviceGetHandleByIndex, index)
-                yield from read_signs(self._library, handle, uuid)
+                if self._library.must(pynvml.nvmlDeviceGetUUID, handle) == uuid:  # else it moved: read again first
+                    yield from read_signs(self._library, handle, uuid)
             except GpuLost:
                 yield signs.gpu_lost(uuid)
+            except SourceError as error:
+                yield signs.unreadable(uuid, str(error))
 
     def _event_set(self) -> tuple[int, Any]:
         if self._events is not None and self._events[0] == self._library.incarnation:

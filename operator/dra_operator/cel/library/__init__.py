@@ -9,7 +9,6 @@ from typing import Final
 
 from dra_operator.cel.functions import Library
 from dra_operator.cel.library import (
-    authz,
     cidr,
     conversions,
     formats,
@@ -43,5 +42,4 @@ LIBRARIES: Final[tuple[Library, ...]] = (
     ip.LIBRARY,
     cidr.LIBRARY,
     formats.LIBRARY,
-    authz.LIBRARY,
 )

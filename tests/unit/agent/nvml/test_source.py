@@ -245,6 +245,30 @@ def test_a_lost_gpu_keeps_its_devices(node: MakeNode, source: MakeSource) -> Non
     assert gpus.read() == before
 
 
+def test_a_gpu_that_does_not_answer_is_its_own_trouble_and_keeps_its_devices(
+    node: MakeNode, source: MakeSource
+) -> None:
+    made = node(gpus=2)
+    gpus = source(made)
+    before = gpus.read()
+    made.gpus[1].failures["nvmlDeviceGetUUID"] = UNKNOWN
+    made.write()
+
+    assert gpus.read() == before
+    assert reasons(gpus) == {made.gpus[1].lines["uuid"]: "unreadable"}
+
+
+def test_gpus_that_move_up_when_one_is_left_out_are_known_once(node: MakeNode, source: MakeSource) -> None:
+    made = node(gpus=3)
+    gpus = source(made)
+    gpus.read()
+    del made.gpus[0]
+    made.gpus[1].lines["lost"] = 1
+    made.write()
+
+    assert names(gpus.read()) == ["gpu-1"]
+
+
 def test_a_gpu_that_never_told_anything_is_left_out(node: MakeNode, source: MakeSource) -> None:
     made = node(gpus=2)
     made.gpus[0].lines["lost"] = 1
