@@ -30,6 +30,8 @@ LOOK_SECONDS: Final = 1.0
 PATIENCE_SECONDS: Final = 10.0
 """How late upstream's controller may be before it is not there."""
 _AGAIN_SECONDS: Final = 5.0
+_REQUEST_SECONDS: Final = 3.0
+"""A budget answers "later" (429): others must not wait for that."""
 _GONE: Final = (404, 409)
 _NOT_NOW: Final = 429
 
@@ -77,11 +79,13 @@ class Evictor:
         uids = {one.pod.uid for one in due}
         self._seen = {uid: self._seen.get(uid, now) for uid in uids}
         self._not_before = {uid: when for uid, when in self._not_before.items() if uid in uids}
-        for eviction in due:
-            uid = eviction.pod.uid
-            if self._seen[uid] + self._patience <= now and self._not_before.get(uid, 0.0) <= now:
-                self._not_before[uid] = now + _AGAIN_SECONDS
-                await self._evict(eviction)
+        turn = [
+            one
+            for one in due
+            if self._seen[one.pod.uid] + self._patience <= now and self._not_before.get(one.pod.uid, 0.0) <= now
+        ]
+        self._not_before |= {one.pod.uid: now + _AGAIN_SECONDS for one in turn}
+        await asyncio.gather(*(self._evict(eviction) for eviction in turn))
 
     async def _evict(self, eviction: Eviction) -> None:
         pod = eviction.pod
@@ -93,7 +97,8 @@ class Evictor:
         }
         about = {"pod": str(pod.key), "device": str(eviction.device), "taint": eviction.taint.key}
         try:
-            await self._client.request("POST", PODS.path(pod.key, "eviction"), body=encode(body))
+            path = PODS.path(pod.key, "eviction")
+            await self._client.request("POST", path, body=encode(body), timeout=_REQUEST_SECONDS)
         except ApiError as error:
             if error.status in _GONE:
                 return
