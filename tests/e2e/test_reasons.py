@@ -65,10 +65,11 @@ class Scene:
         await self.here.client.create(TEMPLATES, body, namespace=self.here.namespace)
 
     async def hold(self, *names: str) -> None:
-        """Pods that run with a device of the template `gpu`."""
+        """Pods that have a device of the template `gpu`, whether or not a node agent serves its driver."""
         for name in names:
             await self.here.pod(name, templates=("gpu",))
-        await self.here.running(*names)
+        for name in names:
+            await self.here.waits(name, "Allocated")
 
     async def label(self, name: str, value: str | None) -> None:
         key = ObjectKey("", self.here.namespace)
@@ -267,12 +268,13 @@ async def _admin_access_denied(on: Scene) -> None:
 
 @scene(Reason.SEARCH_BUDGET_EXCEEDED)
 async def _search_budget_exceeded(on: Scene) -> None:
-    """Sixteen devices that all differ in an attribute of which there are only fifteen values."""
-    await on.publish(
-        [device(f"d{n}", attributes={"group": {"int": n % 15}, "self": {"int": n}}) for n in range(60)],
-    )
-    ask = {"deviceClassName": CLASS, "count": 16}
-    constraints = [{"distinctAttribute": f"{DRIVER}/group"}]
+    """Ten cells of a square that differ in row, column and diagonal: for an even side there are none (Euler)."""
+    side, names = 10, ("row", "column", "diagonal")
+    cells = [(row, column, (row + column) % side) for row in range(side) for column in range(side)]
+    square = [{name: {"int": place} for name, place in zip(names, cell, strict=True)} for cell in cells]
+    await on.publish([device(f"d{n}", attributes=attributes) for n, attributes in enumerate(square)])
+    ask = {"deviceClassName": CLASS, "count": side}
+    constraints = [{"distinctAttribute": f"{DRIVER}/{name}"} for name in names]
     devices = {"requests": [{"name": "gpu", "exactly": ask}], "constraints": constraints}
     body = {"metadata": {"name": "gpu"}, "spec": {"spec": {"devices": devices}}}
     await on.here.client.create(TEMPLATES, body, namespace=on.here.namespace)
