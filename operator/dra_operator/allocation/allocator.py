@@ -12,6 +12,7 @@ from __future__ import annotations
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -199,20 +200,38 @@ class Plan:
         )
 
     def _allocate(self, site: Site, effort: Effort | None) -> Allocated | Unschedulable:
+        effort = effort or Effort(self.allocator.budget)
+        found = self._find(site, effort)
+        if found is None:
+            return _refuse(site.pools)
+        if site.is_by_value and (compromises := self._compromises(found)):
+            # Devices for an earlier request are not taken back for a better alternative: upstream's may have left one.
+            listed = self.allocator.site(site.node)
+            with suppress(Abort):  # gave up
+                other = self._find(listed, effort)
+                if other is not None and self._compromises(other) < compromises:
+                    return self._build(listed, other)
+        return self._build(site, found)
+
+    def _find(self, site: Site, effort: Effort) -> Greedy | Search | None:
+        """Devices for all requests, or None. Raises `Abort`."""
         allocator = self.allocator
-        effort = effort or Effort(allocator.budget)
         taking = Taking(site, allocator.ledger, allocator.features)
         asks = [self._asks(index, taking) for index in range(len(self.claims))]
-        found: Greedy | Search
-        if site.is_by_value and (found := Greedy(taking, asks)).run():
-            return self._build(site, found)
-        found = Search(taking, asks, min(allocator.budget, effort.left))
+        if site.is_by_value and (greedy := Greedy(taking, asks)).run():
+            return greedy
+        search = Search(taking, asks, min(allocator.budget, effort.left))
         try:
-            succeeded = found.run()
+            return search if search.run() else None
         finally:
-            effort.left -= found.steps
-            allocator.steps.total += found.steps
-        return self._build(site, found) if succeeded else _refuse(site.pools)
+            effort.left -= search.steps
+            allocator.steps.total += search.steps
+
+    def _compromises(self, found: Greedy | Search) -> int:
+        """The indexes of the chosen alternatives, summed up. Upstream scores nodes by them."""
+        return sum(
+            self.requests[claim][request].index(ask.alternative) for (claim, request), ask in found.picked.items()
+        )
 
     def _build(self, site: Site, found: Greedy | Search) -> Allocated:
         """Raises `Abort`."""
