@@ -51,7 +51,7 @@ class Memory(Generic[F]):
     order of their names.
     """
 
-    __slots__ = ("_findings", "_fresh", "_open", "_ranked", "_ranks", "_refused", "classes", "moment")
+    __slots__ = ("_findings", "_fresh", "_open", "_ranked", "_ranks", "_refused", "_unexplained", "classes", "moment")
 
     def __init__(self, classes: Sequence[DeviceClass], nodes: Iterable[str], moment: _Moment, *, ranked: bool) -> None:
         self.classes = classes
@@ -61,6 +61,7 @@ class Memory(Generic[F]):
         self._open: list[tuple[Rank, str]] = []
         self._ranks: dict[str, Rank] = {}
         self._refused: dict[str, F | None] = {}
+        self._unexplained: dict[str, None] = {}
         self._findings: Counter[F] = Counter()
         for name in sorted(nodes):
             self.admit(name)
@@ -93,7 +94,9 @@ class Memory(Generic[F]):
         """The node has no devices for the ask."""
         self._fresh.pop(name, None)
         self._close(name)
-        self._refused.setdefault(name, None)
+        if name not in self._refused:
+            self._refused[name] = None
+            self._unexplained[name] = None
 
     # --- what happens to nodes ---------------------------------------------------------------------------------------
 
@@ -101,6 +104,7 @@ class Memory(Generic[F]):
         """The node is new, or may have devices now."""
         self.outdate(name)
         self._refused.pop(name, None)
+        self._unexplained.pop(name, None)
         if self._ranked:
             self._close(name)
             self._fresh[name] = None
@@ -111,6 +115,7 @@ class Memory(Generic[F]):
         """The node is gone."""
         self.outdate(name)
         self._refused.pop(name, None)
+        self._unexplained.pop(name, None)
         self._fresh.pop(name, None)
         self._close(name)
 
@@ -129,6 +134,7 @@ class Memory(Generic[F]):
             if not self._findings[finding]:
                 del self._findings[finding]
             self._refused[name] = None
+            self._unexplained[name] = None
 
     def _close(self, name: str) -> None:
         rank = self._ranks.pop(name, None)
@@ -139,11 +145,12 @@ class Memory(Generic[F]):
 
     def unexplained(self) -> list[str]:
         """The nodes that refuse, and nobody looked why."""
-        return [name for name, finding in self._refused.items() if finding is None]
+        return list(self._unexplained)
 
     def explain(self, name: str, finding: F) -> None:
         """This is why the node refuses."""
         self.outdate(name)
+        self._unexplained.pop(name, None)
         self._refused[name] = finding
         self._findings[finding] += 1
 
