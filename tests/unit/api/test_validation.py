@@ -119,6 +119,13 @@ def test_no_more_than_a_hundred_unknown_fields_are_told() -> None:
     assert len(found.problems) == 100
 
 
+def test_a_templates_metadata_holds_no_zero_that_was_given() -> None:
+    template = {"metadata": {"deletionGracePeriodSeconds": 0, "finalizers": [], "name": ""}, "spec": claim()["spec"]}
+    document = {"apiVersion": V1, "kind": "ResourceClaimTemplate", "metadata": {"name": "a"}, "spec": template}
+
+    assert fields(document) == ["spec.metadata.deletionGracePeriodSeconds", "spec.metadata.finalizers"]
+
+
 # --- errors ----------------------------------------------------------------------------------------------------------
 
 
