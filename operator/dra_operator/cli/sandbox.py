@@ -22,6 +22,7 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TaskID, TimeElapsedColumn
 
 from dra_operator.cli.logs import configure_logging
+from dra_operator.lifecycle.policy import ClaimsMode
 from dra_operator.sandbox.binaries import BinariesError, find_binaries
 from dra_operator.sandbox.controlplane import Options
 from dra_operator.sandbox.demo import NODES, Demo, DemoError
@@ -67,12 +68,14 @@ def up(
     if running is not None and running.supervisor.alive:
         typer.echo(f"sandbox {name!r} is up already; `dra-operator sandbox down --name {name}` ends it", err=True)
         raise typer.Exit(1)
+    # In our own control plane it is known whether kube-controller-manager generates claims; elsewhere it is learned.
+    claims = ClaimsMode.AUTO if resourceclaim_controller or kubeconfig else ClaimsMode.GENERATE
     plan = Plan(
         name=name,
         nodes=tuple(simulated),
         manifests=manifests,
         operator=operator,
-        operator_flags=("--claims=generate", *(operator_flag or ())),
+        operator_flags=(f"--claims={claims.value}", *(operator_flag or ())),
         kubeconfig=kubeconfig,
         options=Options(resourceclaim_controller=resourceclaim_controller, client_qps=client_qps),
     )
