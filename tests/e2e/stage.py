@@ -132,6 +132,17 @@ class Stage:
     async def running(self, *names: str, seconds: float = SECONDS) -> None:
         await asyncio.gather(*(self._phase(name, "Running", seconds) for name in names))
 
+    async def bound(self, *names: str) -> None:
+        """Wait until the pods have nodes."""
+        waiting: list[str] = []
+
+        async def there() -> bool:
+            pods = [await self.get_pod(name) for name in names]
+            waiting[:] = [pod.metadata.name for pod in pods if not pod.spec.node_name]
+            return not waiting
+
+        await until(lambda: f"pods {waiting} are not bound", there)
+
     async def succeeded(self, name: str, seconds: float = SECONDS) -> None:
         await self._phase(name, "Succeeded", seconds)
 
