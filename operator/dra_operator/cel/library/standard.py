@@ -18,9 +18,6 @@ from dra_operator.cel.values import MutableMap, find_key, key_value, map_key
 
 LIBRARY: Final = Library()
 
-_NUMBERS: Final = ("int", "uint", "double")
-_ORDERED: Final = ("bool", "string", "bytes", "timestamp", "duration")
-
 
 def _declare_operators() -> None:
     def declare(function: str, result: str, *args: str) -> None:
@@ -33,21 +30,26 @@ def _declare_operators() -> None:
     declare(op.NOT_STRICTLY_FALSE, "bool", "bool")
     declare(op.EQUALS, "bool", "A", "A")
     declare(op.NOT_EQUALS, "bool", "A", "A")
+    # The order is upstream's: an operand of no known type becomes what the first overload wants.
     for function in (op.LESS, op.LESS_EQUALS, op.GREATER, op.GREATER_EQUALS):
-        for left in _NUMBERS:
-            for right in _NUMBERS:
+        declare(function, "bool", "bool", "bool")
+        for left, *others in (("int", "double", "uint"), ("uint", "double", "int"), ("double", "int", "uint")):
+            for right in (left, *others):
                 declare(function, "bool", left, right)
-        for kind in _ORDERED:
+        for kind in ("string", "bytes", "timestamp", "duration"):
             declare(function, "bool", kind, kind)
-    for kind in ("bytes", "double", "duration", "int", "list<A>", "string", "uint"):
+    for kind in ("bytes", "double", "duration"):
         declare(op.ADD, kind, kind, kind)
     declare(op.ADD, "timestamp", "duration", "timestamp")
     declare(op.ADD, "timestamp", "timestamp", "duration")
-    for kind in ("double", "duration", "int", "uint"):
+    for kind in ("int", "list<A>", "string", "uint"):
+        declare(op.ADD, kind, kind, kind)
+    for kind in ("double", "duration", "int"):
         declare(op.SUBTRACT, kind, kind, kind)
     declare(op.SUBTRACT, "timestamp", "timestamp", "duration")
     declare(op.SUBTRACT, "duration", "timestamp", "timestamp")
-    for kind in _NUMBERS:
+    declare(op.SUBTRACT, "uint", "uint", "uint")
+    for kind in ("double", "int", "uint"):
         declare(op.MULTIPLY, kind, kind, kind)
         declare(op.DIVIDE, kind, kind, kind)
     declare(op.MODULO, "int", "int", "int")
