@@ -131,7 +131,7 @@ def document_as_slice(data: bytes) -> None:
     """Any document: not a slice, or one whose devices can be asked by selectors, or say why not."""
     try:
         slice_ = decode(data, ResourceSlice)
-    except (msgspec.DecodeError, QuantityError):
+    except (msgspec.DecodeError, UnicodeDecodeError, QuantityError):
         return
     for device in devices_of(slice_):
         try:

@@ -17,7 +17,8 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final
 
-_PATTERN: Final = re.compile(r"([+-]?)0*([0-9]*)(\.?)([0-9]*)([eEinumkKMGTP]*[-+]?[0-9]*)")
+# Nothing is tried twice (`*+`): a long number that ends in garbage would take for ever.
+_PATTERN: Final = re.compile(r"([+-]?)0*+([0-9]*+)(\.?)([0-9]*+)([eEinumkKMGTP]*+[-+]?[0-9]*+)")
 _COMMON: Final = re.compile(r"([1-9][0-9]{0,3})(|m|k|M|G|Ki|Mi|Gi)")
 _FORMAT_ERROR: Final = (
     "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"  # the API's words

@@ -39,6 +39,7 @@ from dra_operator.cel.values import (
     key_value,
     map_key,
     no_such_overload,
+    text_within,
 )
 
 _UNSET: Final = object()
@@ -92,13 +93,24 @@ class Program:
 
 
 class _Evaluation:
-    __slots__ = ("_budget", "_calls", "_constants", "_free_names", "_names", "_overloads", "_sets", "_variables")
+    __slots__ = (
+        "_budget",
+        "_calls",
+        "_constants",
+        "_free_names",
+        "_names",
+        "_overloads",
+        "_patterns",
+        "_sets",
+        "_variables",
+    )
 
     def __init__(self, program: Program, variables: Mapping[str, Value], budget_: Budget) -> None:
         self._variables = variables
         self._budget = budget_
         self._constants = program.constants.values
         self._sets = program.constants.memberships
+        self._patterns = program.constants.patterns
         self._calls = program.checked.calls
         self._names = program.checked.names
         self._overloads = program.overloads
@@ -179,12 +191,12 @@ class _Evaluation:
     def _member(self, node: Call, frame: _Frame | None) -> Value:
         operand = self._chained(node.args[0], frame)
         key = self.value(node.args[1], frame)
-        check_index(key)
         optional = node.function != op.INDEX
         if isinstance(operand, Optional):
             if not operand.present:
                 return NONE
             operand, optional = operand.get(), True
+        check_index(key)
         return self._member_of(operand, key, optional=optional)
 
     # -- operators that do not evaluate all operands, or absorb errors
@@ -260,6 +272,8 @@ class _Evaluation:
         resolution = self._calls[node.id]
         nodes = (node.target, *node.args) if resolution.is_method and node.target is not None else node.args
         args = self._arguments(nodes, frame)
+        if node.id in self._patterns:
+            args = (text_within(args[0]), *args[1:])
         operator = arithmetic.OPERATORS.get(node.function)
         certain = len(resolution.overloads) == 1
         name = resolution.overloads[0].function

@@ -146,7 +146,10 @@ def explain_failure(expression: str, device: DeviceView, features: Features = ST
     except CELRuntimeError as error:
         search = _Search(program_of(expression, features), device)
         node = search.innermost()
-        hint = search.cure(node)
+        try:
+            hint = search.cure(node)
+        except CELRuntimeError:  # the search was too expensive
+            hint = ""
         if not hint and (match := _NO_KEY.fullmatch(str(error))) is not None:
             hint = f'not every device has it; guard it: `….?{match[1]}.orValue(…)`, or `"{match[1]}" in … && …`'
         return Explanation(str(error), "" if node is None else snippet(expression, node.offset), hint)
@@ -177,9 +180,13 @@ class _Search:
             return (node.range, node.init)
         if isinstance(node, Call) and node.function == op.CONDITIONAL and not self._fails(node.args[0]):
             return (node.args[1] if self._value(node.args[0]) else node.args[2],)
-        if isinstance(node, Call) and node.target is not None and not self._program.checked.calls[node.id].is_method:
-            return node.args  # before them stands a namespace
+        if isinstance(node, Call) and not self._is_method(node):
+            return node.args  # a target is a namespace
         return children(node)
+
+    def _is_method(self, node: Call) -> bool:
+        resolution = self._program.checked.calls.get(node.id)
+        return resolution is not None and resolution.is_method
 
     def _value(self, node: Node) -> Value:
         return self._program.part(node, self._device.variables, self._budget)
@@ -201,6 +208,8 @@ class _Search:
                 return self._cure_missing(operand, name)
             case Call(function=function, args=(left, right)) if function in _COMPARISONS:
                 return self._cure_comparison(_COMPARISONS[function], left, right)
+            case Call() if not self._is_method(node):
+                return ""
             case Call(function="compareTo" | "isGreaterThan" | "isLessThan", target=Node() as target, args=(other,)):
                 return self._cure_method(target, other)
             case Call(function="startsWith" | "endsWith" | "contains" | "matches", target=Node() as target):

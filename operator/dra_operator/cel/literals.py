@@ -5,7 +5,8 @@ timestamps, patterns and format strings that are literals must be valid. List an
 where `dyn` would hide it.
 
 `x in [constants]` becomes a set lookup there. It shows: with an empty list `x` is never evaluated, and some values of
-`x` cannot be looked up (`Constants.memberships`).
+`x` cannot be looked up (`Constants.memberships`). A constant pattern is compiled there, by code that takes the text out
+of an optional, and the name for a type (`Constants.patterns`).
 
 Upstream: `cel/validator.go`, `interpreter/decorators.go` and `ext/formatting.go` in cel-go.
 """
@@ -37,6 +38,7 @@ class Constants:
 
     values: dict[int, Value]
     memberships: frozenset[int]
+    patterns: frozenset[int]  # calls whose pattern is constant: they look into an optional for the text
 
 
 def validate(source: str, checked: Checked) -> None:
@@ -162,11 +164,12 @@ class _Folder:
         self._environment = environment
         self._values: dict[int, Value] = {}
         self._memberships: set[int] = set()
+        self._patterns: set[int] = set()
         self._visited: set[int] = set()
 
     def constants(self) -> Constants:
         self._visit(self._checked.root)
-        return Constants(self._values, frozenset(self._memberships))
+        return Constants(self._values, frozenset(self._memberships), frozenset(self._patterns))
 
     def _visit(self, node: Node) -> None:
         if node.id in self._visited:
@@ -229,6 +232,7 @@ class _Folder:
                 compile_pattern(pattern)
             except CELEvaluationError as error:
                 self._fail(error)
+            self._patterns.add(node.id)
 
     def _membership(self, node: Call) -> None:
         items = self._values.get(node.args[1].id)

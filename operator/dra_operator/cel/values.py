@@ -139,6 +139,13 @@ class Optional:
         return self._value
 
 
+def text_within(value: Value) -> Value:
+    """The text that a call with a constant pattern finds in a value: also inside an optional, and a type's name."""
+    while type(value) is Optional and value.present:
+        value = value.get()
+    return value.name if type(value) is TypeValue else value
+
+
 NONE: Final = Optional()
 NO_NAMES: Final = NameMap()
 

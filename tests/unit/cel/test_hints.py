@@ -70,6 +70,7 @@ def test_the_usual_slips_in_writing_have_a_hint(expression: str, hint: str) -> N
         ('device.attributes["gpu.example.com"].model.compareTo(semver("1.0.0")) > 0', "`semver(….name).compareTo(…)`"),
         ('device.attributes["gpu.example.com"].index.startsWith("A")', "is a int on this device, not a string"),
         ('device.attributes["gpu.example.com"].model', "compare the value with something"),
+        ('sets.contains(device.attributes["gpu.example.com"].model, ["a"])', ""),
         ('cel.bind(d, device.attributes["gpu.example.com"], d.nvlink == 4)', "guard it: `….?nvlink.orValue(…)`"),
     ],
 )

@@ -74,6 +74,8 @@ def _plain_call(g: Generator, node: Call) -> Term:
         if folded is not None:
             return folded
     args = _arguments(g, nodes)
+    if node.id in g.program.constants.patterns and args[0].kind is not str:
+        args[0] = Term(f"text_within({args[0].code})", can_fail=args[0].can_fail)
     if name in arithmetic.OPERATORS:
         _spend_call(g, name, args, certain=certain)
         return _operator(g, name, args)

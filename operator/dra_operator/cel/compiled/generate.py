@@ -210,15 +210,14 @@ def _member_of(g: Generator, container: Term, key: Term, helper: str) -> Term:
     if not g.counting:
         return Term(f"{helper}({container.code}, {key.code})", can_fail=True)
     container, key = g.stored(container), g.stored(key)
-    if not key.is_constant:
-        g.flush()
-        g.source.line(f"check_index({key.code})")
     result = g.source.name()
     g.flush()
     with g.source.block(f"if type({container.code}) is Optional:"):
         g.source.line(f"{result} = {helper}({container.code}, {key.code})")
         g.source.line(f"if {result}.present: cost += {budget.SELECTION}")
     with g.source.block("else:"):
+        if not key.is_constant:
+            g.source.line(f"check_index({key.code})")
         g.source.line(f"cost += {budget.SELECTION}")
         g.source.line(f"{result} = {helper}({container.code}, {key.code})")
     return Term(result, is_atom=True)

@@ -25,6 +25,7 @@ from dra_operator.cel.values import (
     is_equal,
     map_key,
     no_such_overload,
+    text_within,
 )
 
 UNSET: Final = object()
@@ -39,15 +40,22 @@ def select(container: Value, field: str) -> Value:
 
 def member(container: Value, key: Value) -> Value:
     """`container[key]`."""
+    if type(container) is Optional:
+        if not container.present:
+            return NONE
+        check_index(key)
+        return arithmetic.lookup(container.get(), key)
     check_index(key)
-    return select(container, key)
+    return arithmetic.index(container, key)
 
 
 def optional_member(container: Value, key: Value) -> Optional:
     """`container[?key]`."""
-    check_index(key)
     if type(container) is Optional:
-        return arithmetic.lookup(container.get(), key) if container.present else NONE
+        if not container.present:
+            return NONE
+        container = container.get()
+    check_index(key)
     return arithmetic.lookup(container, key)
 
 
@@ -193,6 +201,7 @@ HELPERS: Final[dict[str, Any]] = {
         put,
         put_optional,
         select,
+        text_within,
         the_value,
         too_expensive,
         type,
