@@ -190,12 +190,12 @@ class _Evaluation:
 
     def _member(self, node: Call, frame: _Frame | None) -> Value:
         operand = self._chained(node.args[0], frame)
-        key = self.value(node.args[1], frame)
         optional = node.function != op.INDEX
         if isinstance(operand, Optional):
             if not operand.present:
-                return NONE
+                return NONE  # and the key is not evaluated
             operand, optional = operand.get(), True
+        key = self.value(node.args[1], frame)
         check_index(key)
         return self._member_of(operand, key, optional=optional)
 

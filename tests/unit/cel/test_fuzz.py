@@ -77,6 +77,21 @@ def test_both_evaluators_agree_on_generated_expressions(first: int) -> None:
         evaluators_agree(make_expression(Dice(seed)))
 
 
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "dyn(0)[?device.driver] == 1",
+        "dyn(optional.none())[?1 / 0] == optional.none()",
+        'device.attributes.?nope[?device.attributes["a"].bad] == optional.none()',
+        'dyn(optional.of("fish")).matches("^f")',
+        'dyn(int).find("^i") == "i"',
+        '[optional.of("a")].exists(o, dyn(o).matches("a"))',
+    ],
+)
+def test_both_evaluators_agree_on_what_differed_once(expression: str) -> None:
+    evaluators_agree(expression)
+
+
 @settings(max_examples=300)
 @given(st.text(alphabet="0123456789.+-eEinumkKMGTPx \u0660", max_size=30))
 @example("9" * 10_000)

@@ -224,21 +224,38 @@ def _member_of(g: Generator, container: Term, key: Term, helper: str) -> Term:
 
 
 def _index(g: Generator, node: Call) -> Term:
-    container, key = _container_and_key(g, node)
-    return _member_of(g, container, key, "member")
-
-
-def _container_and_key(g: Generator, node: Call) -> tuple[Term, Term]:
-    container = chained(g, node.args[0])
-    before = g.source.position
-    key = g.term(node.args[1])
-    terms = [container]
-    g.store_earlier(terms, before)
-    return terms[0], key
+    return _keyed(g, node, lambda container, key: _member_of(g, container, key, "member"))
 
 
 def _optional_member(g: Generator, node: Call) -> Term:
-    container, key = _container_and_key(g, node)
+    return _keyed(g, node, lambda container, key: _optional_member_of(g, container, key))
+
+
+def _keyed(g: Generator, node: Call, look_up: Callable[[Term, Term], Term]) -> Term:
+    """A member by its key, which is not evaluated where the container is an optional without value."""
+    container = chained(g, node.args[0])
+    if g.is_constant(node.args[1]) or container.kind in (DomainMap, NameMap):
+        terms = [container]
+        before = g.source.position
+        key = g.term(node.args[1])
+        g.store_earlier(terms, before)
+        return look_up(terms[0], key)
+    container = askable(g, g.stored(container))
+    result = g.source.name()
+
+    def write() -> None:
+        found = look_up(container, g.term(node.args[1]))
+        g.flush()
+        g.source.line(f"{result} = {found.code}")
+
+    g.flush()
+    with g.source.block(f"if type({container.code}) is Optional and not {container.code}.present:"):
+        g.source.line(f"{result} = NONE")
+    g.within("else:", write)
+    return Term(result, is_atom=True)
+
+
+def _optional_member_of(g: Generator, container: Term, key: Term) -> Term:
     found = Term(f"optional_member({container.code}, {key.code})", Optional, can_fail=True)
     if not g.counting:
         return found
@@ -311,7 +328,7 @@ def _logic_part(
 
 
 def askable(g: Generator, term: Term) -> Term:
-    """The term as something that Python lets `is` be asked of without a warning."""
+    """The term as something that `is` and attributes may follow: not a number."""
     return Term(g.source.bind(term.constant), is_atom=True) if term.is_constant and term.kind is not bool else term
 
 
