@@ -58,6 +58,10 @@ A = 'device.attributes["gpu.example.com"]'
         "cel.bind(x, 1 / 0, true)",
         "[1].all(device, .device.driver == 'gpu.example.com')",
         "{'a.b': 1}.`a.b` == 1",
+        # upstream's own: a constant pattern looks into an optional, and into the name of a type
+        'dyn(optional.of("fish")).matches("^f")',
+        'dyn(int).find("^i") == "i"',
+        "dyn(optional.none())[?1 / 0] == optional.none()",
     ],
 )
 def test_holds(truth: str) -> None:
