@@ -17,8 +17,7 @@ Upstream: informer caches, kube-scheduler's assume cache, `inFlightAllocations` 
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from dra_operator.allocation.usage import NodeUsage
@@ -38,6 +37,8 @@ from dra_operator.inventory.nodes import Nodes
 from dra_operator.lifecycle.holdback import HoldBack
 from dra_operator.lifecycle.keys import ClaimRef, PodRef, Ref
 from dra_operator.lifecycle.pin import pinned_node
+from dra_operator.lifecycle.placements import Placements
+from dra_operator.lifecycle.references import References, claims_named
 from dra_operator.lifecycle.reservation import Reservation
 from dra_operator.lifecycle.turns import Turns
 from dra_operator.lifecycle.waiting import Group, Waiting
@@ -96,7 +97,7 @@ class View:
         self.namespaces: dict[str, Namespace] = {}
         self.classes: dict[str, DeviceClass] = {}
         self.nodes = Nodes()
-        self.usage: defaultdict[str, NodeUsage] = defaultdict(NodeUsage)
+        self.placements = Placements()
         self.capacity_epoch = 0
         """Grows whenever something happened that could let a waiting pod fit: a memory of "does not fit" holds for
         one epoch. Devices being taken never lets anything fit, so allocations do not count."""
@@ -112,11 +113,7 @@ class View:
         self._pod_uids: dict[ObjectKey, Uid] = {}
         self._pods_ahead: dict[Uid, Pod] = {}
         self._claims_ahead: dict[ObjectKey, ResourceClaim] = {}
-        self._named_by: defaultdict[ObjectKey, set[Uid]] = defaultdict(set)
-        self._template_users: defaultdict[ObjectKey, set[Uid]] = defaultdict(set)
-        self._owned_by: defaultdict[Uid, set[ObjectKey]] = defaultdict(set)
-        self._reserved_by: defaultdict[Uid, set[ObjectKey]] = defaultdict(set)
-        self._placed: dict[Uid, str] = {}
+        self._references = References()
         self._gone = _Tombstones()
         self._gone_claims = _Tombstones()
 
@@ -140,14 +137,14 @@ class View:
 
     def claims_owned_by(self, uid: Uid) -> Iterator[ResourceClaim]:
         """Claims whose controller is the pod, in order of their names."""
-        for key in sorted(self._owned_by.get(uid, ())):
+        for key in sorted(self._references.owned_by(uid)):
             claim = self.claim(key)
             if claim is not None:
                 yield claim
 
     def pods_naming(self, key: ObjectKey) -> Iterator[Pod]:
         """Pods that name the claim in their spec."""
-        for uid in self._named_by.get(key, ()):
+        for uid in self._references.pods_naming(key):
             pod = self.pod(uid)
             if pod is not None:
                 yield pod
@@ -156,8 +153,13 @@ class View:
         """Whether the pod is known not to exist any more: its deletion was watched, or a live GET said so."""
         return uid in self._gone
 
+    @property
+    def usage(self) -> Mapping[str, NodeUsage]:
+        """What pods take up, by node."""
+        return self.placements.usage
+
     def placed_on(self, uid: Uid) -> str | None:
-        return self._placed.get(uid)
+        return self.placements.node_of(uid)
 
     def refs(self) -> Iterator[Ref]:
         """Everything that a sweep looks at."""
@@ -185,10 +187,9 @@ class View:
         self.pods[uid] = pod
         self._pod_uids[pod.key] = uid
         if known is None:
-            self._index_claims_of(pod)
-        placed = self._placed.get(uid)
-        if self._account(pod):
-            dirty |= self.freed(None if placed is None else (placed,))
+            self._references.add_pod(pod)
+        if (left := self.placements.observe(pod)) is not None:
+            dirty |= self.freed((left,))
         dirty.add(PodRef(uid))
         if pod.done or pod.spec.node_name:
             dirty |= self._claims_of(uid)
@@ -208,17 +209,10 @@ class View:
         if pod is not None:
             if self._pod_uids.get(pod.key) == uid:
                 del self._pod_uids[pod.key]
-            for claim in pod.spec.resource_claims or ():
-                if claim.resource_claim_name:
-                    key = ObjectKey(pod.metadata.namespace, claim.resource_claim_name)
-                    self._named_by[key].discard(uid)
-                    dirty.add(ClaimRef(key))
-                elif claim.resource_claim_template_name:
-                    key = ObjectKey(pod.metadata.namespace, claim.resource_claim_template_name)
-                    self._template_users[key].discard(uid)
-        placed = self._placed.get(uid)
-        if self._unplace(uid):
-            dirty |= self.freed(None if placed is None else (placed,))
+            self._references.remove_pod(pod)
+            dirty |= {ClaimRef(key) for key in claims_named(pod)}
+        if (left := self.placements.remove(uid)) is not None:
+            dirty |= self.freed((left,))
         return dirty
 
     def note_gone(self, uid: Uid) -> set[Ref]:
@@ -229,16 +223,14 @@ class View:
     def assume_placement(self, uid: Uid, node: str) -> None:
         """The pod takes up room on the node although nothing says so in the cluster yet."""
         pod = self.pod(uid)
-        if pod is None or self._placed.get(uid) == node:
-            return
-        self._unplace(uid)
-        self._placed[uid] = node
-        self.usage[node].add(pod)
+        if pod is not None:
+            self.placements.assume(pod, node)
 
     def forget_placement(self, uid: Uid) -> None:
         """Take an assumed placement back; what the pod itself says stays."""
         pod = self.pod(uid)
-        if pod is not None and not pod.spec.node_name and pinned_node(pod) is None and self._unplace(uid):
+        says_so = pod is None or pod.spec.node_name or pinned_node(pod) is not None
+        if not says_so and self.placements.remove(uid) is not None:
             self.capacity_epoch += 1
 
     # --- claims ------------------------------------------------------------------------------------------------------
@@ -260,8 +252,8 @@ class View:
                 self.ledger.forget_assumed(claim.uid)
         self.claims[key] = claim
         if known is not None:
-            self._unindex_claim(known)
-        self._index_claim(claim)
+            self._references.remove_claim(known)
+        self._references.add_claim(claim)
         rivals = self.ledger.rivals(claim.uid)
         self.ledger.observe(claim, live=live)
         if known is not None and known.status.allocation is not None and not _same_devices(known, claim):
@@ -281,7 +273,7 @@ class View:
             if gone is None:
                 continue
             self._gone_claims.add(gone.uid)
-            self._unindex_claim(gone)
+            self._references.remove_claim(gone)
             rivals = self.ledger.rivals(gone.uid)
             self.ledger.remove(gone.uid)
             self.ledger.forget_assumed(gone.uid)
@@ -347,7 +339,7 @@ class View:
                 self.ledger.forget_assumed(known.uid)
             return set()
         self._claims_ahead[claim.key] = claim
-        self._index_claim(claim)
+        self._references.add_claim(claim)
         return {ClaimRef(claim.key)} | self._pods_of(claim)
 
     def note_claim_missing(self, key: ObjectKey) -> None:
@@ -375,11 +367,11 @@ class View:
 
     def observe_template(self, template: ResourceClaimTemplate) -> set[Ref]:
         self.templates[template.key] = template
-        return {PodRef(uid) for uid in self._template_users.get(template.key, ())}
+        return {PodRef(uid) for uid in self._references.pods_of_template(template.key)}
 
     def forget_template(self, key: ObjectKey) -> set[Ref]:
         self.templates.pop(key, None)
-        return {PodRef(uid) for uid in self._template_users.get(key, ())}
+        return {PodRef(uid) for uid in self._references.pods_of_template(key)}
 
     def observe_namespace(self, namespace: Namespace) -> set[Ref]:
         known = self.namespaces.get(namespace.metadata.name)
@@ -443,7 +435,7 @@ class View:
             refs |= self.freed((kept.node,))
         return refs
 
-    # --- indexes -----------------------------------------------------------------------------------------------------
+    # --- who is woken ------------------------------------------------------------------------------------------------
 
     def freed(self, nodes: Collection[str] | None = None) -> set[Ref]:
         """Something became free, came or changed on the nodes (None: anywhere). Returns the pods that it may serve."""
@@ -468,70 +460,14 @@ class View:
         return self.freed(self.inventory.nodes_seeing({PoolKey(result.driver, result.pool) for result in results}))
 
     def _claims_of(self, uid: Uid) -> set[Ref]:
-        keys = self._owned_by.get(uid, set()) | self._reserved_by.get(uid, set())
-        return {ClaimRef(key) for key in keys}
+        return {ClaimRef(key) for key in self._references.claims_of(uid)}
 
     def _pods_of(self, claim: ResourceClaim) -> set[Ref]:
-        refs: set[Ref] = {PodRef(uid) for uid in self._named_by.get(claim.key, ())}
-        owner = claim.metadata.controller
-        if owner is not None and owner.kind == "Pod":
-            refs.add(PodRef(owner.uid))
-        return refs
+        return {PodRef(uid) for uid in self._references.pods_of(claim)}
 
     def _pods_of_claim_uid(self, uid: Uid) -> set[Ref]:
         claim = next((claim for claim in self.claims.values() if claim.uid == uid), None)
         return set() if claim is None else self._pods_of(claim)
-
-    def _index_claims_of(self, pod: Pod) -> None:
-        for claim in pod.spec.resource_claims or ():
-            if claim.resource_claim_name:
-                self._named_by[ObjectKey(pod.metadata.namespace, claim.resource_claim_name)].add(pod.uid)
-            elif claim.resource_claim_template_name:
-                self._template_users[ObjectKey(pod.metadata.namespace, claim.resource_claim_template_name)].add(pod.uid)
-
-    def _index_claim(self, claim: ResourceClaim) -> None:
-        owner = claim.metadata.controller
-        if owner is not None and owner.kind == "Pod":
-            self._owned_by[owner.uid].add(claim.key)
-        for consumer in claim.status.reserved_for or ():
-            self._reserved_by[consumer.uid].add(claim.key)
-
-    def _unindex_claim(self, claim: ResourceClaim) -> None:
-        owner = claim.metadata.controller
-        consumers = [consumer.uid for consumer in claim.status.reserved_for or ()]
-        if owner is not None:
-            self._drop(self._owned_by, owner.uid, claim.key)
-            consumers.append(owner.uid)
-        for uid in consumers:
-            self._drop(self._reserved_by, uid, claim.key)
-
-    @staticmethod
-    def _drop(index: defaultdict[Uid, set[ObjectKey]], uid: Uid, key: ObjectKey) -> None:
-        keys = index.get(uid)
-        if keys is not None:
-            keys.discard(key)
-            if not keys:
-                del index[uid]
-
-    def _account(self, pod: Pod) -> bool:
-        """Move the pod's room to where it says it is. Returns whether room became free."""
-        uid = pod.uid
-        if pod.terminal:
-            return self._unplace(uid)
-        node = pod.spec.node_name or (None if pod.spec.scheduling_gates else pinned_node(pod))
-        if node is None or self._placed.get(uid) == node:
-            return False
-        moved = self._unplace(uid)
-        self._placed[uid] = node
-        self.usage[node].add(pod)
-        return moved
-
-    def _unplace(self, uid: Uid) -> bool:
-        node = self._placed.pop(uid, None)
-        if node is None:
-            return False
-        self.usage[node].remove(uid)
-        return True
 
 
 def _takes_back(newer_one: ResourceClaim, written: ResourceClaim) -> bool:
