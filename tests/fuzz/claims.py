@@ -150,7 +150,7 @@ class _Claim:
             expressions.append(dice.pick(gated(driver)))
         if dice.chance(0.03):
             expressions.append(dice.pick(failing(driver)))
-        if dice.chance(0.015):
+        if dice.chance(0.025):
             expressions.append(dice.pick(malformed(driver)))
         dice.shuffle(expressions)
         return expressions
