@@ -56,9 +56,12 @@ async def namespace(policed: ApiClient) -> AsyncIterator[str]:
 
 async def gates(api: ApiClient, namespace: str, **spec: Any) -> list[str]:
     """The gates of a pod with these fields, as the API server would store it."""
-    container = {"name": "main", "image": "busybox"}
+    nothing = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}  # for namespaces that enforce it
+    harmless = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    container = {"name": "main", "image": "busybox", "securityContext": nothing}
     claims = [{"name": "gpu", "resourceClaimName": "gpu"}]
-    pod = {"metadata": {"generateName": "pod-"}, "spec": {"containers": [container], "resourceClaims": claims, **spec}}
+    body = {"securityContext": harmless, "containers": [container], "resourceClaims": claims, **spec}
+    pod = {"metadata": {"generateName": "pod-"}, "spec": body}
     stored = await api.create(PODS, pod, namespace=namespace, dry_run=True)
     return [gate.name for gate in stored.spec.scheduling_gates or ()]
 

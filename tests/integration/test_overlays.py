@@ -98,5 +98,7 @@ def test_the_agent_alone_brings_nothing_of_the_controller(control_plane: Control
         ("ServiceAccount", "dra-operator-agent"),
         ("ClusterRole", "dra-operator-agent"),
         ("ClusterRoleBinding", "dra-operator-agent"),
+        ("ValidatingAdmissionPolicy", "dra-operator-agent"),
+        ("ValidatingAdmissionPolicyBinding", "dra-operator-agent"),
         ("DaemonSet", "dra-operator-agent"),
     }
