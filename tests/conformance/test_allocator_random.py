@@ -12,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from dra_operator.allocation.outcome import AllocationError, Unschedulable
 from dra_operator.allocation.strategy import Strategy
+from dra_operator.api.codec import convert
+from dra_operator.api.core import Node
+from dra_operator.api.resource import ResourceClaim
 from tests.conformance.allocator_vectors import Verdict, allocator_of, cases, run_case
 
 CASES = Path(__file__).parent / "data" / "allocator_random.jsonl.gz"
@@ -48,3 +52,18 @@ def test_best_fit_differs_only_where_upstreams_own_order_decides() -> None:
     ]
 
     assert differ == []
+
+
+def test_a_node_that_is_refused_without_a_search_has_nothing_for_one() -> None:
+    """And no error: a search without the shortcut says the same. Most refusals take the shortcut."""
+    refused: list[object] = []
+    for case in cases(CASES):
+        allocator = allocator_of(case)
+        plan = allocator.plan([convert(claim, ResourceClaim) for claim in case["claims"]])
+        if isinstance(plan, AllocationError):
+            continue
+        nodes = [convert(node, Node) for node in case["nodes"]]
+        refused += [plan.allocate(node, rank=()) for node in nodes if plan.rank(node) is None]
+
+    assert [outcome for outcome in refused if not isinstance(outcome, Unschedulable)] == []
+    assert len(refused) > OUTCOMES["unschedulable"] // 2

@@ -74,7 +74,7 @@ class Incarnation:
         self.engine = Engine(
             view=self.view,
             decider=Decider(self.view),
-            policy=Policy(confirm_timeout=2.0, conflict_retry=0.3),
+            policy=Policy(confirm_timeout=2.0, conflict_retry=0.3, reserve_after=10.0),
             queue=queue,
             perform=self._perform,
             record=self._record,

@@ -113,7 +113,8 @@ class _Walk:
                 return decision
             return self._given_up
         for ranked, name in enumerate(self.memory.fresh(), 1):
-            rank = self.plan.rank(self._nodes[name])
+            node = self._nodes.get(name)
+            rank = None if node is None else self.plan.rank(node)
             if rank is None:
                 self.memory.refuse(name)
             else:

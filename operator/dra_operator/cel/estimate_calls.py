@@ -25,7 +25,14 @@ _CHARACTER: Final = 0.1
 _PATTERN: Final = 0.25
 _FORMAT_PATTERN: Final = 128
 _MAX_FORMAT: Final = 64
+_AUTHORIZATION: Final = 350_000
+_REQUIREMENT: Final = 50.0  # a structure with a list
 _ADDRESS: Final = 16  # bytes of the longest IP address
+
+_CONSTANT_COST: Final = (
+    *(t.IP, t.CIDR, t.QUANTITY, t.SEMVER),
+    *(t.AUTHORIZER, t.PATH_CHECK, t.GROUP_CHECK, t.RESOURCE_CHECK, t.DECISION),
+)
 
 Estimate = tuple[int, Size | None]
 Rule = Callable[["Estimator", Call, Overload, Node | None], Estimate]
@@ -65,7 +72,7 @@ def _equality(of: Estimator, node: Call, overload: Overload, _: Node | None) -> 
     left, right = node.args
     kind = of.type_of(left)
     if overload.function == op.EQUALS and kind == of.type_of(right):
-        if kind in (t.IP, t.CIDR, t.QUANTITY, t.SEMVER):
+        if kind in _CONSTANT_COST:
             return 1, None
         if kind == t.FORMAT:
             return scaled(_MAX_FORMAT, _CHARACTER), None
@@ -270,7 +277,20 @@ def _validate(of: Estimator, node: Call, _: Overload, __: Node | None) -> Estima
     return scaled(_traversed(of, node.args[0]), _FORMAT_PATTERN * _PATTERN), None
 
 
+def _check(_: Estimator, __: Call, ___: Overload, ____: Node | None) -> Estimate:
+    return _AUTHORIZATION, None
+
+
+def _label_selector(of: Estimator, node: Call, _: Overload, __: Node | None) -> Estimate:
+    length = of.size_or_unknown(node.args[0]).most
+    requirements = scaled(length, 0.5)  # each takes two characters at least
+    return plus(budget.LIST, scaled(length, _CHARACTER), scaled(requirements, _REQUIREMENT)), None
+
+
 _RULES: Final[dict[str, Rule]] = {
+    "check": _check,
+    "fieldSelector": _label_selector,
+    "labelSelector": _label_selector,
     op.EQUALS: _equality,
     op.NOT_EQUALS: _equality,
     op.LESS: _order,

@@ -270,3 +270,6 @@ _METHODS: Final[dict[tuple[str, int], Expander]] = {
     ("optFlatMap", 2): _opt_flat_map,
     ("sortBy", 2): _sort_by,
 }
+
+MACROS: Final = frozenset({name for name, _ in _METHODS} | {"has", "cel.bind"})
+"""The names of all macros."""

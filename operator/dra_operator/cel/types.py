@@ -61,6 +61,11 @@ SEMVER: Final = Type(K.STRUCT, "kubernetes.Semver")
 URL: Final = Type(K.STRUCT, "kubernetes.URL")
 FORMAT: Final = Type(K.STRUCT, "kubernetes.NamedFormat")
 DEVICE: Final = Type(K.STRUCT, "kubernetes.DRADevice")
+AUTHORIZER: Final = Type(K.STRUCT, "kubernetes.authorization.Authorizer")
+PATH_CHECK: Final = Type(K.STRUCT, "kubernetes.authorization.PathCheck")
+GROUP_CHECK: Final = Type(K.STRUCT, "kubernetes.authorization.GroupCheck")
+RESOURCE_CHECK: Final = Type(K.STRUCT, "kubernetes.authorization.ResourceCheck")
+DECISION: Final = Type(K.STRUCT, "kubernetes.authorization.Decision")
 IP: Final = Type(K.OPAQUE, "net.IP")
 CIDR: Final = Type(K.OPAQUE, "net.CIDR")
 
@@ -79,6 +84,11 @@ NAMED: Final[dict[str, Type]] = {
     "Semver": SEMVER,
     "URL": URL,
     "Format": FORMAT,
+    "Authorizer": AUTHORIZER,
+    "PathCheck": PATH_CHECK,
+    "GroupCheck": GROUP_CHECK,
+    "ResourceCheck": RESOURCE_CHECK,
+    "Decision": DECISION,
     "IP": IP,
     "CIDR": CIDR,
 }

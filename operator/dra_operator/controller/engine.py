@@ -188,7 +188,10 @@ class Engine:
         if isinstance(ref, PodRef):
             if verdict.placement is not None:
                 self.view.assume_placement(ref.uid, verdict.placement)
-            self.mark(self.view.note_waits(ref.uid, verdict.group) if verdict.waits else self.view.note_served(ref.uid))
+            if verdict.waits:
+                self.mark(self.view.note_waits(ref.uid, verdict.group, verdict.reservation))
+            else:
+                self.mark(self.view.note_served(ref.uid))
             self._take_turns(ref.uid, verdict)
         for action in verdict.actions:
             if isinstance(action, WriteClaimStatus) and action.allocation is not None:

@@ -27,7 +27,7 @@ from dra_operator.api.core import Pod
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import ResourceClaim
 from dra_operator.lifecycle.generate import Blocked, admin_access_denied
-from dra_operator.lifecycle.reservation import find_reservation
+from dra_operator.lifecycle.reservation import Reservation, find_reservation
 from dra_operator.lifecycle.view import View
 from dra_operator.lifecycle.waiting import Group, turn
 
@@ -43,6 +43,8 @@ class Decider:
     strategy: Strategy = Strategy.BEST_FIT
     allocator: Allocator = field(init=False)
     _refused: dict[tuple[bytes, str | None], Unschedulable | AllocationError] = field(init=False, default_factory=dict)
+    _hopeless: set[bytes] = field(init=False, default_factory=set)
+    """What no node could be kept for."""
     _epoch: int = field(init=False, default=-1)
 
     def __post_init__(self) -> None:
@@ -66,6 +68,7 @@ class Decider:
         signature = self._signature(pod, claims, only_node)
         if self._epoch != view.capacity_epoch:
             self._refused.clear()
+            self._hopeless.clear()
             self._epoch = view.capacity_epoch
         if signature is not None and (signature, avoid) in self._refused:
             return self._refused[signature, avoid]
@@ -95,15 +98,18 @@ class Decider:
 
         return Group(signature, may_serve)
 
-    def reserve(self, pod: Pod, claims: Sequence[ResourceClaim]) -> None:
-        """The pod has waited long: a node is kept for it, unless one is for a pod whose turn is before."""
+    def reserve(self, pod: Pod, claims: Sequence[ResourceClaim]) -> Reservation | None:
+        """The node to be kept for a pod that has waited long; None if one is for a pod whose turn is before."""
         view, kept = self.view, self.view.reservation
         if kept is not None and kept.node in view.nodes and kept.turn <= turn(pod):
-            return
-        plan = self._plan(claims)
-        found = None if plan is None else find_reservation(pod, plan, view.nodes, view.usage)
-        if found is not None:
-            view.reservation = found
+            return None
+        signature, plan = self._signature(pod, claims, None), self._plan(claims)
+        if signature is None or plan is None or signature in self._hopeless:
+            return None
+        found = find_reservation(pod, plan, view.nodes, view.usage)
+        if found is None:
+            self._hopeless.add(signature)  # until something changes: a crowd of equal pods asks all nodes once
+        return found
 
     def _plan(self, claims: Sequence[ResourceClaim]) -> Plan | None:
         plan = self.allocator.plan([claim for claim in claims if claim.status.allocation is None])

@@ -54,7 +54,6 @@ from dra_operator.lifecycle.turns import SILENCE
 from dra_operator.lifecycle.uses import find_unknown_request
 from dra_operator.lifecycle.verdict import NOTHING, Verdict
 from dra_operator.lifecycle.view import View
-from dra_operator.lifecycle.waiting import Group
 
 
 def reconcile_pod(decider: Decider, uid: Uid, policy: Policy, now: float) -> Verdict:
@@ -189,10 +188,11 @@ class _Look:
                 return self._step(publish(pod, names, None, message_due=False), self._ungate(None))
             if not isinstance(decision, Unschedulable):
                 return self._wait(names, decision.reason, decision.message, claims)
-            if self._has_waited(self.policy.reserve_after):
-                self.decider.reserve(pod, claims)
-            group = self.decider.group(pod, claims)
-            return self._wait(names, decision.reason, decision.message, claims, group)
+            waits = self._wait(names, decision.reason, decision.message, claims)
+            if not waits.waits:
+                return waits
+            kept = self.decider.reserve(pod, claims) if self._has_waited(self.policy.reserve_after) else None
+            return replace(waits, group=self.decider.group(pod, claims), reservation=kept)
         if unprotected := [claim for claim in claims if not _protected(claim)]:
             # A claim without the finalizer would free its devices when its user deletes it.
             return Verdict(actions=tuple(_protect(claim) for claim in unprotected), placement=decision.node)
@@ -322,18 +322,11 @@ class _Look:
 
     # --- what to write -----------------------------------------------------------------------------------------------
 
-    def _wait(
-        self,
-        names: dict[str, str],
-        reason: Reason,
-        message: str,
-        claims: Sequence[ResourceClaim],
-        group: Group | None = None,
-    ) -> Verdict:
-        """The pod waits, with those of its group, and holds nothing meanwhile."""
+    def _wait(self, names: dict[str, str], reason: Reason, message: str, claims: Sequence[ResourceClaim]) -> Verdict:
+        """The pod waits, and holds nothing meanwhile."""
         if undo := self._give_back(claims):
             return undo
-        return replace(self._say(names, reason, message, waits=True), group=group)
+        return self._say(names, reason, message, waits=True)
 
     def _has_waited(self, seconds: float) -> bool:
         """Whether the pod was told so long ago that there is nothing for it."""

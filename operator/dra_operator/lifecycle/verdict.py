@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from dra_operator.api.reasons import Reason
 from dra_operator.lifecycle.actions import Action, Notice
+from dra_operator.lifecycle.reservation import Reservation
 from dra_operator.lifecycle.waiting import Group
 
 
@@ -27,6 +28,8 @@ class Verdict:
     """The pod waits for devices: look again when anything is freed, added or repaired."""
     group: Group | None = None
     """With `waits`: the pods that wait for the same."""
+    reservation: Reservation | None = None
+    """With `waits`: the node that is kept for the pod from now on."""
     requeue_after: float | None = None
     """Look again after so many seconds even if nothing happens."""
     awaits_claims: bool = False

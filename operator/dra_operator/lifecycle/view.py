@@ -420,11 +420,15 @@ class View:
 
     # --- who waits ---------------------------------------------------------------------------------------------------
 
-    def note_waits(self, uid: Uid, group: Group | None) -> set[Ref]:
-        """The pod was told to wait, with those that wait for the same. Returns who may have its turn."""
-        woken = self.waiting.add(uid, self.pod(uid), group)
+    def note_waits(self, uid: Uid, group: Group | None, reservation: Reservation | None = None) -> set[Ref]:
+        """The pod was told to wait, with those of its group. Returns who has to be looked at for that."""
+        woken: set[Ref] = {PodRef(next_) for next_ in self.waiting.add(uid, self.pod(uid), group)}
         self.forget_placement(uid)
-        return {PodRef(next_) for next_ in woken}
+        if reservation is not None:
+            kept, self.reservation = self.reservation, reservation
+            if kept is not None and kept.node != reservation.node:
+                woken |= self.freed((kept.node,))
+        return woken
 
     def note_served(self, uid: Uid) -> set[Ref]:
         """The pod does not wait any more: it was served, or is gone. Returns who may have its turn."""

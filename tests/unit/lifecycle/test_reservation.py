@@ -28,7 +28,8 @@ def scene(*, waited: float) -> tuple[View, Pod]:
     view = View()
     show(view, *gpus(2, node="node-a"), *gpus(2, node="node-b"), LARGE, SMALL, large, gated("small", claims=["small"]))
     show(view, held(claim(name="a"), "node-a/gpu-0", on="node-a"), held(claim(name="b"), "node-b/gpu-0", on="node-b"))
-    view.note_waits(large.uid, look(view, large, POLICY).group)
+    verdict = look(view, large, POLICY)
+    view.note_waits(large.uid, verdict.group, verdict.reservation)
     return view, large
 
 
@@ -79,5 +80,17 @@ def test_nothing_is_kept_for_what_no_node_could_ever_have() -> None:
     huge = claim(request(count=9), name="large", finalizers=PROTECTED)
     asks = says(gated("large", claims=["large"]), "NoMatchingDevice", since=NOW - 1_000)
     show(view, *gpus(2), huge, asks)
-    look(view, asks, POLICY)
-    assert view.reservation is None
+    assert look(view, asks, POLICY).reservation is None
+
+
+def test_a_pod_whose_turn_is_before_takes_the_place() -> None:
+    view, large = scene(waited=301)
+    first = view.reservation
+    assert first is not None
+    older = with_priority(says(gated("older", claims=["large"]), "DevicesInUse", since=NOW - 400), 1)
+    show(view, older)
+    verdict = look(view, older, POLICY)
+    view.note_waits(older.uid, verdict.group, verdict.reservation)
+    assert view.reservation is not None
+    assert view.reservation.uid == older.uid
+    assert look(view, large, POLICY).reservation is None

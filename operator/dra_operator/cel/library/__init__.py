@@ -9,6 +9,7 @@ from typing import Final
 
 from dra_operator.cel.functions import Library
 from dra_operator.cel.library import (
+    authz,
     cidr,
     conversions,
     formats,
@@ -42,4 +43,5 @@ LIBRARIES: Final[tuple[Library, ...]] = (
     ip.LIBRARY,
     cidr.LIBRARY,
     formats.LIBRARY,
+    authz.LIBRARY,
 )
