@@ -21,12 +21,14 @@ class NodeUsage:
         self._pods: dict[Uid, Amounts] = {}
         self._total: Amounts = {}
 
-    def add(self, pod: Pod) -> None:
-        """The pod takes up room. Adding it again replaces what it took."""
+    def add(self, pod: Pod) -> bool:
+        """The pod takes up room. Adding it again replaces what it took; returns whether it takes less of something."""
+        before = self._pods.get(pod.uid, {})
         self.remove(pod.uid)
         requests = self._pods[pod.uid] = pod_requests(pod)
         for name, amount in requests.items():
             self._total[name] = self._total.get(name, 0) + amount
+        return any(requests.get(name, 0) < amount for name, amount in before.items())
 
     def remove(self, uid: Uid) -> None:
         """The pod takes up no room any more; one that never did changes nothing."""

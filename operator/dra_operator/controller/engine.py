@@ -189,7 +189,7 @@ class Engine:
             if verdict.placement is not None:
                 self.view.assume_placement(ref.uid, verdict.placement)
             if verdict.waits:
-                self.mark(self.view.note_waits(ref.uid, verdict.group, verdict.reservation))
+                self.mark(self._note_waits(ref.uid, verdict))
             else:
                 self.mark(self.view.note_served(ref.uid))
             self._take_turns(ref.uid, verdict)
@@ -198,6 +198,9 @@ class Engine:
                 claim = self.view.claim(action.key)
                 if claim is not None and claim.status.allocation is None:
                     self.view.assume_allocation(claim, action.allocation)
+
+    def _note_waits(self, uid: Uid, verdict: Verdict) -> set[Ref]:
+        return self.view.note_waits(uid, verdict.group, verdict.reservation, no_device_helps=verdict.no_device_helps)
 
     def _take_turns(self, uid: Uid, verdict: Verdict) -> None:
         """Who generates the pod's claims, if some are missing: another, whose time runs from now on, or we."""

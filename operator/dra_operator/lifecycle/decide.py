@@ -64,7 +64,8 @@ class Decider:
         """A node and allocations for the unallocated of `claims`, in their order; or why there are none."""
         view = self.view
         kept = view.reservation
-        avoid = kept.node if kept is not None and kept.keeps_out(pod) else None
+        takes = any(claim.status.allocation is None for claim in claims)
+        avoid = kept.node if kept is not None and takes and kept.keeps_out(pod) else None
         signature = self._signature(pod, claims, only_node)
         if self._epoch != view.capacity_epoch:
             self._refused.clear()
@@ -99,17 +100,31 @@ class Decider:
         return Group(signature, may_serve)
 
     def reserve(self, pod: Pod, claims: Sequence[ResourceClaim]) -> Reservation | None:
-        """The node to be kept for a pod that has waited long; None if one is for a pod whose turn is before."""
-        view, kept = self.view, self.view.reservation
-        if kept is not None and kept.node in view.nodes and kept.turn <= turn(pod):
+        """The node that is kept for a pod that has waited long, from now on or already.
+
+        None if no node would do, or if one is kept for a pod whose turn is before.
+        """
+        view, kept, plan = self.view, self.view.reservation, self._plan(claims)
+        if plan is None:
             return None
-        signature, plan = self._signature(pod, claims, None), self._plan(claims)
-        if signature is None or plan is None or signature in self._hopeless:
+        if kept is not None and kept.uid == pod.uid and self._would_do(kept.node, pod, plan):
+            return kept
+        if kept is not None and kept.uid != pod.uid and kept.node in view.nodes and kept.turn <= turn(pod):
+            return None
+        signature = self._signature(pod, claims, None)
+        if signature is None or signature in self._hopeless:
             return None
         found = find_reservation(pod, plan, view.nodes, view.usage)
         if found is None:
             self._hopeless.add(signature)  # until something changes: a crowd of equal pods asks all nodes once
         return found
+
+    def _would_do(self, name: str, pod: Pod, plan: Plan) -> bool:
+        """Whether the node would serve the pod if enough came free on it."""
+        node = self.view.nodes.get(name)
+        if node is None or Fit(pod).misfits(node, self.view.usage[name]):
+            return False
+        return plan.shortage(node) is not None
 
     def _plan(self, claims: Sequence[ResourceClaim]) -> Plan | None:
         plan = self.allocator.plan([claim for claim in claims if claim.status.allocation is None])
@@ -127,7 +142,8 @@ class Decider:
                 spec.node_selector,
                 spec.affinity,
                 spec.tolerations,
-                [container.resources for container in (*spec.containers, *(spec.init_containers or ()))],
+                [container.resources for container in spec.containers],
+                [(container.resources, container.restart_policy) for container in spec.init_containers or ()],
                 spec.resources,
                 spec.overhead,
             )

@@ -28,12 +28,19 @@ class Placements:
     def node_of(self, uid: Uid) -> str | None:
         return self._nodes.get(uid)
 
-    def observe(self, pod: Pod) -> str | None:
-        """Count the pod where it says it is. Returns the node on which room became free."""
+    def observe(self, pod: Pod, *, resized: bool = False) -> str | None:
+        """Count the pod where it says it is. Returns the node on which room became free.
+
+        `resized`: what it asks for may have changed where it is (in-place resize).
+        """
         if pod.terminal:
             return self.remove(pod.uid)
         node = pod.spec.node_name or (None if pod.spec.scheduling_gates else pinned_node(pod))
-        return None if node is None else self.assume(pod, node)
+        if node is None:
+            return None
+        if resized and self._nodes.get(pod.uid) == node:
+            return node if self.usage[node].add(pod) else None
+        return self.assume(pod, node)
 
     def assume(self, pod: Pod, node: str) -> str | None:
         """Count the pod on the node. Returns another node, on which room became free by that."""

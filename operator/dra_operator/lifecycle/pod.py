@@ -95,7 +95,8 @@ class _Look:
                     creates.append(CreateClaim(claim))
                     missing.append(f'"{pod.metadata.namespace}/{entry.resource_claim_template_name}"')
                 case Found(claim, duplicates):
-                    claims.append(claim)
+                    if all(known.uid != claim.uid for known in claims):  # two entries may name one claim
+                        claims.append(claim)
                     self.entries[entry.name] = claim
                     spare += [self._drop(duplicate) for duplicate in duplicates]
                     if entry.resource_claim_template_name:
@@ -162,7 +163,7 @@ class _Look:
             )
         if blocked:
             held = [*claims, *(block.claim for block in blocked if block.claim is not None)]
-            return self._wait(names, blocked[0].reason, blocked[0].message, held)
+            return replace(self._wait(names, blocked[0].reason, blocked[0].message, held), no_device_helps=True)
         if undo := self._undo_disputed(claims, names):
             return undo
         if denied := self.decider.admit(pod, claims) or find_unknown_request(pod, self.entries):

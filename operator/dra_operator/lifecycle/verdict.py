@@ -29,7 +29,9 @@ class Verdict:
     group: Group | None = None
     """With `waits`: the pods that wait for the same."""
     reservation: Reservation | None = None
-    """With `waits`: the node that is kept for the pod from now on."""
+    """With `waits`: the node that is kept for the pod; None: none is, or no longer."""
+    no_device_helps: bool = False
+    """With `waits`: only what the pod names can help, and events about that wake it."""
     requeue_after: float | None = None
     """Look again after so many seconds even if nothing happens."""
     awaits_claims: bool = False

@@ -177,6 +177,9 @@ class View:
         previous_uid = self._pod_uids.get(pod.key)
         dirty: set[Ref] = set()
         if previous_uid is not None and previous_uid != uid:
+            if _version(pod) < _version(self.pods[previous_uid]):
+                self._gone.add(uid)  # a late event of the pod that had this name before: Kopf orders events by UID only
+                return self._claims_of(uid)
             dirty |= self.forget_pod(previous_uid, certain=True)
         known = self.pods.get(uid)
         if known is not None and not newer(pod, known):
@@ -188,7 +191,8 @@ class View:
         self._pod_uids[pod.key] = uid
         if known is None:
             self._references.add_pod(pod)
-        if (left := self.placements.observe(pod)) is not None:
+        resized = known is not None and known.spec != pod.spec
+        if (left := self.placements.observe(pod, resized=resized)) is not None:
             dirty |= self.freed((left,))
         dirty.add(PodRef(uid))
         if pod.done or pod.spec.node_name:
@@ -226,12 +230,13 @@ class View:
         if pod is not None:
             self.placements.assume(pod, node)
 
-    def forget_placement(self, uid: Uid) -> None:
-        """Take an assumed placement back; what the pod itself says stays."""
+    def forget_placement(self, uid: Uid) -> set[Ref]:
+        """Take an assumed placement back; what the pod itself says stays. Returns the pods that it may serve."""
         pod = self.pod(uid)
         says_so = pod is None or pod.spec.node_name or pinned_node(pod) is not None
-        if not says_so and self.placements.remove(uid) is not None:
-            self.capacity_epoch += 1
+        if says_so or (left := self.placements.remove(uid)) is None:
+            return set()
+        return self.freed((left,))
 
     # --- claims ------------------------------------------------------------------------------------------------------
 
@@ -250,6 +255,7 @@ class View:
             del self._claims_ahead[key]
             if _takes_back(claim, ahead):
                 self.ledger.forget_assumed(claim.uid)
+                dirty |= self.freed()
         self.claims[key] = claim
         if known is not None:
             self._references.remove_claim(known)
@@ -335,9 +341,10 @@ class View:
         if claim.uid in self._gone_claims:
             return set()
         if known is not None and newer(known, claim):
-            if _takes_back(known, claim):
-                self.ledger.forget_assumed(known.uid)
-            return set()
+            if not _takes_back(known, claim):
+                return set()
+            self.ledger.forget_assumed(known.uid)
+            return self.freed()
         self._claims_ahead[claim.key] = claim
         self._references.add_claim(claim)
         return {ClaimRef(claim.key)} | self._pods_of(claim)
@@ -409,6 +416,7 @@ class View:
             known is not None
             and known.spec == node.spec
             and known.status.allocatable == node.status.allocatable
+            and known.status.declared_features == node.status.declared_features
             and known.metadata.labels == node.metadata.labels
         )
         return set() if same else self.freed((node.metadata.name,))
@@ -420,14 +428,27 @@ class View:
 
     # --- who waits ---------------------------------------------------------------------------------------------------
 
-    def note_waits(self, uid: Uid, group: Group | None, reservation: Reservation | None = None) -> set[Ref]:
+    def note_waits(
+        self,
+        uid: Uid,
+        group: Group | None,
+        reservation: Reservation | None = None,
+        *,
+        no_device_helps: bool = False,
+    ) -> set[Ref]:
         """The pod was told to wait, with those of its group. Returns who has to be looked at for that."""
-        woken: set[Ref] = {PodRef(next_) for next_ in self.waiting.add(uid, self.pod(uid), group)}
-        self.forget_placement(uid)
+        if no_device_helps:
+            woken: set[Ref] = {PodRef(next_) for next_ in self.waiting.add_deaf(uid)}
+        else:
+            woken = {PodRef(next_) for next_ in self.waiting.add(uid, self.pod(uid), group)}
+        woken |= self.forget_placement(uid)
+        kept = self.reservation
         if reservation is not None:
-            kept, self.reservation = self.reservation, reservation
-            if kept is not None and kept.node != reservation.node:
-                woken |= self.freed((kept.node,))
+            self.reservation = reservation
+        elif kept is not None and kept.uid == uid:
+            self.reservation = None
+        if kept is not None and (self.reservation is None or self.reservation.node != kept.node):
+            woken |= self.freed((kept.node,))
         return woken
 
     def note_served(self, uid: Uid) -> set[Ref]:
@@ -444,7 +465,11 @@ class View:
     def freed(self, nodes: Collection[str] | None = None) -> set[Ref]:
         """Something became free, came or changed on the nodes (None: anywhere). Returns the pods that it may serve."""
         self.capacity_epoch += 1
-        return {PodRef(uid) for uid in self.waiting.wake(nodes)}
+        woken: set[Ref] = {PodRef(uid) for uid in self.waiting.wake(nodes)}
+        kept = self.reservation
+        if kept is not None and (nodes is None or kept.node in nodes):
+            woken.add(PodRef(kept.uid))  # though it may not be the first of its group
+        return woken
 
     def expire_held_back(self) -> set[Ref]:
         """Released devices that were held back long enough are free. Returns the pods that they may serve."""

@@ -6,7 +6,7 @@ priority, then age. When that pod gets its devices the next one is woken, until 
 many looks as it can serve, and one more.
 
 Pods that wait for something else (a claim that is full, a node that does not take them) are in no group, and are woken
-by every event.
+by every event. Those that lack a template or a claim are woken by none: only what they name can help them.
 
 Invariant: after an event that may serve a group, the group sleeps again only when its first pod has been refused.
 
@@ -84,6 +84,12 @@ class Waiting:
         members.may_serve = group.may_serve
         if members.turns[0] == self._turns[uid]:
             members.is_awake = False  # nobody of the group gets what its first pod was refused
+        return woken
+
+    def add_deaf(self, uid: Uid) -> set[Uid]:
+        """The pod waits for something that no event about devices brings: it is only counted."""
+        woken = self.discard(uid)
+        self._group_of[uid] = None
         return woken
 
     def discard(self, uid: Uid) -> set[Uid]:

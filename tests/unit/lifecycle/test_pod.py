@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from dra_operator.api.core import Affinity, Pod, PodAffinity
+from dra_operator.allocation.outcome import Unschedulable
+from dra_operator.allocation.place import Placement
+from dra_operator.api.core import Affinity, Pod, PodAffinity, PodResourceClaim
 from dra_operator.api.meta import Object
-from dra_operator.api.names import ALLOCATE_ANNOTATION, DELETE_PROTECTION_FINALIZER
+from dra_operator.api.names import ALLOCATE_ANNOTATION, DELETE_PROTECTION_FINALIZER, GATE
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import RESERVED_FOR_MAX_SIZE, ResourceClaim
 from dra_operator.lifecycle.actions import (
@@ -31,6 +33,7 @@ from dra_operator.lifecycle.view import Refusal, View
 from tests.builders import (
     allocation,
     claim,
+    container,
     device_class,
     need,
     node,
@@ -691,3 +694,28 @@ def test_a_pod_that_asks_for_something_else_gets_its_own_answer() -> None:
 def test_a_look_changes_nothing_that_it_looks_at() -> None:
     view, user = full()
     assert look(view, user) == look(view, user)
+
+
+# --- odd pods --------------------------------------------------------------------------------------------------------
+
+
+def test_a_claim_that_two_entries_name_is_asked_for_once() -> None:
+    mine = claim(name="mine", finalizers=PROTECTED)
+    entries = tuple(PodResourceClaim(name=name, resource_claim_name="mine") for name in ("a", "b"))
+    twice = gated("pod")
+    twice = msgspec.structs.replace(twice, spec=msgspec.structs.replace(twice.spec, resource_claims=entries))
+    verdict = look(view_of(*gpus(), mine, twice), twice)
+    assert [type(action) for action in verdict.actions] == [WriteClaimStatus]
+
+
+def test_containers_and_init_containers_do_not_ask_for_the_same() -> None:
+    """Two containers need both their amounts at once; an init container is over before the container starts."""
+    small = node(allocatable={"cpu": "6", "memory": "64Gi", "pods": "110"})
+    four = container({"cpu": "4"})
+    claims = claim(name="one", finalizers=PROTECTED), claim(name="two", finalizers=PROTECTED)
+    both = pod("both", claims=["one"], containers=[four, four], gates=[GATE])
+    after = pod("after", claims=["two"], containers=[four], init_containers=[four], gates=[GATE])
+    view = view_of(small, slice_of(gpus=2), device_class(), *claims, both, after)
+    decider = Decider(view)
+    assert isinstance(decider.place(both, [claims[0]]), Unschedulable)
+    assert isinstance(decider.place(after, [claims[1]]), Placement)

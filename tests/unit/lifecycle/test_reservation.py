@@ -8,9 +8,10 @@ from dra_operator.allocation.outcome import Unschedulable
 from dra_operator.allocation.place import Placement
 from dra_operator.api.core import Pod
 from dra_operator.lifecycle.decide import Decider
+from dra_operator.lifecycle.keys import PodRef
 from dra_operator.lifecycle.policy import Policy
 from dra_operator.lifecycle.view import View
-from tests.builders import claim, request
+from tests.builders import claim, request, slice_of
 from tests.unit.lifecycle.scene import NOW, PROTECTED, gated, gpus, held, look, says, show
 
 POLICY = Policy(reserve_after=300)
@@ -94,3 +95,40 @@ def test_a_pod_whose_turn_is_before_takes_the_place() -> None:
     assert view.reservation is not None
     assert view.reservation.uid == older.uid
     assert look(view, large, POLICY).reservation is None
+
+
+def test_a_node_that_can_serve_the_pod_no_more_is_given_up() -> None:
+    view, large = scene(waited=301)
+    assert view.reservation is not None
+    for node in ("node-a", "node-b"):
+        show(view, slice_of(gpus=1, node=node))  # one of the two GPUs has vanished
+    verdict = look(view, large, POLICY)
+    view.note_waits(large.uid, verdict.group, verdict.reservation)
+    assert view.reservation is None
+
+
+def test_a_pod_that_lost_its_claim_keeps_nothing() -> None:
+    view, large = scene(waited=301)
+    view.forget_claim(LARGE.key)
+    verdict = look(view, large, POLICY)
+    assert verdict.reason == "ClaimNotFound"
+    view.note_waits(large.uid, verdict.group, verdict.reservation, no_device_helps=verdict.no_device_helps)
+    assert view.reservation is None
+
+
+def test_who_takes_no_device_may_go_to_a_kept_node() -> None:
+    view, _ = scene(waited=301)
+    assert view.reservation is not None
+    kept = view.reservation.node
+    shared = held(claim(name="shared"), f"{kept}/gpu-1", on=kept)
+    joins = gated("joins", claims=["shared"])
+    show(view, shared, joins)
+    placed = Decider(view).place(joins, [shared])
+    assert isinstance(placed, Placement)
+    assert placed.node == kept
+
+
+def test_whom_a_node_is_kept_for_hears_of_everything_on_it() -> None:
+    view, large = scene(waited=301)
+    assert view.reservation is not None
+    assert PodRef(large.uid) in view.freed((view.reservation.node,))

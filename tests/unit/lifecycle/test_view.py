@@ -433,3 +433,49 @@ def test_a_pod_that_is_bound_elsewhere_moves_its_room() -> None:
     view.assume_placement(user.uid, "node-a")
     show(view, pod("user", node_name="node-b", version=2))
     assert view.placed_on(user.uid) == "node-b"
+
+
+# --- what a replaced pod's late events may not do ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("late", ["MODIFIED", "DELETED"])
+def test_a_late_event_of_the_pod_that_had_the_name_before_changes_nothing(late: str) -> None:
+    """Kopf has a worker for each UID: events of different pods of one name may overtake each other."""
+    new = pod_at(13, uid="uid-new")
+    view = view_of(pod_at(10, uid="uid-old"), new)
+    if late == "MODIFIED":
+        show(view, pod_at(11, uid="uid-old"))
+    view.forget_pod(pod_at(12, uid="uid-old").uid, certain=True)
+    assert view.pod_named(new.key) == new
+    assert not view.is_gone(new.uid)
+    assert view.is_gone(pod_at(11, uid="uid-old").uid)
+
+
+def test_a_pod_that_is_resized_where_it_runs_makes_room() -> None:
+    def running(cpu: str) -> Pod:
+        return pod("running", requests={"cpu": cpu}, node_name="node-a", version=1 if cpu == "6" else 2)
+
+    view = view_of(node(), running("6"))
+    before = view.capacity_epoch
+    show(view, running("1"))
+    assert view.usage["node-a"].requested("cpu", pod("other").uid) == 1_000_000_000
+    assert view.capacity_epoch > before
+
+
+def test_devices_are_free_for_others_when_a_relist_shows_that_our_allocation_was_taken_back() -> None:
+    view = view_of(*gpus(), at(1))
+    allocated = held(at(2))
+    assert allocated.status.allocation is not None
+    view.assume_allocation(at(1), allocated.status.allocation)
+    view.note_written(allocated)
+    view.note_waits(gated("waits").uid, None)
+    woken = view.replace_claims([at(3)], "3")
+    assert PodRef(gated("waits").uid) in woken
+    assert not view.ledger.is_assumed(at(1).uid)
+
+
+def test_a_pod_that_lacks_what_it_names_is_not_woken_by_devices() -> None:
+    view = view_of(*gpus())
+    view.note_waits(gated("deaf").uid, None, no_device_helps=True)
+    assert gated("deaf").uid in view.waiting
+    assert PodRef(gated("deaf").uid) not in view.freed()
