@@ -39,6 +39,7 @@ from dra_operator.controller.health import HealthServer
 from dra_operator.controller.metrics import Metrics
 from dra_operator.controller.mirrors import KOPF_KINDS, ClaimMirror, KopfMirror, SliceMirror
 from dra_operator.controller.settings import Gate, Settings
+from dra_operator.controller.sync import wait_until_shown
 from dra_operator.lifecycle.decide import Decider
 from dra_operator.lifecycle.keys import Ref
 from dra_operator.lifecycle.view import View
@@ -46,7 +47,6 @@ from dra_operator.lifecycle.view import View
 log = structlog.get_logger()
 
 GATE_POLICY = "dra-operator-gate"
-_SYNC_POLL = 0.1
 _RELEASE_POLL = 0.5
 
 
@@ -185,17 +185,8 @@ class Controller:
         for reflector in self._reflectors:
             await reflector.synced.wait()
         for kind in KOPF_KINDS:
-            while True:
-                try:
-                    listed, _ = await self._client.list_metadata(kind)
-                except (ApiError, NoAnswer) as error:
-                    log.warning("cannot list", resource=kind.plural, error=str(error))
-                    await asyncio.sleep(1.0)
-                    continue
-                known = self.kopf.known(kind)
-                if all(known.get(meta.key) == meta.uid for meta in listed):
-                    break
-                await asyncio.sleep(_SYNC_POLL)
+            await wait_until_shown(self._client, kind, self.kopf.was_shown)
+        self.kopf.note_synced()
 
     async def _sweep(self) -> None:
         while True:

@@ -71,10 +71,11 @@ class KopfMirror:
     """Takes what Kopf's handlers get. Knows nothing of Kopf but its event types: None is "listed"."""
 
     def __init__(self, view: View, mark: Mark, relisted: Callable[[Kind[Any]], None]) -> None:
-        """`relisted` is called when Kopf lists a kind anew: it swallows deletions then."""
+        """`relisted` is called when Kopf lists a kind: what was deleted before the list it swallows."""
         self._view = view
         self._mark = mark
         self._relisted = relisted
+        self._shown: set[Uid] | None = set()
 
     def known(self, kind: Kind[Any]) -> Mapping[ObjectKey, Uid]:
         """What the View holds of a kind, by UID."""
@@ -93,6 +94,10 @@ class KopfMirror:
 
     def take(self, kind: Kind[Any], type_: str | None, body: Mapping[str, Any]) -> None:
         """One event. An object that does not fit the API's types is named in the log and left out."""
+        if self._shown is not None:
+            self._shown.add(body.get("metadata", {}).get("uid", ""))
+        if type_ is None:
+            self._relisted(kind)
         try:
             object_ = convert(body, kind.type)
         except (msgspec.ValidationError, QuantityError) as error:
@@ -100,12 +105,27 @@ class KopfMirror:
             name = f"{meta.get('namespace', '')}/{meta.get('name', '')}".strip("/")
             log.error("object left out, it does not fit the API", kind=kind.kind, name=name, error=str(error))
             return
+        if kind is not PODS and self._was_replaced(kind, object_, deleted=type_ == "DELETED"):
+            return
         if type_ == "DELETED":
             self._forget(object_, certain=True)
-            return
-        if type_ is None and self._knows(object_):
-            self._relisted(kind)
-        self._observe(object_)
+        else:
+            self._observe(object_)
+
+    def was_shown(self, uid: Uid) -> bool:
+        """Whether an event told of the object, be it that it was left out or deleted. Asked while syncing only."""
+        return self._shown is None or uid in self._shown
+
+    def note_synced(self) -> None:
+        """Nobody asks any more what was shown."""
+        self._shown = None
+
+    def _was_replaced(self, kind: Kind[Any], object_: Object, *, deleted: bool) -> bool:
+        """Whether another of that name came after it. Kopf keeps the order of events only for each UID."""
+        known = self._get(kind, object_.key)
+        if known is None or known.uid == object_.uid:
+            return False
+        return deleted or _version(known) > _version(object_)
 
     def vanished(self, kind: Kind[Any], key: ObjectKey, uid: Uid) -> None:
         """A census did not find the object any more."""
@@ -129,11 +149,6 @@ class KopfMirror:
         if kind is NAMESPACES:
             return view.namespaces.get(key.name)
         return view.classes.get(key.name) if kind is CLASSES else view.nodes.get(key.name)
-
-    def _knows(self, object_: Object) -> bool:
-        if isinstance(object_, Pod):
-            return object_.uid in self._view.pods
-        return isinstance(object_, Node) and object_.metadata.name in self._view.nodes
 
     def _observe(self, object_: Object) -> None:
         view = self._view
@@ -166,3 +181,8 @@ class KopfMirror:
                 self._mark(view.forget_node(object_.metadata.name))
             case _:
                 raise TypeError(f"{object_.kind} is not watched through Kopf")
+
+
+def _version(object_: Object) -> int:
+    text = object_.metadata.resource_version
+    return int(text) if text.isdigit() else 0
