@@ -19,7 +19,9 @@ import structlog
 from dra_operator.api.codec import encode
 from dra_operator.api.kinds import PODS
 from dra_operator.api.meta import Uid
+from dra_operator.api.resource import DeviceTaint
 from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer, NotSent
+from dra_operator.inventory.devices import DeviceId
 from dra_operator.lifecycle.actions import Notice
 from dra_operator.lifecycle.eviction import Eviction, evictions
 from dra_operator.lifecycle.view import View
@@ -65,17 +67,27 @@ class Evictor:
         self._seen: dict[Uid, float] = {}
         """When a pod was first seen to be due: upstream's time runs from there, not from a taint of last week."""
         self._not_before: dict[Uid, float] = {}
+        self._tainted: dict[tuple[DeviceId, DeviceTaint], float] = {}
+        """When taints without a time of their own were first seen."""
 
     async def run(self) -> None:
-        """For ever."""
+        """For ever, whatever one look runs into."""
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except Exception:
+                log.exception("look for evictions failed", again_in=LOOK_SECONDS)
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> None:
         """Evict whoever is overdue."""
         now = self._now()
-        due = [one for one in evictions(self._view) if one.due <= now]
+        known, self._tainted = self._tainted, {}
+
+        def first_seen(device: DeviceId, taint: DeviceTaint) -> float:
+            return self._tainted.setdefault((device, taint), known.get((device, taint), now))
+
+        due = [one for one in evictions(self._view, first_seen) if one.due <= now]
         uids = {one.pod.uid for one in due}
         self._seen = {uid: self._seen.get(uid, now) for uid in uids}
         self._not_before = {uid: when for uid, when in self._not_before.items() if uid in uids}
@@ -85,7 +97,10 @@ class Evictor:
             if self._seen[one.pod.uid] + self._patience <= now and self._not_before.get(one.pod.uid, 0.0) <= now
         ]
         self._not_before |= {one.pod.uid: now + _AGAIN_SECONDS for one in turn}
-        await asyncio.gather(*(self._evict(eviction) for eviction in turn))
+        answers = await asyncio.gather(*(self._evict(eviction) for eviction in turn), return_exceptions=True)
+        for eviction, answer in zip(turn, answers, strict=True):
+            if isinstance(answer, Exception):
+                log.error("eviction failed", pod=str(eviction.pod.key), exc_info=answer)
 
     async def _evict(self, eviction: Eviction) -> None:
         pod = eviction.pod

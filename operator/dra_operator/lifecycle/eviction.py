@@ -2,7 +2,8 @@
 
 A NoExecute taint evicts the pods of every claim that holds the device, unless the claim's request tolerates it: for
 ever, or for `tolerationSeconds` (the shortest of the tolerations that match). The time runs from when the taint was
-added. What an allocation tolerates is written into its results.
+added; from when it was first seen, where the taint says no time that can be read. What an allocation tolerates is
+written into its results.
 
 Upstream: `claimEvictionTime` of k8s.io/kubernetes/pkg/controller/devicetainteviction. Not here: DeviceTaintRules,
 which that controller alone acts on.
@@ -10,10 +11,10 @@ which that controller alone acts on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias
 
 from dra_operator.allocation.taints import tolerates
 from dra_operator.api.core import Pod
@@ -22,6 +23,9 @@ from dra_operator.inventory.devices import DeviceId
 from dra_operator.lifecycle.view import View
 
 NO_EXECUTE: Final = "NoExecute"
+
+FirstSeen: TypeAlias = Callable[[DeviceId, DeviceTaint], float]
+"""When that taint of the device was seen for the first time, in seconds of the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class Eviction:
     taint: DeviceTaint
 
 
-def evictions(view: View) -> list[Eviction]:
+def evictions(view: View, first_seen: FirstSeen) -> list[Eviction]:
     """One for each pod that uses an evicting device, the most urgent of its reasons. Soonest first."""
     tainted = {
         device.id: taints
@@ -44,21 +48,23 @@ def evictions(view: View) -> list[Eviction]:
     if not tainted:
         return []
     soonest: dict[str, Eviction] = {}
-    for eviction in _all(view, tainted):
+    for eviction in _all(view, tainted, first_seen):
         known = soonest.get(eviction.pod.uid)
         if known is None or eviction.due < known.due:
             soonest[eviction.pod.uid] = eviction
     return sorted(soonest.values(), key=lambda one: (one.due, one.pod.key))
 
 
-def _all(view: View, tainted: Mapping[DeviceId, list[DeviceTaint]]) -> Iterator[Eviction]:
+def _all(view: View, tainted: Mapping[DeviceId, list[DeviceTaint]], first_seen: FirstSeen) -> Iterator[Eviction]:
     for claim in view.claims.values():
         if claim.status.allocation is None:
             continue
         for result in claim.status.allocation.devices.results or ():
             id_ = DeviceId(result.driver, result.pool, result.device)
             for taint in tainted.get(id_, ()):
-                due = due_time(taint, result.tolerations or ())
+                added = _time_added(taint)
+                since = first_seen(id_, taint) if added is None else added
+                due = due_time(taint, result.tolerations or (), since)
                 if due is None:
                     continue
                 for consumer in claim.status.reserved_for or ():
@@ -67,9 +73,18 @@ def _all(view: View, tainted: Mapping[DeviceId, list[DeviceTaint]]) -> Iterator[
                         yield Eviction(pod, due, id_, taint)
 
 
-def due_time(taint: DeviceTaint, tolerations: Iterable[DeviceToleration]) -> float | None:
-    """When pods have to go; None: never."""
-    added = 0.0 if taint.time_added is None else datetime.fromisoformat(taint.time_added).timestamp()
+def _time_added(taint: DeviceTaint) -> float | None:
+    """Seconds of the epoch; None if the taint does not say, or says what is no time."""
+    if taint.time_added is None:
+        return None
+    try:
+        return datetime.fromisoformat(taint.time_added).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def due_time(taint: DeviceTaint, tolerations: Iterable[DeviceToleration], added: float) -> float | None:
+    """When pods have to go from a device that is tainted since `added`; None: never."""
     matching = [toleration for toleration in tolerations if tolerates(toleration, taint)]
     if not matching:
         return added

@@ -10,7 +10,8 @@ Held back is what this process saw released; after a restart nothing is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import itertools
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 from dra_operator.api.meta import Uid
@@ -30,6 +31,7 @@ class HoldBack:
     seconds: float = 0.0
     now: Callable[[], float] = lambda: 0.0
     _until: dict[Uid, tuple[float, frozenset[PoolKey]]] = field(default_factory=dict)
+    _count: Iterator[int] = field(default_factory=itertools.count)
 
     def released(self, claim: ResourceClaim) -> None:
         """The claim's allocation, which a pod on a node used, is gone."""
@@ -43,7 +45,7 @@ class HoldBack:
         )
         if not results:
             return
-        holder = Uid(f"released/{claim.uid}")
+        holder = Uid(f"released/{next(self._count)}/{claim.uid}")  # a claim may release again while this is held
         self.ledger.assume(holder, AllocationResult(devices=DeviceAllocationResult(results=results)))
         pools = frozenset(PoolKey(result.driver, result.pool) for result in results)
         self._until[holder] = (self.now() + self.seconds, pools)

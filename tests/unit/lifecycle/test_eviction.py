@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from dra_operator.api.resource import DeviceTaint, DeviceToleration, ResourceSlice
+from dra_operator.inventory.devices import DeviceId
 from dra_operator.lifecycle.eviction import due_time, evictions
 from dra_operator.lifecycle.view import View
 from tests.builders import allocated, claim, node, pod, slice_of
@@ -49,11 +50,21 @@ def scene(taint: DeviceTaint = LOST, device: str = "node-a/gpu-0", runner: objec
 def test_the_shortest_toleration_counts_from_when_the_taint_was_added(
     tolerations: Sequence[DeviceToleration], due: float | None
 ) -> None:
-    assert due_time(LOST, tolerations) == due
+    assert due_time(LOST, tolerations, EPOCH) == due
+
+
+def never(device: DeviceId, taint: DeviceTaint) -> float:
+    raise AssertionError("the taint says since when")
+
+
+@pytest.mark.parametrize("time", [None, "yesterday"])
+def test_a_taint_without_a_time_counts_from_when_it_was_seen(time: str | None) -> None:
+    (eviction,) = evictions(scene(msgspec.structs.replace(LOST, time_added=time)), lambda device, taint: 77.0)
+    assert eviction.due == 77.0
 
 
 def test_a_pod_that_uses_the_device_has_to_go() -> None:
-    (eviction,) = evictions(scene())
+    (eviction,) = evictions(scene(), never)
     assert (eviction.pod.uid, eviction.due, eviction.device.device) == (RUNNING.uid, EPOCH, "gpu-0")
 
 
@@ -68,4 +79,4 @@ def test_a_pod_that_uses_the_device_has_to_go() -> None:
     ids=["only NoSchedule", "another device", "has ended", "is going already"],
 )
 def test_others_stay(view: View) -> None:
-    assert evictions(view) == []
+    assert evictions(view, never) == []

@@ -70,3 +70,20 @@ def test_otherwise_it_is_free_at_once(reason: str) -> None:
     show(view, claim(name="training"))
 
     assert not view.ledger.is_held(GPU)
+
+
+def test_each_release_of_a_claim_is_held_back_for_its_own_time() -> None:
+    first, second = GPU, DeviceId(DRIVER, "node-a", "gpu-1")
+    view, clock = view_of(node(), slice_of(gpus=2, node="node-a"), RUNNING), Clock()
+    view.held_back.seconds, view.held_back.now = HELD, lambda: clock.now
+    for device in ("node-a/gpu-0", "node-a/gpu-1"):
+        show(view, allocated(claim(name="training"), device, reserved_for=[RUNNING]))
+        show(view, claim(name="training"))
+        clock.now += 10
+
+    assert view.ledger.is_held(first)
+    assert view.ledger.is_held(second)
+    clock.now += HELD - 20
+    view.expire_held_back()
+    assert not view.ledger.is_held(first)
+    assert view.ledger.is_held(second)
