@@ -36,6 +36,8 @@ _LITERALS: Final = (
     *('"fish"', '"a"', '""', '"5"', '"1.2.3"', '"1Gi"', '"v1.2"', '"ünïcödé😀"', 'b"ab"', "null", "int", "string"),
     *("[]", "[1, 2]", '["a", "b"]', "[[1, 2], [3]]", '[1, "a"]', "{}", '{"a": 1}', '{1: "x"}', "lists.range(4)"),
     *('semver("1.2.3")', 'quantity("1Gi")', 'quantity("x")', 'duration("1h")', 'timestamp("2024-01-01T00:00:00Z")'),
+    *("google.protobuf.Int64Value{value: 5}", "google.protobuf.BoolValue{}", "google.protobuf.ListValue{values: [1]}"),
+    *('google.protobuf.Struct{fields: {"a": 1}}', "google.protobuf.Value{}", 'kubernetes.DRADevice{driver: "x"}'),
     *('ip("10.0.0.1")', 'cidr("10.0.0.0/8")', 'url("https://x.example/z")', "optional.of(1)", "optional.none()"),
 )
 _OPERATORS: Final = ("==", "!=", "<", "<=", ">", ">=", "+", "-", "*", "/", "%", "in", "&&", "||")

@@ -21,6 +21,8 @@ from dra_operator.cel.values import (
     ORDERED,
     DomainMap,
     Duration,
+    JsonMap,
+    MessageValue,
     MutableList,
     NameMap,
     Optional,
@@ -179,7 +181,18 @@ def lookup(container: Value, key: Value) -> Optional:
     if isinstance(container, list | tuple):
         position = index_of(key)
         return Optional(container[position]) if 0 <= position < len(container) else Optional()
+    if isinstance(container, MessageValue):
+        _field(container, key)
+        return next((Optional(value) for name, value in container.fields if name == key), Optional())
     return Optional()
+
+
+def _field(message: MessageValue, name: Value) -> Value:
+    """A field of a message, also one that is not set."""
+    for field, value in (*message.fields, *message.unset):
+        if field == name:
+            return value
+    raise CELEvaluationError(f"no such field '{name}'")
 
 
 def index(container: Value, key: Value) -> Value:
@@ -187,6 +200,8 @@ def index(container: Value, key: Value) -> Value:
     found = lookup(container, key)
     if found.present:
         return found.get()
+    if isinstance(container, MessageValue):
+        return _field(container, key)
     if isinstance(container, list | tuple):
         raise CELEvaluationError(f"index out of bounds: {key}")
     raise no_such_key(key)
@@ -194,7 +209,7 @@ def index(container: Value, key: Value) -> Value:
 
 def has_key(container: dict[Value, Value], key: Value) -> bool:
     """`key in container`. Unlike a lookup it does not find the domains that a device lacks."""
-    if isinstance(container, DomainMap | NameMap):
+    if isinstance(container, DomainMap | NameMap | JsonMap):
         return type(key) is str and key in container  # no other key is hashed there
     return bool(container) and map_key(key) in container
 

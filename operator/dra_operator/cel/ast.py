@@ -1,6 +1,6 @@
 """The syntax tree: what is left of an expression after parsing and expanding macros.
 
-Seven kinds of node, all frozen. Macros are gone: `all`, `exists`, `map`, `cel.bind` and their kin are `Comprehension`s,
+Eight kinds of node, all frozen. Macros are gone: `all`, `exists`, `map`, `cel.bind` and their kin are `Comprehension`s,
 `has` is a `Select` that only tests. Operators are `Call`s with the names of `operators.py`.
 
 `offset` is the character in the source that cel-go points to in messages (for a call its opening parenthesis, for an
@@ -75,10 +75,18 @@ class MapLiteral(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class MessageField(Node):
+    name: str
+    value: Node
+    optional: bool
+
+
+@dataclass(frozen=True, slots=True)
 class MessageLiteral(Node):
-    """`Type{field: value}`. Selectors know no message types; the checker says so."""
+    """`Type{field: value}`."""
 
     type_name: str
+    fields: tuple[MessageField, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +124,8 @@ def children(node: Node) -> tuple[Node, ...]:
             return node.elements
         case MapLiteral():
             return tuple(part for entry in node.entries for part in (entry.key, entry.value))
+        case MessageLiteral():
+            return tuple(part.value for part in node.fields)
         case Comprehension():
             return (node.range, node.init, node.condition, node.step, node.result)
         case _:

@@ -1,9 +1,9 @@
 """What an evaluation may cost, and what each step costs.
 
 The unit is cel-go's: about one a name, selection or call, a tenth a character of text that is looked at, ten a list,
-thirty a map that is built. An evaluation that spends more than its limit ends with `CELCostError`, so that a hostile
-selector over long lists cannot hold up the allocator. A call is paid for before it is made. What upstream sells too
-cheaply, growing a list or a text by leaps, is bounded by size instead (`values.check_size`).
+thirty a map that is built, forty a message. An evaluation that spends more than its limit ends with `CELCostError`, so
+that a hostile selector over long lists cannot hold up the allocator. A call is paid for before it is made. What
+upstream sells too cheaply, growing a list or a text by leaps, is bounded by size instead (`values.check_size`).
 
 Upstream: `interpreter/runtimecost.go` in cel-go, `pkg/cel/library/cost.go` in k8s.io/apiserver. Not here: the static
 estimate that the API server checks at admission (`estimate.py`).
@@ -26,6 +26,7 @@ NAME: Final = 1
 SELECTION: Final = 1
 LIST: Final = 10
 MAP: Final = 30
+MESSAGE: Final = 40
 
 Values = tuple[Value, ...]
 

@@ -116,7 +116,7 @@ class _Checker:
             case Comprehension():
                 return self._comprehension(node)
             case MessageLiteral():
-                return self._undeclared(node, node.type_name)
+                return self._message(node)
             case _:
                 raise TypeError(f"no rule for {type(node).__name__}")
 
@@ -164,7 +164,8 @@ class _Checker:
         if target.kind is K.MAP:
             result = target.params[1]
         elif target.kind is K.STRUCT:
-            fields = self.environment.device_fields if target == t.DEVICE else {}
+            message = self.environment.messages.get(target.name)
+            fields = {} if message is None else message.fields
             result = fields.get(name) or self._issue(node, f"undefined field '{name}'")
         elif target.kind is K.PARAMETER:
             self.substitution.assign((t.DYN,), (target,))
@@ -271,6 +272,23 @@ class _Checker:
                 found = self._unwrapped(entry.value, found)
             value = self._join(value, found)
         return t.map_of(key or self._fresh_parameter(), value or self._fresh_parameter())
+
+    def _message(self, node: MessageLiteral) -> Type:
+        name = node.type_name.removeprefix(".")
+        message = self.environment.messages.get(name)
+        if message is None:
+            if name in self.environment.constants:
+                return self._issue(node, f"'{name}' is not a message type")
+            return self._undeclared(node, node.type_name)
+        for part in node.fields:
+            found = self.check(part.value)
+            if part.optional:
+                found = self._unwrapped(part.value, found)
+            wanted = message.fields.get(part.name) or self._issue(part, f"undefined field '{part.name}'")
+            if not self.substitution.assign((wanted,), (found,)):
+                given = self.substitution.apply(found)
+                self._issue(part, f"expected type of field '{part.name}' is '{wanted}' but provided type is '{given}'")
+        return message.value
 
     def _unwrapped(self, node: Node, found: Type) -> Type:
         inner, was_optional = t.unwrap_optional(self.substitution.apply(found))

@@ -1,4 +1,4 @@
-"""What an expression may mention: the variable `device`, the types by name, the functions.
+"""What an expression may mention: the variable `device`, types and messages by name, the functions.
 
 Two feature gates change the environment of newly written selectors, `ListTypeAttributes` and
 `DRAConsumableCapacity`. Selectors that are stored already are always read with both, as the API server and the
@@ -16,8 +16,9 @@ from typing import Final
 from dra_operator.cel import types as t
 from dra_operator.cel.functions import Overload
 from dra_operator.cel.library import LIBRARIES
-from dra_operator.cel.types import Type
-from dra_operator.cel.values import TypeValue
+from dra_operator.cel.messages import MESSAGES, MessageType
+from dra_operator.cel.types import K, Type
+from dra_operator.cel.values import TypeValue, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +47,16 @@ _TYPE_NAMES: Final[dict[str, Type]] = {
     "google.protobuf.Timestamp": t.TIMESTAMP,
     "net.IP": t.IP,
     "net.CIDR": t.CIDR,
-}
+} | {name: message.value for name, message in MESSAGES.items() if message.value.kind is K.STRUCT}
+_NULL_VALUE: Final = "google.protobuf.NullValue.NULL_VALUE"  # protobuf's only enumeration here: an int
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
     variables: dict[str, Type]
-    constants: dict[str, TypeValue]
+    constants: dict[str, Value]
     functions: dict[str, tuple[Overload, ...]]
-    device_fields: dict[str, Type]
+    messages: dict[str, MessageType]
     attribute_type: Type
 
 
@@ -73,10 +75,10 @@ def environment(features: Features = STORED) -> Environment:
     if not features.list_type_attributes:
         functions = {name: overloads for name, overloads in functions.items() if name != "includes"}
     return Environment(
-        variables={"device": t.DEVICE} | {name: t.type_of(of) for name, of in _TYPE_NAMES.items()},
-        constants={name: TypeValue(name) for name in _TYPE_NAMES},
+        variables={"device": t.DEVICE, _NULL_VALUE: t.INT} | {name: t.type_of(of) for name, of in _TYPE_NAMES.items()},
+        constants={name: TypeValue(name) for name in _TYPE_NAMES} | {_NULL_VALUE: 0},
         functions=functions,
-        device_fields=fields,
+        messages=MESSAGES | {t.DEVICE.name: MessageType(t.DEVICE, fields)},
         attribute_type=attribute,
     )
 

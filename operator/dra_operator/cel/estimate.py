@@ -19,7 +19,18 @@ from dataclasses import dataclass
 from dra_operator.cel import budget
 from dra_operator.cel import operators as op
 from dra_operator.cel import types as t
-from dra_operator.cel.ast import Call, Comprehension, Ident, ListLiteral, Literal, MapLiteral, Node, Select, is_binding
+from dra_operator.cel.ast import (
+    Call,
+    Comprehension,
+    Ident,
+    ListLiteral,
+    Literal,
+    MapLiteral,
+    MessageLiteral,
+    Node,
+    Select,
+    is_binding,
+)
 from dra_operator.cel.check import Checked
 from dra_operator.cel.estimate_calls import call_estimate
 from dra_operator.cel.functions import Overload
@@ -88,6 +99,8 @@ class Estimator:
                 return self._list(node)
             case MapLiteral():
                 return self._map(node)
+            case MessageLiteral():
+                return plus(budget.MESSAGE, *(self.cost(part.value) for part in node.fields))
             case Comprehension():
                 return self._bind(node) if is_binding(node) else self._fold(node)
             case _:

@@ -17,9 +17,20 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeGuard
 
 from dra_operator.api.semver import Version
-from dra_operator.cel import arithmetic, budget
+from dra_operator.cel import arithmetic, budget, messages
 from dra_operator.cel import operators as op
-from dra_operator.cel.ast import Call, Comprehension, Ident, ListLiteral, Literal, MapLiteral, Node, Select, all_nodes
+from dra_operator.cel.ast import (
+    Call,
+    Comprehension,
+    Ident,
+    ListLiteral,
+    Literal,
+    MapLiteral,
+    MessageLiteral,
+    Node,
+    Select,
+    all_nodes,
+)
 from dra_operator.cel.budget import Budget
 from dra_operator.cel.check import Checked
 from dra_operator.cel.errors import CELEvaluationError, CELRuntimeError
@@ -337,6 +348,28 @@ class _Evaluation:
         self._budget.spend(budget.MAP)
         return entries
 
+    def _message(self, node: MessageLiteral, frame: _Frame | None) -> Value:
+        try:
+            return messages.make(node.type_name.removeprefix("."), self._fields(node, frame))
+        finally:
+            self._budget.spend(budget.MESSAGE)  # upstream charges for the attempt
+
+    def _fields(self, node: MessageLiteral, frame: _Frame | None) -> messages.Fields:
+        fields: messages.Fields = {}
+        for part in node.fields:
+            value = self.value(part.value, frame)
+            if part.optional:
+                if not isinstance(value, Optional):
+                    raise CELEvaluationError(
+                        f"cannot initialize optional entry '{part.name}' from non-optional value {value}"
+                    )
+                if not value.present:
+                    fields.pop(part.name, None)
+                    continue
+                value = value.get()
+            fields[part.name] = value
+        return fields
+
     def _comprehension(self, node: Comprehension, frame: _Frame | None) -> Value:
         inner = _Frame(node, frame)
         for inner.item, inner.second_item in items_of(
@@ -415,6 +448,7 @@ _RULES: Final[dict[type[Node], _Rule]] = {
     Call: _Evaluation._call,
     ListLiteral: _Evaluation._list,
     MapLiteral: _Evaluation._map,
+    MessageLiteral: _Evaluation._message,
     Comprehension: _Evaluation._comprehension,
 }
 _SPECIAL: Final[dict[str, _Rule]] = {

@@ -77,7 +77,8 @@ def _cure_issue(expression: str, issue: Issue) -> str:
     if (match := _NO_OVERLOAD.search(message)) is not None:
         return _cure_overload(match[1], match[2])
     if (match := _NO_FIELD.search(message)) is not None:
-        return _cure_field(match[1])
+        of_message = expression[issue.offset : issue.offset + 1] == ":"  # `Type{field: value}`
+        return "" if of_message else _cure_field(match[1])
     if (match := _UNDECLARED.search(message)) is not None:
         return _cure_name(match[1])
     if message.startswith("must evaluate to bool"):

@@ -180,8 +180,10 @@ class _Folder:
         match node:
             case Literal():
                 self._values[node.id] = node.value
-            case Ident() | Select() if node.id in self._checked.names and self._checked.types[node.id].kind is K.TYPE:
-                self._type(node)
+            case Ident() if node.id in self._checked.names and self._checked.types[node.id].kind is K.TYPE:
+                self._named(node)
+            case Select() if node.id in self._checked.names:  # only constants have names with dots
+                self._named(node)
             case ListLiteral() if all(element.id in self._values for element in node.elements):
                 self._values[node.id] = [self._values[element.id] for element in node.elements]
             case MapLiteral() if all(e.key.id in self._values and e.value.id in self._values for e in node.entries):
@@ -189,7 +191,7 @@ class _Folder:
             case Call():
                 self._call(node)
 
-    def _type(self, node: Node) -> None:
+    def _named(self, node: Node) -> None:
         name = self._checked.names[node.id].removeprefix(".")
         if name not in self._environment.constants:  # a variable that holds a type
             self._fail(CELEvaluationError(f"reference to undefined type: {name}"))

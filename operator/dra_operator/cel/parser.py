@@ -24,6 +24,7 @@ from dra_operator.cel.ast import (
     LiteralValue,
     MapEntry,
     MapLiteral,
+    MessageField,
     MessageLiteral,
     Node,
     Select,
@@ -175,9 +176,11 @@ class _Parser:
     def _member(self) -> Node:
         self._enter("member")
         entered = 1
+        names_type = not self._at("(")  # a type is written as plain names: no parentheses, nothing escaped
         tree = self._primary()
         while self._token.kind is Kind.OPERATOR:
             if self._at("."):
+                names_type = names_type and self._tokens[self._position + 1].kind is Kind.NAME
                 tree = self._after_dot(self._advance(), tree)
             elif self._at("["):
                 bracket = self._advance()
@@ -185,7 +188,7 @@ class _Parser:
                 index = self._expression()
                 self._expect("]")
                 tree = self._call(bracket.offset, function, tree, index)
-            elif self._at("{") and (name := qualified_name(tree)) is not None:
+            elif names_type and self._at("{") and (name := qualified_name(tree)) is not None:
                 tree = self._message(self._advance(), name)
             else:
                 break
@@ -198,15 +201,18 @@ class _Parser:
         optional = self._accept("?")
         name = self._token
         escaped = name.kind is Kind.ESCAPED_NAME
-        if not escaped and (name.kind is not Kind.NAME or name.text in _CONSTANTS):
-            self._fail(f"Syntax error: mismatched input '{name.text}' expecting IDENTIFIER")
-        self._advance()
-        field = name.text.strip("`")
+        field = self._field_name()
         if optional:
             return self._call(dot.offset, op.OPT_SELECT, operand, Literal(self._next_id(), name.offset, field))
         if not escaped and (parenthesis := self._accept("(")):
             return self._method(parenthesis.offset, field, operand, self._arguments())
         return Select(self._next_id(), dot.offset, operand, field)
+
+    def _field_name(self) -> str:
+        name = self._token
+        if name.kind is not Kind.ESCAPED_NAME and (name.kind is not Kind.NAME or name.text in _CONSTANTS):
+            self._fail(f"Syntax error: mismatched input '{name.text}' expecting IDENTIFIER")
+        return self._advance().text.strip("`")
 
     def _primary(self) -> Node:
         token = self._token
@@ -279,15 +285,15 @@ class _Parser:
         return MapLiteral(self._next_id(), offset, tuple(entries))
 
     def _message(self, brace: Token, name: str) -> Node:
+        fields: list[MessageField] = []
+        self._lone_comma("}")
         while not self._accept("}"):
-            self._accept("?")
-            if self._token.kind is not Kind.NAME:
-                self._fail(f"Syntax error: mismatched input '{self._token.text}' expecting IDENTIFIER")
-            self._advance()
-            self._expect(":")
-            self._expression()
+            optional = self._accept("?") is not None
+            field = self._field_name()
+            colon = self._expect(":")
+            fields.append(MessageField(self._next_id(), colon.offset, field, self._expression(), optional))
             self._end_of_item("}")
-        return MessageLiteral(self._next_id(), brace.offset, name)
+        return MessageLiteral(self._next_id(), brace.offset, name, tuple(fields))
 
     def _lone_comma(self, closing: str) -> None:
         """The grammar allows the trailing comma even where nothing comes before it: `[,]`."""

@@ -8,7 +8,7 @@ Upstream: `checker/types.go` and `common/types/types.go` in cel-go.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Final
 
@@ -34,8 +34,11 @@ class Type:
     kind: K
     name: str
     params: tuple[Type, ...] = ()
+    nullable: bool = field(default=False, compare=False)  # a wrapper of protobuf: the same type, but null fits too
 
     def __str__(self) -> str:
+        if self.nullable:
+            return f"wrapper({self.name})"
         if self.params:
             return f"{self.name}({', '.join(map(str, self.params))})"
         return _SHORT.get(self.name, self.name)
@@ -108,6 +111,10 @@ def optional_of(value: Type) -> Type:
 
 def type_of(of: Type) -> Type:
     return Type(K.TYPE, "type", (of,))
+
+
+def nullable(of: Type) -> Type:
+    return replace(of, nullable=True)
 
 
 def parameter(name: str) -> Type:
@@ -231,7 +238,7 @@ _WILD: Final = frozenset((K.DYN, K.ANY, K.ERROR))
 
 
 def _nullable(of: Type) -> bool:
-    return of.kind in (K.OPAQUE, K.STRUCT, K.ANY, K.NULL) or of in (DURATION, TIMESTAMP)
+    return of.nullable or of.kind in (K.OPAQUE, K.STRUCT, K.ANY, K.NULL) or of in (DURATION, TIMESTAMP)
 
 
 def most_general(one: Type, other: Type) -> Type:

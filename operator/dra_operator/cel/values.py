@@ -48,6 +48,12 @@ class MutableMap(dict[Value, Value]):
     __slots__ = ()
 
 
+class JsonMap(dict[Value, Value]):
+    """What `google.protobuf.Struct` gives: its keys are strings, and no other key is hashed to look there."""
+
+    __slots__ = ()
+
+
 class DomainMap(dict[Value, Value]):
     """`device.attributes` and `device.capacity`: any key that is missing finds an empty map."""
 
@@ -104,6 +110,15 @@ class Timestamp:
 
     def __hash__(self) -> int:
         return hash(self.nanoseconds)
+
+
+@dataclass(frozen=True, slots=True)
+class MessageValue:
+    """A protobuf message that stands for nothing else: `google.protobuf.Empty{}`."""
+
+    type_name: str
+    fields: tuple[tuple[str, Value], ...] = ()  # those that are set
+    unset: tuple[tuple[str, Value], ...] = ()  # the others, and what reading them gives
 
 
 class Opaque:
@@ -173,6 +188,7 @@ _TYPE_NAMES: Final[dict[type, str]] = {
     MutableList: "list",
     dict: "map",
     MutableMap: "map",
+    JsonMap: "map",
     DomainMap: "map",
     NameMap: "map",
     TypeValue: "type",

@@ -1,7 +1,8 @@
 """The fast path: a selector as one generated Python function.
 
 `decision(program, counting=…)` gives that function, or None for the few expressions that are too large or too deep for
-Python's own limits. Its answers and errors are those of `evaluate.py`, which stays the definition.
+Python's own limits, or that write messages. Its answers and errors are those of `evaluate.py`, which stays the
+definition.
 """
 
 from __future__ import annotations

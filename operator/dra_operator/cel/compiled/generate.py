@@ -19,7 +19,7 @@ from typing import Any, Final
 from dra_operator.api.quantity import Quantity
 from dra_operator.cel import budget
 from dra_operator.cel import operators as op
-from dra_operator.cel.ast import Call, Comprehension, Ident, ListLiteral, MapLiteral, Node, Select
+from dra_operator.cel.ast import Call, Comprehension, Ident, ListLiteral, MapLiteral, MessageLiteral, Node, Select
 from dra_operator.cel.compiled.source import CannotCompile, Source, Term
 from dra_operator.cel.evaluate import Program, is_member_operator
 from dra_operator.cel.values import DomainMap, NameMap, Optional
@@ -394,6 +394,10 @@ def _map(g: Generator, node: MapLiteral) -> Term:
     return Term(result, dict, is_atom=True)
 
 
+def _message(_: Generator, __: MessageLiteral) -> Term:
+    raise CannotCompile  # hardly any selector has one: the evaluator's pace will do
+
+
 DEVICE: Final = Term("view.device", dict, is_atom=True)
 FIELDS: Final[dict[str, Term]] = {
     "driver": Term("driver", str, is_atom=True),
@@ -418,4 +422,5 @@ RULES: Final[dict[type[Node], Rule]] = {
     Select: _select,
     ListLiteral: _list,
     MapLiteral: _map,
+    MessageLiteral: _message,
 }

@@ -129,7 +129,8 @@ def nanoseconds(duration: Duration) -> int:
 
 @LIBRARY.function("int(timestamp) -> int")
 def epoch_seconds(timestamp: Timestamp) -> int:
-    return timestamp.nanoseconds // 1_000_000_000
+    seconds = timestamp.nanoseconds // 1_000_000_000
+    return (seconds - MIN_INT64) % (1 << 64) + MIN_INT64  # as Go counts an instant that is written as a message
 
 
 @LIBRARY.function("uint(double) -> uint")

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from dra_operator.cel.errors import CELEvaluationError
 from dra_operator.cel.functions import Library
-from dra_operator.cel.values import NONE, Duration, Optional
+from dra_operator.cel.values import NONE, Duration, MessageValue, Optional
 
 LIBRARY: Final = Library()
 LIBRARY.declare(
@@ -34,6 +34,8 @@ def of_non_zero_value(value: Any) -> Optional:
 def _is_zero(value: Any) -> bool:
     if value is None:
         return True
+    if isinstance(value, MessageValue):
+        return not value.fields
     if isinstance(value, Duration):
         return value.nanoseconds == 0
     return isinstance(value, bool | int | float | str | bytes | list | tuple | dict) and not value

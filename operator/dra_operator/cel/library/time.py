@@ -1,6 +1,7 @@
 """Durations and timestamps: parsing, printing and taking them apart.
 
-Both are whole nanoseconds. Timestamps range over the years 1 to 9999, durations over int64 nanoseconds, as in Go.
+Both are whole nanoseconds. Durations range over int64 nanoseconds, timestamps over the years 1 to 9999, but for those
+that are written as messages: they lie in any year, as in Go.
 
 Upstream: `common/types/{duration,timestamp}.go` in cel-go; `time.ParseDuration` and RFC 3339 in Go.
 """
@@ -21,6 +22,10 @@ LIBRARY: Final = Library()
 
 _SECOND: Final = 1_000_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_SAFE: Final = -62_000_000_000  # far enough within the years 1 to 9999 for any time zone
+_LAST_SAFE: Final = 253_000_000_000
+_FIRST_IN_GO: Final = -9_223_372_028_741_760_000  # Go's calendar starts there: what is before comes out at its end
+_CYCLE: Final = 146_097 * 86_400  # the calendar repeats after 400 years, days of the week too
 _UNITS: Final = {
     "ns": 1,
     "us": 1_000,
@@ -91,21 +96,24 @@ def format_duration(duration: Duration) -> str:
 
 def format_timestamp(timestamp: Timestamp) -> str:
     """RFC 3339 with as many decimals as needed."""
-    moment = _local(timestamp, timezone(timedelta(minutes=timestamp.offset_minutes)))
+    moment, years = _local(timestamp, timezone(timedelta(minutes=timestamp.offset_minutes)))
     fraction = f"{timestamp.nanoseconds % _SECOND:09d}".rstrip("0")
     offset = timestamp.offset_minutes
     sign, magnitude = ("-" if offset < 0 else "+"), abs(offset)
     zone = f"{sign}{magnitude // 60:02d}:{magnitude % 60:02d}" if offset else "Z"
-    day = f"{moment.year:04d}-{moment.month:02d}-{moment.day:02d}"
+    year = moment.year + years
+    day = f"{'-' if year < 0 else ''}{abs(year):04d}-{moment.month:02d}-{moment.day:02d}"
     clock = f"{moment.hour:02d}:{moment.minute:02d}:{moment.second:02d}"
     return f"{day}T{clock}{'.' + fraction if fraction else ''}{zone}"
 
 
-def _local(timestamp: Timestamp, zone: tzinfo) -> datetime:
-    try:
-        return (_EPOCH + timedelta(seconds=timestamp.nanoseconds // _SECOND)).astimezone(zone)
-    except OverflowError:
-        raise CELEvaluationError("timestamp overflow") from None
+def _local(timestamp: Timestamp, zone: tzinfo) -> tuple[datetime, int]:
+    """The moment there, and the years to add: a message may lie outside the years that Python knows."""
+    seconds = timestamp.nanoseconds // _SECOND
+    if seconds < _FIRST_IN_GO:
+        seconds += 1 << 64
+    cycles = 0 if _FIRST_SAFE < seconds < _LAST_SAFE else seconds // _CYCLE
+    return (_EPOCH + timedelta(seconds=seconds - cycles * _CYCLE)).astimezone(zone), 400 * cycles
 
 
 def _zone(name: str) -> tzinfo:
@@ -128,10 +136,15 @@ def _zone(name: str) -> tzinfo:
 def _declare_parts(name: str, part: Callable[[datetime], int]) -> None:
     @LIBRARY.function(f"timestamp.{name}() -> int", f"timestamp.{name}(string) -> int")
     def get(timestamp: Timestamp, zone: str = "UTC") -> int:
-        return part(_local(timestamp, _zone(zone)))
+        return part(_local(timestamp, _zone(zone))[0])
 
 
-_declare_parts("getFullYear", lambda moment: moment.year)
+@LIBRARY.function("timestamp.getFullYear() -> int", "timestamp.getFullYear(string) -> int")
+def full_year(timestamp: Timestamp, zone: str = "UTC") -> int:
+    moment, years = _local(timestamp, _zone(zone))
+    return moment.year + years
+
+
 _declare_parts("getMonth", lambda moment: moment.month - 1)
 _declare_parts("getDayOfYear", lambda moment: moment.timetuple().tm_yday - 1)
 _declare_parts("getDayOfMonth", lambda moment: moment.day - 1)
