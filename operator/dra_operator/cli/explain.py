@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dra_operator.cli.output import PROBLEM, Format, emit, note, refuses_bad_input
+from dra_operator.cli.output import PROBLEM, Format, emit, note, note_refused, refuses_bad_input
 from dra_operator.cli.scenes import load_scene
 from dra_operator.query.documents import InputError
 from dra_operator.query.explain import AlternativeReport, Explanation, find_subject
@@ -35,7 +35,7 @@ def explain(
     if files:
         loaded.scene.simulation.run()
     try:
-        subject = find_subject(loaded.scene.simulation, what, loaded.namespace)
+        subject = find_subject(loaded.scene.simulation, what, loaded.namespace, loaded.scene.refused)
     except InputError as error:
         if not loaded.unseen:
             raise
@@ -44,6 +44,7 @@ def explain(
     if output is Format.TABLE:
         for text in loaded.scene.notes:
             note(text)
+        note_refused(loaded.scene.refused)
         typer.echo("\n".join(_lines(explanation, subject.remark)))
     else:
         emit(explanation, output)

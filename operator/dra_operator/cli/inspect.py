@@ -15,7 +15,16 @@ from typing import Annotated
 
 import typer
 
-from dra_operator.cli.output import PROBLEM, Format, emit, is_terminal, note, print_table, refuses_bad_input
+from dra_operator.cli.output import (
+    PROBLEM,
+    Format,
+    emit,
+    is_terminal,
+    note,
+    note_refused,
+    print_table,
+    refuses_bad_input,
+)
 from dra_operator.cli.scenes import LoadedScene, load_scene
 from dra_operator.query.census import DeviceRow, User, find_accesses, find_claims, find_devices
 from dra_operator.query.documents import InputError
@@ -169,6 +178,7 @@ def _run(
         code = once(loaded)
         for text in loaded.unseen:
             note(text)
+        note_refused(loaded.scene.refused)
         sys.stdout.flush()
         if not watch:
             if code:

@@ -16,6 +16,7 @@ import msgspec
 import typer
 
 from dra_operator.query.documents import InputError
+from dra_operator.query.objects import Refused
 
 R = TypeVar("R")
 
@@ -84,6 +85,12 @@ def style_of_state(cell: str) -> str:
 def note(text: str) -> None:
     """Something to know about the output, beside it."""
     typer.echo(f"note: {text}", err=True)
+
+
+def note_refused(refused: Iterable[Refused]) -> None:
+    """What of the files the API server would not take."""
+    for one in refused:
+        note(f"{one.place}: the API server would refuse this: {one.message}")
 
 
 def fail(text: str) -> NoReturn:

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from dra_operator.api.resource import DeviceTaint
+from dra_operator.api.resource import DeviceTaint, ResourceSlice
 from dra_operator.cli.inventory import Machines
 from dra_operator.cli.output import (
     PROBLEM,
     Format,
     emit,
     note,
+    note_refused,
     print_table,
     refuses_bad_input,
     style_of_state,
@@ -50,13 +51,15 @@ def simulate(
     context: Annotated[str | None, typer.Option(help="Of the kubeconfig.", show_default=False)] = None,
     namespace: Annotated[str, typer.Option("--namespace", "-n", help="Of objects that name none.")] = "default",
     strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse what the API server would refuse, unknown fields too.")
+        bool,
+        typer.Option("--strict", help="End with 2 if the API server would refuse anything, or a namespace is missing."),
     ] = False,
     output: Annotated[Format, typer.Option("--output", "-o", help="Form of the answer.")] = Format.TABLE,
 ) -> None:
     """Say what devices pods would get, without a cluster: who gets what, who waits and why.
 
-    Exit code 0: all pods get their devices; 1: some wait; 2: the input cannot be used.
+    Exit code 0: all pods get their devices; 1: some wait, or the API server would refuse an object; 2: the input cannot
+    be used.
     """
     if not files and not from_cluster:
         raise InputError("nothing to simulate: name files with -f, or --from-cluster")
@@ -78,12 +81,14 @@ def simulate(
     )
     scene.simulation.run()
     report = report_on(scene.simulation, scene.refused)
+    # Slices are a driver's, not the user's: what is wrong with one is told, and its pool has a code of its own.
+    refused = sum(one.type is not ResourceSlice for one in scene.refused)
     _remark(manifests, scene, unseen)
     if output is Format.TABLE:
-        _show(report)
+        _show(report, refused)
     else:
         emit(report, output)
-    if report.summary.waiting or report.summary.rejected:
+    if report.summary.waiting or report.summary.rejected or refused:
         raise typer.Exit(PROBLEM)
 
 
@@ -103,14 +108,13 @@ def parse_taint(text: str) -> Taint:
 def _remark(manifests: Manifests, scene: Scene, unseen: tuple[str, ...]) -> None:
     for text in (*unseen, *scene.notes):
         note(text)
-    for refused in scene.refused:
-        note(f"{refused.place}: the API server would refuse this: {refused.message}")
+    note_refused(scene.refused)
     if manifests.skipped:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(manifests.skipped.items()))
         note(f"skipped, as it plays no part in allocation: {kinds}")
 
 
-def _show(report: SimulationReport) -> None:
+def _show(report: SimulationReport, refused: int) -> None:
     if report.pods:
         several = len({pod.namespace for pod in report.pods}) > 1
         headers = ["POD", "STATE", "NODE", "DEVICES", "REASON"]
@@ -129,7 +133,10 @@ def _show(report: SimulationReport) -> None:
     parts = [f"{summary.allocated} of {len(report.pods)} pods get their devices"]
     parts += [f"{summary.waiting} wait"] if summary.waiting else []
     parts += [f"{summary.rejected} are rejected"] if summary.rejected else []
-    typer.echo("; ".join(parts) if report.pods else "no pod asks for devices")
+    if not report.pods:
+        parts = ["no pod asks for devices"]
+    parts += [f"the API server would refuse {refused} object{'' if refused == 1 else 's'}"] if refused else []
+    typer.echo("; ".join(parts))
 
 
 def _devices(pod: PodReport) -> str:

@@ -40,6 +40,12 @@ _KINDS: Final[dict[str, type[Object]]] = {
 }
 
 
+_EXPLAINED: Final = "write pod/, claim/ or template/"
+_MAKES_PODS: Final = frozenset(
+    {"deployment", "deploy", "replicaset", "rs", "statefulset", "sts", "daemonset", "ds", "job", "cronjob", "cj"}
+)
+
+
 class SelectorReport(Struct, frozen=True, kw_only=True):
     owner: str
     expression: str
@@ -108,14 +114,17 @@ class Subject:
     """Why it is another object than the caller named."""
 
 
-def find_subject(simulation: Simulation, text: str, namespace: str) -> Subject:
+def find_subject(simulation: Simulation, text: str, namespace: str, refused: Sequence[Refused] = ()) -> Subject:
     """`[pod/|claim/|template/]NAME`, the name with `NAMESPACE/` before it or not. Raises `InputError`."""
     kind, _, name = text.partition("/")
     if not name:
         kind, name = "pod", text
     elif kind not in _KINDS:
         if "/" in name:
-            raise InputError(f'"{kind}" is no kind that can be explained; write pod/, claim/ or template/')
+            raise InputError(f'"{kind}" is no kind that can be explained; {_EXPLAINED}')
+        bare = kind.partition(".")[0].lower()
+        if bare in _MAKES_PODS or bare.removesuffix("s") in _MAKES_PODS:
+            raise InputError(f'"{kind}" is no kind that can be explained; {_EXPLAINED}: name one of the pods it makes')
         kind, name, namespace = "pod", name, kind
     inner, _, rest = name.partition("/")
     if rest:
@@ -124,6 +133,9 @@ def find_subject(simulation: Simulation, text: str, namespace: str) -> Subject:
     key = ObjectKey(namespace, name)
     found = simulation.store.get(type_, key)
     if found is None:
+        for one in refused:
+            if one.type is type_ and one.key == key:
+                raise InputError(f"{one.place}: the API server would refuse this: {one.message}")
         raise InputError(_missing(simulation, type_, key))
     if isinstance(found, Pod):
         if not found.spec.resource_claims:

@@ -1,7 +1,8 @@
 """What documents mean: typed objects of the kinds that allocation depends on; everything else is named and skipped.
 
 Lists are taken apart, v1beta1 and v1beta2 of resource.k8s.io become v1, objects without a namespace get the caller's.
-An object that cannot be read is refused with file, line, its name and the field; so is one that comes twice.
+An object that cannot be read is refused with file, line, its name and the field, or as the API server would refuse it,
+which goes beside the others; one that comes twice is refused.
 
 Not here: whether an object is valid beyond its types (`api/validation`), files (`documents.py`).
 """
@@ -92,6 +93,8 @@ class Manifests:
     objects: list[Loaded] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     """Kinds that play no part in allocation, and how many of each there were."""
+    refused: list[Refused] = field(default_factory=list)
+    """Objects that are not whole enough to be among the others."""
 
     def all(self, type_: type[O]) -> Iterator[O]:
         for loaded in self.objects:
@@ -102,7 +105,7 @@ class Manifests:
         """These, with the others' objects added, or in the place of those with the same name."""
         replaced = {(type(loaded.object), loaded.object.key) for loaded in others.objects}
         kept = [one for one in self.objects if (type(one.object), one.object.key) not in replaced]
-        return Manifests([*kept, *others.objects], self.skipped + others.skipped)
+        return Manifests([*kept, *others.objects], self.skipped + others.skipped, self.refused + others.refused)
 
 
 def load_objects(documents: Iterable[Document], namespace: str = DEFAULT_NAMESPACE) -> Manifests:
@@ -112,6 +115,9 @@ def load_objects(documents: Iterable[Document], namespace: str = DEFAULT_NAMESPA
     for place, plain in _items(documents):
         loaded = _load(place, plain, namespace, manifests.skipped)
         if loaded is None:
+            continue
+        if isinstance(loaded, Refused):
+            manifests.refused.append(loaded)
             continue
         object_ = loaded.object
         if object_.metadata.name:
@@ -153,7 +159,7 @@ def _of(place: str, content: Any, depth: int) -> Iterator[tuple[str, Mapping[str
     yield place, content
 
 
-def _load(place: str, plain: Mapping[str, Any], namespace: str, skipped: Counter[str]) -> Loaded | None:
+def _load(place: str, plain: Mapping[str, Any], namespace: str, skipped: Counter[str]) -> Loaded | Refused | None:
     api_version, kind = str(plain["apiVersion"]), str(plain["kind"])
     group, _, version = api_version.rpartition("/")
     known = _KINDS.get((group, kind))
@@ -173,6 +179,8 @@ def _load(place: str, plain: Mapping[str, Any], namespace: str, skipped: Counter
     try:
         object_ = convert(_pruned(v1), known.type)
     except msgspec.ValidationError as error:
+        if (refused := _refused(known.type, place, v1, namespace)) is not None:
+            return refused
         raise InputError(f"{place}: {name}: {_field_error(error)}") from None
     except QuantityError as error:
         raise InputError(f"{place}: {name}: {error}") from None
@@ -187,10 +195,32 @@ def _load(place: str, plain: Mapping[str, Any], namespace: str, skipped: Counter
     return Loaded(object_, place, v1)
 
 
+def _refused(type_: type[Object], place: str, v1: Mapping[str, Any], namespace: str) -> Refused | None:
+    """An object that cannot be read, if the API server has words for it. Without its slices an inventory is another."""
+    from dra_operator.query.verdict import find_verdict  # late: objects that can be read do without
+
+    verdict = None if type_ is ResourceSlice else find_verdict(v1)
+    if verdict is None:
+        return None
+    meta = v1.get("metadata")
+    meta = meta if isinstance(meta, dict) else {}
+    where = "" if issubclass(type_, (*_CLUSTER_SCOPED, PriorityClass)) else str(meta.get("namespace") or namespace)
+    return Refused(type_, ObjectKey(where, str(meta.get("name") or "")), place, verdict.reason, verdict.message)
+
+
+_DEFAULTED: Final = ("count", "allocationMode")
+"""Fields of requests in which the API server takes the zero value for nothing (`api/validation/defaults.py`)."""
+
+
 def _pruned(value: Any) -> Any:
-    """Without nulls: to the API a field that is null is one that is not there."""
+    """Without what is to the API as if it were not there: nulls, and zeros that it sets a default for."""
     if isinstance(value, dict):
-        return {key: _pruned(one) for key, one in value.items() if one is not None}
+        asks = "deviceClassName" in value
+        return {
+            key: _pruned(one)
+            for key, one in value.items()
+            if one is not None and not (asks and key in _DEFAULTED and type(one) in (int, str) and not one)
+        }
     if isinstance(value, list):
         return [_pruned(one) for one in value]
     return value

@@ -87,6 +87,7 @@ def report_on(simulation: Simulation, refused: Sequence[Refused] = ()) -> Simula
         key=lambda pod: simulation.order_of(pod.uid),
     )
     reports = tuple(_pod(simulation, pod, refused) for pod in pods)
+    reports += tuple(_refused_pod(one) for one in refused if one.type is Pod)
     states = [one.state for one in reports]
     summary = Summary(
         allocated=states.count("Allocated"), waiting=states.count("Waiting"), rejected=states.count("Rejected")
@@ -103,6 +104,17 @@ def _pod(simulation: Simulation, pod: Pod, refused: Sequence[Refused]) -> PodRep
         state=state_of(standing.reason),
         reason=ReasonReport(code=standing.reason.value, message=standing.message),
         claims=tuple(ClaimReport.of(entry, claims[entry.name]) for entry in pod.spec.resource_claims or ()),
+    )
+
+
+def _refused_pod(one: Refused) -> PodReport:
+    return PodReport(
+        namespace=one.key.namespace,
+        name=one.key.name,
+        node=None,
+        state=state_of(one.reason),
+        reason=ReasonReport(code=one.reason.value, message=one.message),
+        claims=(),
     )
 
 

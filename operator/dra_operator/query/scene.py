@@ -94,10 +94,11 @@ def build_scene(
     `live`: the manifests are what a cluster has; a class that is not among them is not there.
     """
     scene = Scene(Simulation(time.time() if now is None else now))
+    scene.refused = list(manifests.refused)
     if any(loaded.plain for loaded in manifests.objects):
         from dra_operator.query.strict import find_refusals  # late: what a cluster holds was judged by it already
 
-        scene.refused = list(find_refusals(manifests, unknown_fields=strict))
+        scene.refused += find_refusals(manifests, admin_access=strict, live=live)
     if strict and scene.refused:
         first = scene.refused[0]
         more = f" (and {len(scene.refused) - 1} more)" if len(scene.refused) > 1 else ""

@@ -229,15 +229,80 @@ def test_a_selector_that_does_not_compile_is_rejected_as_such(folder: Path) -> N
     assert codes == {"SelectorInvalid"}
 
 
-def test_unknown_fields_are_refused_only_when_strict(folder: Path) -> None:
+def test_what_nobody_understands_is_rejected_as_kubectl_would_be(folder: Path) -> None:
     text = (folder / "all.yaml").read_text()
     (folder / "all.yaml").write_text(
-        text.replace("deviceClassName: gpu.nvidia.com", "deviceClassName: gpu.nvidia.com, colour: red")
+        text.replace("deviceClassName: gpu.nvidia.com", "deviceClassName: gpu.nvidia.com, cuont: 4")
     )
-    assert run(folder).code == 1
+    answer = run(folder, "-o", "json")
+    assert (answer.code, answer.json["summary"]) == (1, {"allocated": 0, "waiting": 0, "rejected": 5})
+    message = 'strict decoding error: unknown field "spec.spec.devices.requests[0].cuont"'
+    assert message in answer.json["pods"][0]["reason"]["message"]
+    assert f"all.yaml:{text[: text.index('kind: ResourceClaimTemplate')].count(chr(10))}" in answer.err
+
     strict = run(folder, "--strict")
-    assert strict.code == 2
-    assert "colour" in strict.err
+    assert (strict.code, strict.out) == (2, "")
+    assert message in strict.err
+
+
+def test_an_object_that_no_pod_needs_is_not_passed_over_in_silence(folder: Path) -> None:
+    (folder / "all.yaml").write_text(TEMPLATE.replace("requests:", "request:"))
+    answer = run(folder)
+    assert (answer.code, answer.out) == (1, "no pod asks for devices; the API server would refuse 1 object\n")
+    assert 'unknown field "spec.spec.devices.request"' in answer.err
+
+
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: solo, namespace: team}
+spec:
+  containers: [{name: c, image: ubuntu, resources: {claims: [{name: gpu}]}}]
+  resourceClaims: [{name: gpu, resourceClaimTemplateName: single}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "words"),
+    [
+        ("claims: [{name: gpu}]", "claims: [{name: gpus}]", "spec.containers[0].resources.claims[0]: Not found"),
+        ("claims: [{name: gpu}]", "claim: [{name: gpu}]", 'unknown field "spec.containers[0].resources.claim"'),
+        ("resourceClaims:", "resourceClaim:", 'unknown field "spec.resourceClaim"'),
+        ("{name: gpu, resource", "{name: GPU, resource", 'spec.resourceClaims[0].name: Invalid value: "GPU"'),
+        ("{name: gpu, resource", "{resource", "spec.resourceClaims[0].name: Required value"),
+        ("gpu, resource", "gpu, resourceClaimName: own, resource", "at most one of"),
+        ("{name: solo,", "{name: Solo,", 'metadata.name: Invalid value: "Solo"'),
+    ],
+)
+def test_pods_are_judged_by_their_claims_too(folder: Path, right: str, wrong: str, words: str) -> None:
+    (folder / "all.yaml").write_text("\n---\n".join((CLASS, TEMPLATE, POD.replace(right, wrong))))
+    answer = run(folder, "-o", "json")
+    [pod] = answer.json["pods"]
+    assert (answer.code, pod["state"], pod["reason"]["code"]) == (1, "Rejected", "RequestInvalid")
+    assert words in pod["reason"]["message"]
+    assert run(folder, "--strict").code == 2
+
+
+def test_pod_templates_of_workloads_are_judged_like_pods(folder: Path) -> None:
+    (folder / "all.yaml").write_text(
+        "\n---\n".join((CLASS, TEMPLATE, DEPLOYMENT.replace("claims: [{name: gpu}]", "claims: [{name: gpus}]")))
+    )
+    answer = run(folder)
+    assert answer.code == 1
+    assert 'Deployment.apps "web" is invalid: spec.template.spec.containers[0].resources.claims[0]: Not' in answer.err
+
+
+def test_strict_refuses_admin_access_in_a_namespace_without_the_label(folder: Path) -> None:
+    namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: team, labels: {LABEL: 'true'}}\n"
+    admin = TEMPLATE.replace("{name: gpu, device", "{name: gpu, adminAccess: true, device")
+    (folder / "all.yaml").write_text("\n---\n".join((namespace, CLASS, admin)))
+    refused = run(folder, "--strict")
+    assert refused.code == 2
+    assert "requests[0].adminAccess" in refused.err
+
+    granted = namespace.replace("LABEL", "resource.kubernetes.io/admin-access")
+    (folder / "all.yaml").write_text("\n---\n".join((granted, CLASS, admin)))
+    assert run(folder, "--strict").code == 0
 
 
 def test_extended_resources_are_named_as_not_simulated(folder: Path) -> None:

@@ -73,7 +73,10 @@ def use(objects: list[Manifest]) -> str:
     scene.simulation.run()
     for one in report_on(scene.simulation, scene.refused).pods:
         if one.state != "Allocated":
-            pod = next(pod for pod in scene.simulation.view.pods.values() if pod.metadata.name == one.name)
+            pod = next((pod for pod in scene.simulation.view.pods.values() if pod.metadata.name == one.name), None)
+            if pod is None:
+                assert one.name in [refused.key.name for refused in scene.refused]
+                continue
             explain(scene.simulation, pod, refused=scene.refused, seconds=0.0)
     return "simulated"
 

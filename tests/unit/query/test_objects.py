@@ -103,6 +103,41 @@ spec:
 
 
 @pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ("{name: a, exactly: {count: '2'}}", "cannot unmarshal string into Go struct field ExactDeviceRequest"),
+        ("{exactly: {name: a, deviceClassName: gpu}}", 'unknown field "spec.devices.requests[0].exactly.name"'),
+        ("{exactly: {deviceClassName: gpu}}", 'spec.devices.requests[0].name: Invalid value: ""'),
+    ],
+)
+def test_a_claim_that_cannot_be_read_is_refused_beside_the_others_in_the_api_servers_words(
+    request_: str, words: str
+) -> None:
+    loaded = load(
+        CLAIM.format(version="v1", request=request_) + "---\napiVersion: v1\nkind: Pod\nmetadata: {name: a}\n"
+    )
+    [refused] = loaded.refused
+    assert (refused.type, str(refused.key), refused.place) == (ResourceClaim, "team/gpu", "file.yaml:2")
+    assert words in refused.message
+    assert [pod.metadata.name for pod in loaded.all(Pod)] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        "{name: a, exactly: {deviceClassName: gpu, count: 0, allocationMode: ''}}",
+        "{name: a, firstAvailable: [{name: b, deviceClassName: gpu, count: 0, allocationMode: ''}]}",
+    ],
+)
+def test_zeros_mean_the_default_as_for_the_api_server(request_: str) -> None:
+    [claim] = load(CLAIM.format(version="v1", request=request_)).all(ResourceClaim)
+    [request] = claim.spec.devices.requests or ()
+    [ask] = request.first_available or [request.exactly]
+    assert ask is not None
+    assert (ask.count, ask.allocation_mode) == (1, "ExactCount")
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("a: 1", ("file.yaml:1", "names no kind")),
@@ -123,7 +158,7 @@ spec:
             "\n\napiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: b}\nspec: {priority: high}\n",
             ("file.yaml:3", "Pod b/a", "spec.priority", "expected `int"),
         ),
-        (CLAIM.format(version="v1", request="{name: a, exactly: {count: '2'}}"), ("requests[0].exactly.count",)),
+        (V1BETA1.replace("generation: 3", "generation: '3'"), ("ResourceSlice s", "spec.pool.generation")),
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n---\n" * 2, ("file.yaml:5", "second time", "file.yaml:1")),
     ],
 )

@@ -66,7 +66,7 @@ _CONDITIONS_MAX: Final = 8
 _IMMUTABLE: Final = "field is immutable"
 _SOME_NAMESPACE: Final = "default"
 """Where an object does not say its namespace, the request does."""
-_NAMESPACED: Final = (ResourceClaim, ResourceClaimTemplate)
+_NAMESPACED: Final = (ResourceClaim, ResourceClaimTemplate, Pod)
 
 
 def validate(
@@ -74,10 +74,12 @@ def validate(
 ) -> tuple[FieldError, ...]:
     """What the API server answers to the creation of this object: nothing, or what is wrong with it.
 
-    Without the labels of the namespace nothing is said about admin access. Of a pod only its claims are looked at.
+    Without the labels of the namespace nothing is said about admin access. Of a pod only metadata and claims are looked
+    at.
     """
     if isinstance(new, Pod):
-        return tuple(check_pod_claims(new))
+        meta = _prepared_for_create(new, gates).metadata
+        return tuple(_metadata(meta, namespaced=True) + check_pod_claims("spec", new.spec, meta.annotations or {}))
     prepared = _prepared_for_create(with_defaults(new), gates)
     found = _check_create(prepared, gates, namespace_labels)
     if not found:

@@ -1,13 +1,14 @@
 """What a pod says about its claims: `spec.resourceClaims`, and the containers that use them.
 
-Of a pod nothing else is looked at, and fields that are not named here may be anything.
+Of a pod's spec nothing else is looked at. What its other fields hold may be anything, but names of fields that a pod, a
+container or its resources do not have are unknown. Pod templates of workloads are checked by the same rules.
 
 Upstream: `validatePodResourceClaims`, `validateResourceClaimNames` in pkg/apis/core/validation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated, ClassVar, Final
 
@@ -26,6 +27,23 @@ from dra_operator.api.validation.metatypes import Object
 from dra_operator.api.validation.shapes import Always, Wire
 
 _MIRROR: Final = "kubernetes.io/config.mirror"
+_OF_A_CONTAINER: Final = frozenset(
+    """
+    name image command args workingDir ports envFrom env resizePolicy restartPolicy restartPolicyRules volumeMounts
+    volumeDevices livenessProbe readinessProbe startupProbe lifecycle terminationMessagePath terminationMessagePolicy
+    imagePullPolicy securityContext stdin stdinOnce tty
+    """.split()  # noqa: SIM905
+)
+_OF_A_POD: Final = frozenset(
+    """
+    volumes restartPolicy terminationGracePeriodSeconds activeDeadlineSeconds dnsPolicy nodeSelector serviceAccountName
+    serviceAccount automountServiceAccountToken nodeName hostNetwork hostPID hostIPC shareProcessNamespace
+    securityContext imagePullSecrets hostname subdomain affinity schedulerName tolerations hostAliases
+    priorityClassName priority dnsConfig readinessGates runtimeClassName enableServiceLinks preemptionPolicy overhead
+    topologySpreadConstraints setHostnameAsFQDN os hostUsers schedulingGates hostnameOverride workloadRef
+    schedulingGroup evictionResponders
+    """.split()  # noqa: SIM905
+)
 
 
 class PodResourceClaim(Wire, frozen=True):
@@ -44,37 +62,40 @@ class ContainerClaim(Wire, frozen=True):
 
 
 class ResourceRequirements(Wire, frozen=True):
-    partial: ClassVar[bool] = True
+    unread: ClassVar[frozenset[str]] = frozenset({"limits", "requests"})
 
     claims: tuple[ContainerClaim, ...] | None = None
 
 
 class Container(Wire, frozen=True):
-    partial: ClassVar[bool] = True
+    unread: ClassVar[frozenset[str]] = _OF_A_CONTAINER
 
     resources: ResourceRequirements = ResourceRequirements()
 
 
+class EphemeralContainer(Container, frozen=True):
+    unread: ClassVar[frozenset[str]] = _OF_A_CONTAINER | {"targetContainerName"}
+
+
 class PodSpec(Wire, frozen=True):
-    partial: ClassVar[bool] = True
+    unread: ClassVar[frozenset[str]] = _OF_A_POD
 
     resource_claims: tuple[PodResourceClaim, ...] | None = None
     containers: tuple[Container, ...] | None = None
     init_containers: tuple[Container, ...] | None = None
-    ephemeral_containers: tuple[Container, ...] | None = None
+    ephemeral_containers: tuple[EphemeralContainer, ...] | None = None
     resources: ResourceRequirements | None = None
 
 
 class Pod(Object, frozen=True):
-    partial: ClassVar[bool] = True
+    unread: ClassVar[frozenset[str]] = frozenset({"status"})
 
     spec: PodSpec = PodSpec()
 
 
-def check_pod_claims(pod: Pod) -> list[FieldError]:
-    """The mistakes around claims that the API server refuses a new pod for."""
-    spec = pod.spec
-    found = list(_claims("spec.resourceClaims", spec.resource_claims or (), (pod.metadata.annotations or {})))
+def check_pod_claims(path: str, spec: PodSpec, annotations: Mapping[str, str]) -> list[FieldError]:
+    """The mistakes around claims that the API server refuses a new pod, or a template of pods, for."""
+    found = list(_claims(child(path, "resourceClaims"), spec.resource_claims or (), annotations))
     known = {claim.name for claim in spec.resource_claims or () if claim.name}
     for name, containers in (
         ("containers", spec.containers),
@@ -82,14 +103,14 @@ def check_pod_claims(pod: Pod) -> list[FieldError]:
         ("ephemeralContainers", spec.ephemeral_containers),
     ):
         for i, container in enumerate(containers or ()):
-            where = child(index(child("spec", name), i), "resources", "claims")
+            where = child(index(child(path, name), i), "resources", "claims")
             found += _uses(where, container.resources.claims or (), known)
     if spec.resources is not None and spec.resources.claims is not None:
-        found.append(forbidden("spec.resources.claims", "claims may not be set for Resources at pod-level"))
+        found.append(forbidden(child(path, "resources", "claims"), "claims may not be set for Resources at pod-level"))
     return found
 
 
-def _claims(path: str, claims: tuple[PodResourceClaim, ...], annotations: dict[str, str]) -> Iterator[FieldError]:
+def _claims(path: str, claims: tuple[PodResourceClaim, ...], annotations: Mapping[str, str]) -> Iterator[FieldError]:
     seen: set[str] = set()
     for i, claim in enumerate(claims):
         where = index(path, i)

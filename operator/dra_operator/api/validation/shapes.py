@@ -30,6 +30,8 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The internal version prints like the sent one (types of meta/v1)."""
     partial: ClassVar[bool] = False
     """The type has more fields than are declared; they may be anything."""
+    unread: ClassVar[frozenset[str]] = frozenset()
+    """JSON names of further fields that the type has; they may be anything. What is neither is unknown."""
     go_struct: ClassVar[str] = ""
     """The Go struct's name where ours differs."""
     union: ClassVar[tuple[str, ...]] = ()

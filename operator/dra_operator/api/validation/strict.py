@@ -123,7 +123,7 @@ class _Reader:
             known = shape.by_json_name.get(name)
             path = child(place.path, name)
             if known is None:
-                if not shape.struct.partial:
+                if not shape.struct.partial and name not in shape.struct.unread:
                     self._report("unknown field", path)
                 continue
             if known.attribute in values:
