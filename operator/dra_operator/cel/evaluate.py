@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 from dra_operator.api.semver import Version
 from dra_operator.cel import arithmetic, budget, messages
@@ -29,9 +29,9 @@ from dra_operator.cel.ast import (
     MessageLiteral,
     Node,
     Select,
-    all_nodes,
 )
 from dra_operator.cel.budget import Budget
+from dra_operator.cel.chains import free_names, is_member_operator
 from dra_operator.cel.check import Checked
 from dra_operator.cel.errors import CELEvaluationError, CELRuntimeError
 from dra_operator.cel.functions import Implementation, Overload
@@ -88,7 +88,7 @@ class Program:
     free_names: frozenset[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "free_names", _free_names(self.checked.root, self.constants))
+        object.__setattr__(self, "free_names", free_names(self.checked.root, self.constants.values.keys()))
 
     def evaluate(self, variables: Mapping[str, Value], budget_: Budget | None = None) -> Value:
         """The value of the expression. Raises CELRuntimeError."""
@@ -399,33 +399,6 @@ def items_of(over: Value, *, pairs: bool) -> Iterator[tuple[Value, Value]]:
     raise CELEvaluationError(f"got '{go_type_name(over)}', expected iterable type")
 
 
-def is_member_operator(node: Node) -> TypeGuard[Call]:
-    return isinstance(node, Call) and node.function in _MEMBER_OPERATORS
-
-
-def _free_names(root: Node, constants: Constants) -> frozenset[int]:
-    """Variables at the start of a branch or of a key: they cost nothing there, only their members do."""
-    free: set[int] = set()
-    for node in all_nodes(root):
-        if isinstance(node, Call) and node.function in _HAVE_FREE_PARTS:
-            for part in node.args[1:]:
-                start = _start_of_chain(part)
-                if part.id not in constants.values and isinstance(start, Ident):
-                    free.add(start.id)
-    return frozenset(free)
-
-
-def _start_of_chain(node: Node) -> Node:
-    """The `a` of `a.b["c"].?d`."""
-    while True:
-        if isinstance(node, Select) and not node.test_only:
-            node = node.operand
-        elif is_member_operator(node):
-            node = node.args[0]
-        else:
-            return node
-
-
 def choose(overloads: tuple[Overload, ...], args: tuple[Value, ...]) -> Implementation | None:
     """The first overload that takes the values; their types alone decide."""
     for overload in overloads:
@@ -434,8 +407,6 @@ def choose(overloads: tuple[Overload, ...], args: tuple[Value, ...]) -> Implemen
     return None
 
 
-_MEMBER_OPERATORS: Final = frozenset((op.INDEX, op.OPT_INDEX, op.OPT_SELECT))
-_HAVE_FREE_PARTS: Final = _MEMBER_OPERATORS | {op.CONDITIONAL}
 BRIEF: Final = frozenset(("contains", "startsWith", "endsWith", "size", "matches"))  # their errors name no types
 UNHASHABLE_UPSTREAM: Final = (Version, bytes, Format)
 

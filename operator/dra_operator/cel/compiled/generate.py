@@ -20,8 +20,9 @@ from dra_operator.api.quantity import Quantity
 from dra_operator.cel import budget
 from dra_operator.cel import operators as op
 from dra_operator.cel.ast import Call, Comprehension, Ident, ListLiteral, MapLiteral, MessageLiteral, Node, Select
+from dra_operator.cel.chains import is_member_operator
 from dra_operator.cel.compiled.source import CannotCompile, Source, Term
-from dra_operator.cel.evaluate import Program, is_member_operator
+from dra_operator.cel.evaluate import Program
 from dra_operator.cel.values import DomainMap, NameMap, Optional
 
 _MAX_NODES: Final = 2_000
