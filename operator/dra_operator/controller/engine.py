@@ -45,13 +45,14 @@ from dra_operator.lifecycle.actions import (
     Unknown,
     WriteClaimStatus,
 )
+from dra_operator.lifecycle.answer import find_changed_fields, same_devices
 from dra_operator.lifecycle.claim import reconcile_claim
 from dra_operator.lifecycle.decide import Decider
 from dra_operator.lifecycle.keys import ClaimRef, PodRef, Ref
 from dra_operator.lifecycle.pod import reconcile_pod
 from dra_operator.lifecycle.policy import Policy
 from dra_operator.lifecycle.verdict import Verdict
-from dra_operator.lifecycle.view import Refusal, View
+from dra_operator.lifecycle.view import Refusal, View, newer
 
 log = structlog.get_logger()
 
@@ -100,6 +101,8 @@ class Engine:
     """What is on its way to the API server."""
     _untold: dict[Ref, tuple[Notice, ...]] = field(default_factory=dict)
     """Notices of writes whose answer was lost: told when the next look finds the write done."""
+    _not_kept: set[str] = field(default_factory=set)
+    """Fields of allocations that came back other than written: each is told once."""
 
     # --- in --------------------------------------------------------------------------------------------------------
 
@@ -160,7 +163,7 @@ class Engine:
             self._busy[busy[0]].add(ref)
             self.queue.done(ref)
             return
-        self._assume(ref, verdict)
+        assumed = self._assume(ref, verdict)
         for notice in self._untold.pop(ref, ()):
             if notice.reason == verdict.reason and not verdict.notices:
                 self.record(notice)
@@ -172,7 +175,7 @@ class Engine:
             return
         for target in targets:
             self._busy[target] = set()
-        task = asyncio.get_running_loop().create_task(self._carry_out(ref, verdict))
+        task = asyncio.get_running_loop().create_task(self._carry_out(ref, verdict, assumed))
         self.writes.add(task)
         task.add_done_callback(self.writes.discard)
 
@@ -183,8 +186,12 @@ class Engine:
             case ClaimRef(key):
                 return reconcile_claim(self.view, key)
 
-    def _assume(self, ref: Ref, verdict: Verdict) -> None:
-        """From here on the decision counts for all that follow, although nothing is written yet."""
+    def _assume(self, ref: Ref, verdict: Verdict) -> frozenset[Uid]:
+        """From here on the decision counts for all that follow, although nothing is written yet.
+
+        Returns the claims whose allocation is assumed from now on. A claim that only gets one more user is not among
+        them: its allocation was written by another verdict, whose assumption is not this one's to take back.
+        """
         if isinstance(ref, PodRef):
             if verdict.placement is not None:
                 self.view.assume_placement(ref.uid, verdict.placement)
@@ -193,11 +200,14 @@ class Engine:
             else:
                 self.mark(self.view.note_served(ref.uid))
             self._take_turns(ref.uid, verdict)
+        assumed: set[Uid] = set()
         for action in verdict.actions:
             if isinstance(action, WriteClaimStatus) and action.allocation is not None:
                 claim = self.view.claim(action.key)
                 if claim is not None and claim.status.allocation is None:
                     self.view.assume_allocation(claim, action.allocation)
+                    assumed.add(claim.uid)
+        return frozenset(assumed)
 
     def _note_waits(self, uid: Uid, verdict: Verdict) -> set[Ref]:
         return self.view.note_waits(uid, verdict.group, verdict.reservation, no_device_helps=verdict.no_device_helps)
@@ -215,7 +225,7 @@ class Engine:
 
     # --- out -------------------------------------------------------------------------------------------------------
 
-    async def _carry_out(self, ref: Ref, verdict: Verdict) -> None:
+    async def _carry_out(self, ref: Ref, verdict: Verdict, assumed: frozenset[Uid]) -> None:
         """Perform the verdict's writes, take in the answers, have the ref looked at again."""
         try:
             outcomes = await asyncio.gather(*(self._certain(action) for action in verdict.actions))
@@ -227,7 +237,7 @@ class Engine:
             self.queue.done(ref)
         pause = 0.0
         for action, outcome in zip(verdict.actions, outcomes, strict=True):
-            pause = max(pause, self._settle(ref, action, outcome))
+            pause = max(pause, self._settle(ref, action, outcome, assumed))
         if pause == 0.0:
             self.queue.forget(ref)
             for notice in verdict.notices:
@@ -266,7 +276,7 @@ class Engine:
         self.watcher.wrote(action, outcome, loop.time() - started)
         return outcome
 
-    def _settle(self, ref: Ref, action: Action, outcome: Outcome) -> float:
+    def _settle(self, ref: Ref, action: Action, outcome: Outcome, assumed: frozenset[Uid]) -> float:
         """Take in one answer. Returns the seconds to wait before the next look; 0 if all went well."""
         match outcome:
             case Done(object_):
@@ -285,7 +295,7 @@ class Engine:
                     pause = 0.001  # the next look publishes why
             case Unknown(message, retry_after):
                 pause = max(0.2, retry_after or 0.0)
-        if isinstance(action, WriteClaimStatus) and action.allocation is not None:
+        if isinstance(action, WriteClaimStatus) and action.uid in assumed:
             self.mark(self.view.forget_allocation(action.uid))
         level = log.warning if isinstance(outcome, Refused | Unknown) else log.debug
         level(
@@ -301,6 +311,8 @@ class Engine:
         match action:
             case ReadPod() if object_ is None:
                 self.mark(self.view.note_gone(action.uid))
+            case WriteClaimStatus() if isinstance(object_, ResourceClaim):
+                self._take_in(action, object_)
             case PublishStatus():
                 self.view.message_written[action.uid] = self.now()
             case CreateClaim():
@@ -311,6 +323,23 @@ class Engine:
                 pass
         if isinstance(object_, Pod | ResourceClaim):
             self.mark(self.view.note_written(object_))
+
+    def _take_in(self, action: WriteClaimStatus, answer: ResourceClaim) -> None:
+        """What the API server made of an allocation counts: what it dropped, the mirror never shows."""
+        if action.allocation is None:
+            return
+        kept = answer.status.allocation
+        changed = find_changed_fields(action.allocation, kept)
+        for name in sorted(changed - self._not_kept):
+            log.warning("the API server does not keep a field of allocations as it is written", field=name)
+        self._not_kept |= changed
+        if not self.view.ledger.is_assumed(answer.uid):
+            return
+        shown = self.view.claims.get(answer.key)
+        if kept is None or (shown is not None and newer(shown, answer)):
+            self.mark(self.view.forget_allocation(answer.uid))  # what the mirror shows is judged already
+        elif kept.devices.results != action.allocation.devices.results:
+            self.view.assume_allocation(answer, kept)
 
 
 _RELEASES_FIRST = 2_147_483_647
@@ -334,7 +363,6 @@ def _target(action: Action) -> ObjectKey | Uid:
 
 def _says(claim: ResourceClaim, action: WriteClaimStatus) -> bool:
     """Whether the claim is as the action would have left it."""
-    mine = None if action.allocation is None else action.allocation.devices.results
-    theirs = None if claim.status.allocation is None else claim.status.allocation.devices.results
     users = {consumer.uid for consumer in claim.status.reserved_for or ()}
-    return claim.uid == action.uid and mine == theirs and users == {consumer.uid for consumer in action.reserved_for}
+    wanted = {consumer.uid for consumer in action.reserved_for}
+    return claim.uid == action.uid and users == wanted and same_devices(action.allocation, claim.status.allocation)

@@ -73,6 +73,8 @@ class Desk:
         self.sent: list[Call] = []
         self.looks: list[tuple[float, Ref]] = []
         self.notices: list[Notice] = []
+        self.keeps: Callable[[Action], Action] = lambda action: action
+        """What the API server makes of a write before it takes effect."""
         self._fates: defaultdict[type[Action], deque[Fate]] = defaultdict(deque)
         self.engine = Engine(
             view=self.view,
@@ -143,7 +145,7 @@ class Desk:
             raise RuntimeError("a defect in the writer")
         outcome: Outcome
         if isinstance(fate, str):
-            outcome = self.store.perform(action, timestamp(NOW + now()))
+            outcome = self.store.perform(self.keeps(action), timestamp(NOW + now()))
             await asyncio.sleep(self.latency / 2)
             outcome = Unknown("connection reset") if fate == ANSWER_LOST else outcome
         else:

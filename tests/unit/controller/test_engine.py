@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections import defaultdict
 from itertools import pairwise
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from dra_operator.api.core import Pod, PodStatus
 from dra_operator.api.meta import Condition
 from dra_operator.api.names import DEVICES_ALLOCATED, GATE
-from dra_operator.api.resource import ResourceClaim
+from dra_operator.api.resource import DeviceToleration, ResourceClaim
 from dra_operator.controller.engine import LOOKS_PER_TURN, REFUSAL_RETRY
 from dra_operator.lifecycle.actions import (
+    Action,
     Conflict,
     CreateClaim,
     DeleteClaim,
@@ -29,7 +32,7 @@ from dra_operator.lifecycle.actions import (
 )
 from dra_operator.lifecycle.keys import ClaimRef, PodRef
 from dra_operator.lifecycle.publish import timestamp
-from tests.builders import claim, pod, template
+from tests.builders import claim, pod, request, template
 from tests.unit.controller.desk import ANSWER_LOST, BROKEN, REQUEST_LOST, Call, Desk, Fate, now, play
 from tests.unit.lifecycle.scene import NOW, PROTECTED, gated, gpus, held
 
@@ -258,6 +261,57 @@ def test_a_consumer_that_the_mirror_does_not_have_is_looked_up_before_its_claim_
         [read], [release] = desk.calls(ReadPod), desk.calls(WriteClaimStatus)
         assert read.ended <= release.begun
         assert not desk.calls(DeleteClaim)
+
+    play(scenario)
+
+
+def without_tolerations(action: Action) -> Action:
+    """As an API server takes it on which taints of devices are switched off."""
+    if not isinstance(action, WriteClaimStatus) or action.allocation is None:
+        return action
+    allocation = action.allocation
+    results = tuple(msgspec.structs.replace(one, tolerations=None) for one in allocation.devices.results or ())
+    kept = msgspec.structs.replace(allocation.devices, results=results)
+    return dataclasses.replace(action, allocation=msgspec.structs.replace(allocation, devices=kept))
+
+
+@pytest.mark.parametrize("fate", ["", ANSWER_LOST], ids=["answered", "answer lost"])
+@pytest.mark.parametrize("delay", [0.001, 3.0], ids=["watch first", "answer first"])
+def test_a_field_that_the_api_server_drops_is_warned_of_once_and_holds_up_no_pod(delay: float, fate: Fate) -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.keeps, desk.watch_delay = without_tolerations, delay
+        desk.meets(WriteClaimStatus, fate)
+        tolerant = request(tolerations=(DeviceToleration(key="worn", operator="Exists"),))
+        names = ["first", "second"]
+        desk.create(*gpus(2), *(claim(tolerant, name=name, finalizers=PROTECTED) for name in names))
+        desk.create(*(gated(name, claims=[name]) for name in names))
+        with capture_logs() as told:
+            await desk.until(lambda: desk.ungated(*names), "the pods are ungated")
+        assert [one["field"] for one in told if "field" in one] == ["devices.results.tolerations"]
+        assert len(desk.calls(WriteClaimStatus)) == 2
+        assert devices(desk) == ["node-a/gpu-0", "node-a/gpu-1"]
+
+    play(scenario)
+
+
+def test_a_failed_reservation_leaves_the_device_to_whom_another_write_gave_it() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.watch_delay = 5.0
+        desk.create(*gpus(), claim(name="mine", finalizers=PROTECTED), claim(name="other", finalizers=PROTECTED))
+        desk.create(gated("first", claims=["mine"]))
+        await desk.until(lambda: bool(desk.calls(WriteClaimStatus)), "the device is given to the first pod's claim")
+
+        desk.meets(WriteClaimStatus, Conflict("changed"))
+        second, third = gated("second", claims=["mine"]), gated("third", claims=["other"])
+        desk.create(second, third)
+        desk.engine.mark(desk.view.observe_pod(second))
+        await desk.until(lambda: len(desk.calls(WriteClaimStatus)) == 2, "the second pod's reservation fails")
+        desk.engine.mark(desk.view.observe_pod(third))
+        await asyncio.sleep(30)
+
+        assert desk.reason("third") == "DevicesInUse"
+        assert desk.claim("other").status.allocation is None
+        assert not [call for call in desk.calls(WriteClaimStatus) if call.target.endswith("/other")]
 
     play(scenario)
 
