@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import sys
@@ -35,7 +36,17 @@ app = typer.Typer(no_args_is_help=True, help="A real Kubernetes control plane on
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
-Name = Annotated[str, typer.Option("--name", help="Which sandbox; several may run side by side.")]
+_NAME = re.compile(r"[A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?")
+
+
+def _name(value: str) -> str:
+    """The name is that of a folder, and a label's value on the nodes."""
+    if _NAME.fullmatch(value) is None:
+        raise typer.BadParameter(f"{value!r}: up to 63 letters, digits, -, _ and ., a letter or digit at both ends")
+    return value
+
+
+Name = Annotated[str, typer.Option("--name", callback=_name, help="Which sandbox; several may run side by side.")]
 
 
 @app.command()
@@ -175,7 +186,10 @@ def kubectl(context: typer.Context, name: Name = "default") -> None:
     if state is None:
         typer.echo(f"sandbox {name!r} is not up", err=True)
         raise typer.Exit(1)
-    os.execv(state.kubectl, [state.kubectl, f"--kubeconfig={state.kubeconfig}", *context.args])  # noqa: S606
+    # By the environment: before the name of a plugin kubectl takes no flags. Ours is beside this program.
+    path = f"{os.environ.get('PATH', os.defpath)}{os.pathsep}{Path(sys.executable).parent}"
+    environment = {**os.environ, "KUBECONFIG": state.kubeconfig, "PATH": path}
+    os.execve(state.kubectl, [state.kubectl, *context.args], environment)  # noqa: S606
 
 
 def _show(state: State) -> None:

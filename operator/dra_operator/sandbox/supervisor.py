@@ -129,9 +129,19 @@ class _Sandbox:
             if self._plan.kubeconfig:
                 await asyncio.to_thread(remove_nodes, str(self._binaries / "kubectl"), self._admin, self._plan.name)
             await self._plane.stop()
-            if not keep:
-                shutil.rmtree(self._folder, ignore_errors=True)
+            self._clear(keep_logs=keep)
             remove_state(self._plan.name)
+
+    def _clear(self, *, keep_logs: bool) -> None:
+        """Credentials and data go in any case."""
+        if not keep_logs:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            return
+        for one in self._folder.iterdir():
+            if one.is_dir() and one != self._plane.logs:
+                shutil.rmtree(one, ignore_errors=True)
+            elif not one.is_dir():
+                one.unlink()
 
     async def _stay_up(self) -> None:
         plan, say = self._plan, self._say
