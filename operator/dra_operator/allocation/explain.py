@@ -56,6 +56,9 @@ class Funnel:
     def sentence(self) -> str:
         """How the reason reads after "none of 3 nodes fits: "."""
         total, name = self.total, f'request "{self.alternative.name}"'
+        if total.published and not total.in_class:
+            class_ = self.alternative.class_.metadata.name
+            return f'DeviceClass "{class_}" of {name} selects none of {total.published} published devices'
         if not total.matching:
             return (
                 f"no device that {name} asks for ({total.published} published, {total.in_class} in its class, "

@@ -66,7 +66,10 @@ def devices(
     context: Context = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """List devices across all namespaces: free, in use and by whom, tainted, looked into by admins."""
+    """List devices across all namespaces: free, in use and by whom, tainted, looked into by admins.
+
+    InUse: a claim holds it, whichever pods share that claim. Shared: claims have shares of it.
+    """
     if state is not None and state not in ("Free", "InUse", "Shared", "Tainted"):
         raise InputError(f"--state {state}: there are Free, InUse, Shared and Tainted")
 

@@ -49,7 +49,7 @@ class Machines:
         """`PROFILE:COUNT` or `PROFILE:COUNTxGPUS`, with `@DRIVER` if it is not the profile's. Raises `InputError`."""
         match = _ADDED.fullmatch(text)
         if match is None:
-            raise InputError(f"--add-nodes {text}: write PROFILE:COUNTxGPUS, for example h100-sxm-80gb:2x8")
+            raise InputError(f"--add-nodes {text}: write PROFILE:COUNT[xGPUS][@DRIVER], for example h100-sxm-80gb:2x8")
         taken = {node.metadata.name for node in self.nodes}
         base = f"new-{match['profile']}"
         free = (f"{base}-{number}" for number in range(len(taken) + 1))

@@ -38,7 +38,7 @@ def simulate(
         Path | None, typer.Option(help="Nodes: a list of groups, or slices from a cluster.", show_default=False)
     ] = None,
     add_nodes: Annotated[
-        list[str] | None, typer.Option(help="What if there were these: PROFILE:COUNTxGPUS[@DRIVER].")
+        list[str] | None, typer.Option(help="What if there were these: PROFILE:COUNT[xGPUS][@DRIVER].")
     ] = None,
     remove_node: Annotated[list[str] | None, typer.Option(help="What if this node were not there.")] = None,
     taint: Annotated[

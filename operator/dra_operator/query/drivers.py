@@ -36,6 +36,12 @@ def installed_classes(drivers: Collection[str]) -> Iterator[DeviceClass]:
             yield _class(_WHOLE[driver], f"device.driver == '{driver}'")
 
 
+def driver_of(class_name: str) -> str | None:
+    """The driver that brings the class along."""
+    drivers = (driver for driver, classes in _TYPES.items() if class_name in classes)
+    return next(drivers, class_name if class_name in _WHOLE.values() else None)
+
+
 def _class(name: str, expression: str) -> DeviceClass:
     selector = DeviceSelector(cel=CELDeviceSelector(expression=expression))
     return DeviceClass(metadata=ObjectMeta(name=name), spec=DeviceClassSpec(selectors=(selector,)))

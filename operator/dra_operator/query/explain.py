@@ -123,7 +123,8 @@ def find_subject(simulation: Simulation, text: str, namespace: str, refused: Seq
         if "/" in name:
             raise InputError(f'"{kind}" is no kind that can be explained; {_EXPLAINED}')
         bare = kind.partition(".")[0].lower()
-        if bare in _MAKES_PODS or bare.removesuffix("s") in _MAKES_PODS:
+        is_namespace = kind in simulation.view.namespaces
+        if not is_namespace and (bare in _MAKES_PODS or bare.removesuffix("s") in _MAKES_PODS):
             raise InputError(f'"{kind}" is no kind that can be explained; {_EXPLAINED}: name one of the pods it makes')
         kind, name, namespace = "pod", name, kind
     inner, _, rest = name.partition("/")
@@ -262,14 +263,14 @@ def _hints(simulation: Simulation, pod: Pod) -> Iterator[str]:
         if not name or ObjectKey(namespace, name) in keys:
             continue
         if hint := did_you_mean(name, [key.name for key in keys if key.namespace == namespace]):
-            yield f"{kind} {hint.removeprefix('; ')}"
+            yield f'{kind} "{name}": {hint.removeprefix("; ")}'
         elsewhere = sorted(key.namespace for key in keys if key.name == name)
         if elsewhere:
             yield f'{kind} "{name}" is in namespace {", ".join(elsewhere)}; a pod can use only those of its own'
     for claim in claims_of(simulation, pod).values():
         for class_ in sorted(set(class_names(claim.spec)) - view.classes.keys()) if claim is not None else ():
             if hint := did_you_mean(class_, view.classes):
-                yield f"DeviceClass {hint.removeprefix('; ')}"
+                yield f'DeviceClass "{class_}": {hint.removeprefix("; ")}'
 
 
 _NOT_OURS: Final = frozenset({Reason.NOT_MANAGED, Reason.WAITING_FOR_OTHER_GATES})

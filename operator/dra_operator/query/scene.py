@@ -29,7 +29,7 @@ from dra_operator.api.resource import DeviceClass, DeviceTaint, ResourceClaim, R
 from dra_operator.lifecycle.gate import class_names
 from dra_operator.lifecycle.view import Refusal
 from dra_operator.query.documents import InputError
-from dra_operator.query.drivers import installed_classes
+from dra_operator.query.drivers import driver_of, installed_classes
 from dra_operator.query.objects import Manifests, PriorityClass, Refused
 from dra_operator.query.suggest import did_you_mean
 from dra_operator.world.simulation import Simulation
@@ -176,6 +176,13 @@ class _Builder:
             if name in wanted and name not in simulation.view.classes:
                 self._create(class_)
                 self._note(f'DeviceClass "{name}" is in no file; taken as the driver installs it')
+        for name in sorted(wanted - simulation.view.classes.keys()):
+            driver = driver_of(name)
+            if driver is not None:
+                self._note(
+                    f'DeviceClass "{name}" is in no file, and no device here is of the driver that installs it: '
+                    f'give nodes of the inventory "driver: {driver}", or write --add-nodes …@{driver}'
+                )
 
     def _classes_named(self) -> set[str]:
         view = self._simulation.view

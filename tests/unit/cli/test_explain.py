@@ -82,8 +82,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, what: str, *arguments: str, pods: str = "") -> Answer:
-    (folder / "all.yaml").write_text(MANIFESTS + pods)
+def run(folder: Path, what: str, *arguments: str, pods: str = "", manifests: str = MANIFESTS) -> Answer:
+    (folder / "all.yaml").write_text(manifests + pods)
     where = ("-f", str(folder), "--inventory", str(folder / "inventory"), "-n", "team")
     return call(explain, what, *where, *arguments)
 
@@ -171,7 +171,7 @@ def test_a_template_that_pods_name_is_explained_by_one_that_waits(folder: Path) 
 def test_did_you_mean_the_template_that_is_there(folder: Path) -> None:
     answer = run(folder, "a", pods=POD.format(name="a", template="ones"))
     assert "TemplateNotFound" in answer.out
-    assert 'did you mean "one"?' in answer.out
+    assert 'ResourceClaimTemplate "ones": did you mean "one"?' in answer.out
     assert 'if the pod named "one" where it says "ones"' in answer.out
 
 
@@ -183,12 +183,28 @@ def test_did_you_mean_the_template_that_is_there(folder: Path) -> None:
         ("claim/min", 'no ResourceClaim "min" in namespace "team"; did you mean "mine"?'),
         ("template/zzz", 'no ResourceClaimTemplate "zzz"'),
         ("deployment/a/b", '"deployment" is no kind that can be explained'),
+        ("deployment/web", "write pod/, claim/ or template/: name one of the pods it makes"),
+        ("deployments.apps/web", "write pod/, claim/ or template/: name one of the pods it makes"),
     ],
 )
 def test_a_name_that_does_not_exist_ends_with_code_2(folder: Path, what: str, words: str) -> None:
     answer = run(folder, what, pods=POD.format(name="train", template="one"))
     assert (answer.code, answer.out) == (2, "")
     assert words in answer.err
+
+
+def test_a_class_that_selects_nothing_is_named_as_the_one_at_fault(folder: Path) -> None:
+    text = MANIFESTS.replace("device.driver == 'gpu.dra-operator.io'", "device.driver == 'gpu.example.org'")
+    answer = run(folder, "a", pods=POD.format(name="a", template="one"), manifests=text)
+    assert 'DeviceClass "gpu" of request "gpu" selects none of' in answer.out
+
+
+def test_what_would_be_refused_is_not_called_missing(folder: Path) -> None:
+    pod = POD.format(name="a", template="one").replace("resourceClaims:", "resourceClaim:")
+    answer = run(folder, "a", pods=pod)
+    assert answer.code == 2
+    assert 'the API server would refuse this: Pod in version "v1"' in answer.err
+    assert 'unknown field "spec.resourceClaim"' in answer.err
 
 
 def test_a_kubeconfig_that_points_nowhere_ends_with_code_2(tmp_path: Path) -> None:

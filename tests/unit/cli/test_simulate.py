@@ -112,6 +112,14 @@ def test_classes_that_a_known_driver_installs_are_taken_as_installed(folder: Pat
     assert 'DeviceClass "gpu.nvidia.com" is in no file' in answer.err
 
 
+def test_a_class_of_a_driver_that_no_node_has_tells_how_to_get_it(folder: Path) -> None:
+    (folder / "all.yaml").write_text("\n---\n".join((TEMPLATE, DEPLOYMENT)))
+    (folder / "inventory").write_text(INVENTORY.replace(", driver: gpu.nvidia.com", ""))
+    answer = run(folder)
+    assert "ClassNotFound" in answer.out
+    assert 'give nodes of the inventory "driver: gpu.nvidia.com", or write --add-nodes …@gpu.nvidia.com' in answer.err
+
+
 def test_unknown_kinds_are_named(folder: Path) -> None:
     (folder / "more.yaml").write_text("apiVersion: v1\nkind: Service\nmetadata: {name: s}\n")
     assert "1 Service (v1)" in run(folder).err
@@ -172,7 +180,7 @@ def test_the_examples_on_their_own_devices() -> None:
     [
         ((), "name files with -f"),
         (("-f", "nowhere.yaml"), "nowhere.yaml: no such file"),
-        (("--add-nodes", "h100-sxm-80gb"), "write PROFILE:COUNTxGPUS"),
+        (("--add-nodes", "h100-sxm-80gb"), "write PROFILE:COUNT[xGPUS][@DRIVER]"),
         (("--add-nodes", "h200:1x1"), "no profile 'h200'"),
         (("--remove-node", "gpo-0"), 'no such node; did you mean "gpu-0"?'),
         (("--taint", "gpu-0"), "write NODE[/DEVICE]:KEY"),
