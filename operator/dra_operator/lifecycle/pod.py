@@ -44,6 +44,7 @@ from dra_operator.lifecycle.actions import (
     Ungate,
     WriteClaimStatus,
 )
+from dra_operator.lifecycle.books import find_overdrawn
 from dra_operator.lifecycle.decide import Decider
 from dra_operator.lifecycle.gate import excludes_namespace, is_gated, leaves_to_others, other_gates
 from dra_operator.lifecycle.generate import Blocked, Found, NotNeeded, ToCreate, resolve
@@ -214,6 +215,8 @@ class _Look:
         node = view.placed_on(pod.uid) or (nodes.pop() if len(nodes) == 1 else None)
         if node is not None and (misfit := self._misfit(node)) is not None:
             return self._wait(names, Reason.NODE_UNSUITABLE, misfit, claims)
+        if node is not None and (overdrawn := find_overdrawn(view, node, claims)) is not None:
+            return self._undo([overdrawn], names)
         say = condition(pod, Reason.ALLOCATED, allocated_sentence(claims), self.now)
         if write := publish(pod, names, say, message_due=False):
             return Verdict(
@@ -227,8 +230,10 @@ class _Look:
     def _undo_disputed(self, claims: list[ResourceClaim], names: dict[str, str]) -> Verdict | None:
         """Give back what a rival's allocation came before. Always safe while the pod is gated."""
         disputed = [claim for claim in claims if self.view.ledger.rivals(claim.uid)]
-        if not disputed:
-            return None
+        return self._undo(disputed, names) if disputed else None
+
+    def _undo(self, disputed: list[ResourceClaim], names: dict[str, str]) -> Verdict:
+        """Give these back, as far as they are this pod's alone."""
         writes = tuple(self._leave(claim) for claim in disputed if self._only_ours(claim))
         message = f'another claim was given the devices of ResourceClaim "{disputed[0].key}" first; trying again'
         if not writes:  # not ours to give back: it stays like this until someone does
