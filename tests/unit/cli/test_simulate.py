@@ -291,6 +291,16 @@ def test_pods_are_judged_by_their_claims_too(folder: Path, right: str, wrong: st
     assert run(folder, "--strict").code == 2
 
 
+def test_a_pod_that_a_cluster_has_taken_is_not_judged_again(folder: Path) -> None:
+    pod = POD.replace("resourceClaims:", "fieldOfALaterVersion: 1\n  resourceClaims:")
+    (folder / "all.yaml").write_text("\n---\n".join((CLASS, TEMPLATE, pod)))
+    assert "would refuse this" in run(folder).err
+    dumped = pod.replace("{name: solo,", "{name: solo, uid: u-1, resourceVersion: '7',")
+    (folder / "all.yaml").write_text("\n---\n".join((CLASS, TEMPLATE, dumped)))
+    assert "would refuse" not in run(folder).err
+    assert run(folder, "-o", "json").json["summary"]["rejected"] == 0
+
+
 def test_pod_templates_of_workloads_are_judged_like_pods(folder: Path) -> None:
     (folder / "all.yaml").write_text(
         "\n---\n".join((CLASS, TEMPLATE, DEPLOYMENT.replace("claims: [{name: gpu}]", "claims: [{name: gpus}]")))
