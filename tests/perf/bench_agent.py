@@ -158,8 +158,8 @@ async def measure(bench: Bench, namespace: str) -> AsyncIterator[Number]:
         for number in await bench.idle(process):
             yield number
     async with bench.agent("--profile=a100-sxm-80gb-mig", "--gpus=8") as (process, _):
+        await asyncio.sleep(2.0)  # the first slice holds only counters
         devices = sum(len(one.spec.devices or ()) for one in await bench.slices())
-        await asyncio.sleep(2.0)
         yield Number(f"memory (RSS), 8 GPUs in MIG mode, {devices} devices", _memory_mb(process.pid), "MB", MEMORY_MB)
 
 
