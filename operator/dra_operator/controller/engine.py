@@ -52,7 +52,8 @@ from dra_operator.lifecycle.keys import ClaimRef, PodRef, Ref
 from dra_operator.lifecycle.pod import reconcile_pod
 from dra_operator.lifecycle.policy import Policy
 from dra_operator.lifecycle.verdict import Verdict
-from dra_operator.lifecycle.view import Refusal, View, newer
+from dra_operator.lifecycle.versions import newer
+from dra_operator.lifecycle.view import Refusal, View
 
 log = structlog.get_logger()
 

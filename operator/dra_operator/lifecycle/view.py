@@ -41,22 +41,8 @@ from dra_operator.lifecycle.placements import Placements
 from dra_operator.lifecycle.references import References, claims_named
 from dra_operator.lifecycle.reservation import Reservation
 from dra_operator.lifecycle.turns import Turns
+from dra_operator.lifecycle.versions import Tombstones, newer, version_of
 from dra_operator.lifecycle.waiting import Group, Waiting
-
-
-def newer(candidate: Object, than: Object) -> bool:
-    """Whether `candidate` is the same object at a later (or the same) resourceVersion.
-
-    Resource versions of one resource may be compared as integers (KEP-5504).
-    """
-    if candidate.uid != than.uid:
-        return True
-    return _version(candidate) >= _version(than)
-
-
-def _version(object_: Object) -> int:
-    text = object_.metadata.resource_version
-    return int(text) if text.isdigit() else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +51,6 @@ class Refusal:
 
     message: str
     until: float
-
-
-class _Tombstones:
-    """The UIDs seen deleted last. A UID never comes back, so one that was dropped only costs a live GET."""
-
-    _MAX = 20_000
-
-    def __init__(self) -> None:
-        self._uids: dict[Uid, None] = {}
-
-    def add(self, uid: Uid) -> None:
-        self._uids[uid] = None
-        if len(self._uids) > self._MAX:
-            del self._uids[next(iter(self._uids))]
-
-    def __contains__(self, uid: object) -> bool:
-        return uid in self._uids
 
 
 class View:
@@ -114,8 +83,8 @@ class View:
         self._pods_ahead: dict[Uid, Pod] = {}
         self._claims_ahead: dict[ObjectKey, ResourceClaim] = {}
         self._references = References()
-        self._gone = _Tombstones()
-        self._gone_claims = _Tombstones()
+        self._gone = Tombstones()
+        self._gone_claims = Tombstones()
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -177,7 +146,7 @@ class View:
         previous_uid = self._pod_uids.get(pod.key)
         dirty: set[Ref] = set()
         if previous_uid is not None and previous_uid != uid:
-            if _version(pod) < _version(self.pods[previous_uid]):
+            if version_of(pod) < version_of(self.pods[previous_uid]):
                 self._gone.add(uid)  # a late event of the pod that had this name before: Kopf orders events by UID only
                 return self._claims_of(uid)
             dirty |= self.forget_pod(previous_uid, certain=True)
@@ -262,7 +231,7 @@ class View:
         self._references.add_claim(claim)
         rivals = self.ledger.rivals(claim.uid)
         self.ledger.observe(claim, live=live)
-        if known is not None and known.status.allocation is not None and not _same_devices(known, claim):
+        if known is not None and known.status.allocation is not None and not _same_results(known, claim):
             self._hold_back(known)
             dirty |= self._freed_with(known)
         dirty |= self._pods_of(claim)
@@ -300,7 +269,7 @@ class View:
         for key in [key for key in self.claims if key not in listed]:
             dirty |= self.forget_claim(key)
         for key, ahead in list(self._claims_ahead.items()):
-            if key not in listed and _version(ahead) <= horizon:
+            if key not in listed and version_of(ahead) <= horizon:
                 dirty |= self.forget_claim(key)
         for claim in claims:
             dirty |= self.observe_claim(claim, live=False)
@@ -504,10 +473,10 @@ def _takes_back(newer_one: ResourceClaim, written: ResourceClaim) -> bool:
 
     Without an allocation in what was written, the assumption belongs to a write that is still on its way.
     """
-    return written.status.allocation is not None and not _same_devices(newer_one, written)
+    return written.status.allocation is not None and not _same_results(newer_one, written)
 
 
-def _same_devices(one: ResourceClaim, other: ResourceClaim) -> bool:
+def _same_results(one: ResourceClaim, other: ResourceClaim) -> bool:
     mine, theirs = one.status.allocation, other.status.allocation
     if mine is None or theirs is None:
         return mine is theirs

@@ -1,0 +1,38 @@
+"""Which of two states of an object is the later one, and which objects are known to be gone.
+
+Resource versions of one resource may be compared as integers (KEP-5504), also between objects of one name.
+"""
+
+from __future__ import annotations
+
+from dra_operator.api.meta import Object, Uid
+
+
+def newer(candidate: Object, than: Object) -> bool:
+    """Whether `candidate` is the same object at a later (or the same) resourceVersion."""
+    if candidate.uid != than.uid:
+        return True
+    return version_of(candidate) >= version_of(than)
+
+
+def version_of(object_: Object) -> int:
+    """The resourceVersion as a number; 0 where it is none."""
+    text = object_.metadata.resource_version
+    return int(text) if text.isdigit() else 0
+
+
+class Tombstones:
+    """The UIDs seen deleted last. A UID never comes back, so one that was dropped only costs a live GET."""
+
+    _MAX = 20_000
+
+    def __init__(self) -> None:
+        self._uids: dict[Uid, None] = {}
+
+    def add(self, uid: Uid) -> None:
+        self._uids[uid] = None
+        if len(self._uids) > self._MAX:
+            del self._uids[next(iter(self._uids))]
+
+    def __contains__(self, uid: object) -> bool:
+        return uid in self._uids
