@@ -8,7 +8,7 @@ LIMIT ?= 20
 SEEDS ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: docs help setup controlplane demo check test unit test-agent cluster conformance fuzz fuzz-cel bench-core bench-cel bench-e2e validation-diff validation-record setup-kubelet e2e-kubelet bench-agent clean
+.PHONY: docs manifests help setup controlplane demo check test unit test-agent cluster conformance fuzz fuzz-cel bench-core bench-cel bench-e2e validation-diff validation-record setup-kubelet e2e-kubelet bench-agent clean
 
 help: ## this list
 	@echo 'targets:'
@@ -30,6 +30,7 @@ check: setup ## style, types, layers: what needs no test run
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python tools/protos.py --check
 	@$(BIN)/python tools/docs.py --check
+	@$(BIN)/python tools/manifests.py --check
 
 test: check unit test-agent cluster ## everything: check, unit, conformance, simulation, agent, integration, e2e
 
@@ -78,6 +79,9 @@ bench-agent: controlplane ## the agent's start, memory, idle load, and how long 
 
 docs: setup ## docs/reference, written from the code
 	@$(BIN)/python tools/docs.py
+
+manifests: setup ## roles, gate policy and flow schemas of manifests/, written from the code
+	@$(BIN)/python tools/manifests.py
 
 clean: ## remove what was generated here (the control plane in the cache stays)
 	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -25,6 +25,7 @@ import structlog
 from dra_operator.allocation.features import Features
 from dra_operator.api.kinds import CLAIMS, SLICES, Kind
 from dra_operator.api.meta import ObjectKey, Uid
+from dra_operator.api.rights import GATE_POLICY
 from dra_operator.cluster.census import Census
 from dra_operator.cluster.events import EventRecorder
 from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
@@ -46,7 +47,6 @@ from dra_operator.lifecycle.view import View
 
 log = structlog.get_logger()
 
-GATE_POLICY = "dra-operator-gate"
 _RELEASE_POLL = 0.5
 
 
