@@ -5,6 +5,8 @@ then in the cache. A build takes about ten minutes on two cores, once per versio
 not race (a lock), and a broken one leaves nothing but its log.
 
 The cache is `$XDG_CACHE_HOME/dra-operator/kubernetes-<version>-<hash of the sources>`, or under `~/.cache`.
+
+$DRA_OPERATOR_CONTROLPLANE_VERSION chooses among the releases of Kubernetes that there is a recipe for.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -32,15 +35,35 @@ PROGRAMS: Final = (
 )
 REQUIRED: Final = ("etcd", "kube-apiserver", "kubectl")
 """What a folder of $KUBEBUILDER_ASSETS has to hold; the other programs are needed for what they do."""
-VERSION: Final = "v1.37.2"
 _MULTI_CALL: Final = "kubernetes"
 _PROGRESS_SECONDS: Final = 20.0
 
 Say = Callable[[str], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A release of Kubernetes, and where below `tools/controlplane` the Go module is that builds it."""
+
+    version: str
+    folder: str = "."
+
+
+RELEASES: Final = {"1.37": Release("v1.37.2"), "1.34": Release("v1.34.4", "1.34")}
+"""1.34 is the oldest that serves resource.k8s.io/v1, and has no MutatingAdmissionPolicy v1."""
+DEFAULT_RELEASE: Final = "1.37"
+
+
 class BinariesError(Exception):
     """There are no programs, and why they could not be had."""
+
+
+def release() -> Release:
+    """The one that the environment chooses. Raises `BinariesError`."""
+    name = os.environ.get("DRA_OPERATOR_CONTROLPLANE_VERSION") or DEFAULT_RELEASE
+    if name not in RELEASES:
+        raise BinariesError(f"DRA_OPERATOR_CONTROLPLANE_VERSION={name} is none of {', '.join(RELEASES)}")
+    return RELEASES[name]
 
 
 def find_binaries(say: Say) -> Path:
@@ -64,7 +87,7 @@ def find_binaries(say: Say) -> Path:
 def source_folder() -> Path:
     """Where the Go module of the control plane is: the checkout that this package runs from."""
     named = os.environ.get("DRA_OPERATOR_CONTROLPLANE_SOURCE")
-    folder = Path(named) if named else Path(__file__).resolve().parents[3] / "tools" / "controlplane"
+    folder = Path(named) if named else Path(__file__).resolve().parents[3] / "tools" / "controlplane" / release().folder
     if not (folder / "go.mod").exists():
         raise BinariesError(
             f"no control plane to build in {folder}: run from a checkout, or set KUBEBUILDER_ASSETS to a folder with "
@@ -78,7 +101,7 @@ def cache_folder(source: Path) -> Path:
     for name in ("main.go", "go.mod", "go.sum"):
         digest.update((source / name).read_bytes())
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "dra-operator" / f"kubernetes-{VERSION}-{digest.hexdigest()[:12]}"
+    return root / "dra-operator" / f"kubernetes-{release().version}-{digest.hexdigest()[:12]}"
 
 
 @contextmanager
@@ -114,17 +137,18 @@ def _build(source: Path, target: Path, say: Say) -> None:
     temporary = Path(f"{target}.{os.getpid()}.tmp")
     temporary.mkdir()
     log = Path(f"{target}.log")
-    major, minor = VERSION.lstrip("v").split(".")[:2]
+    version = release().version
+    major, minor = version.lstrip("v").split(".")[:2]
     flags = " ".join(
         [
             "-s -w",
-            f"-X k8s.io/component-base/version.gitVersion={VERSION}",
+            f"-X k8s.io/component-base/version.gitVersion={version}",
             f"-X k8s.io/component-base/version.gitMajor={major}",
             f"-X k8s.io/component-base/version.gitMinor={minor}",
         ]
     )
     command = [go, "build", "-mod=readonly", "-trimpath", "-o", str(temporary / _MULTI_CALL), "-ldflags", flags, "."]
-    say(f"building Kubernetes {VERSION} (once; about 10 minutes on 2 cores); log: {log}")
+    say(f"building Kubernetes {version} (once; about 10 minutes on 2 cores); log: {log}")
     started = time.monotonic()
     try:
         with log.open("wb") as output:

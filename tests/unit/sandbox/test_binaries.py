@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dra_operator.sandbox.binaries import PROGRAMS, BinariesError, cache_folder, find_binaries
+from dra_operator.sandbox.binaries import PROGRAMS, BinariesError, cache_folder, find_binaries, source_folder
 
 BUILDS = """#!/bin/sh
 case $1 in list) exit 0;; esac
@@ -77,6 +77,7 @@ class Ground:
 def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
     one = Ground(tmp_path)
     monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
+    monkeypatch.delenv("DRA_OPERATOR_CONTROLPLANE_VERSION", raising=False)
     for name, value in one.environment.items():
         monkeypatch.setenv(name, value)
     return one
@@ -120,6 +121,26 @@ def test_other_sources_are_another_build(ground: Ground) -> None:
 
     assert ground.find() != first
     assert ground.builds() == 2
+
+
+def test_another_release_is_another_build_from_sources_of_its_own(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DRA_OPERATOR_CONTROLPLANE_SOURCE")
+    default, folder = source_folder(), cache_folder(source_folder())
+
+    monkeypatch.setenv("DRA_OPERATOR_CONTROLPLANE_VERSION", "1.34")
+
+    assert source_folder() == default / "1.34"
+    assert cache_folder(source_folder()).name.startswith("kubernetes-v1.34.")
+    assert folder.name.startswith("kubernetes-v1.37.")
+
+
+def test_a_release_without_a_recipe_is_an_error(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRA_OPERATOR_CONTROLPLANE_VERSION", "1.2")
+
+    with pytest.raises(BinariesError, match=r"1\.2 is none of 1\.37, 1\.34"):
+        ground.find()
 
 
 def test_a_failed_build_names_its_log_and_leaves_nothing_else(ground: Ground) -> None:
