@@ -44,7 +44,7 @@ def pod(name: str, node: str = NODE) -> Pod:
 async def stand(root: Path) -> AsyncIterator[Stand]:
     content = NodeDevices(tuple(gpus().values()))
     nodes = [SimulatedNode(name, DRIVER, content, {}) for name in (NODE, "node-b")]
-    async with serving() as api, api.client() as client, PluginRuntime(client, nodes, root) as runtime:
+    async with serving() as api, api.client() as client, PluginRuntime.of_own_plugins(client, nodes, root) as runtime:
         yield Stand(runtime, Bench(root, api), root)
 
 

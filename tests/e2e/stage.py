@@ -47,11 +47,11 @@ class Stage:
     # --- what users write --------------------------------------------------------------------------------------------
 
     async def template(self, name: str = "gpu", **spec: Any) -> None:
-        body = _claim_object("ResourceClaimTemplate", name, {"spec": _spec(**spec)})
+        body = claim_object("ResourceClaimTemplate", name, {"spec": _spec(**spec)})
         await self.client.create(TEMPLATES, body, namespace=self.namespace)
 
     async def claim(self, name: str, **spec: Any) -> ResourceClaim:
-        body = _claim_object("ResourceClaim", name, _spec(**spec))
+        body = claim_object("ResourceClaim", name, _spec(**spec))
         return await self.client.create(CLAIMS, body, namespace=self.namespace)
 
     async def pod(
@@ -224,7 +224,7 @@ def devices_of(claim: ResourceClaim) -> list[str]:
     return [f"{one.pool}/{one.device}" for one in claim.status.allocation.devices.results or ()]
 
 
-def _claim_object(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+def claim_object(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
     return {"apiVersion": "resource.k8s.io/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
@@ -235,6 +235,7 @@ def _spec(
     selector: str = "",
     first_available: tuple[str, ...] = (),
     constraint: str = "",
+    admin: bool = False,
 ) -> dict[str, Any]:
     """A claim of one request. `first_available`: a selector for each alternative, in order."""
     if first_available:
@@ -247,6 +248,8 @@ def _spec(
         exactly: dict[str, Any] = {"deviceClassName": class_name, "allocationMode": "ExactCount", "count": count}
         if selector:
             exactly["selectors"] = [{"cel": {"expression": selector}}]
+        if admin:
+            exactly["adminAccess"] = True
         request = {"name": "gpu", "exactly": exactly}
     devices: dict[str, Any] = {"requests": [request]}
     if constraint:
@@ -282,7 +285,7 @@ async def stage(state: State) -> AsyncIterator[Stage]:
             await here.clear()
 
 
-async def new_stage(client: ApiClient, state: State) -> Stage:
+async def new_stage(client: ApiClient, state: State | None = None) -> Stage:
     """A new namespace, and the class that the tests ask for."""
     await make_class(client)
     name = f"e2e-{uuid.uuid4().hex[:8]}"

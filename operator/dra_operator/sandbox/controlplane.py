@@ -115,9 +115,13 @@ class ControlPlane:
 
     def agent_kubeconfig(self, node: str) -> Path:
         """The account of the node agent, by a token bound to that Node: no other token of it may write slices."""
-        bound = ("--bound-object-kind=Node", f"--bound-object-name={node}", "--duration=24h")
-        answer = self.kubectl("create", "token", "dra-operator-agent", f"--namespace={OPERATOR_NAMESPACE}", *bound)
-        return self._write_kubeconfig(f"agent-{node}", answer.stdout.strip())
+        return self.bound_kubeconfig("dra-operator-agent", "Node", node)
+
+    def bound_kubeconfig(self, account: str, kind: str, name: str) -> Path:
+        """An account of the operator's namespace, by a token that holds as long as that object exists."""
+        bound = (f"--bound-object-kind={kind}", f"--bound-object-name={name}", "--duration=24h")
+        answer = self.kubectl("create", "token", account, f"--namespace={OPERATOR_NAMESPACE}", *bound)
+        return self._write_kubeconfig(f"{account}-{name}", answer.stdout.strip())
 
     def client(self, identity: str = "admin") -> ApiClient:
         return connect(self.kubeconfig(identity))

@@ -52,10 +52,13 @@ class Nodes:
         *,
         sandbox: str = "default",
         runtime: NodeRuntime | None = None,
+        publishes: bool = True,
     ) -> None:
+        """`publishes`: the nodes' slices are published here, and not by agents."""
         self._client = client
         self._sandbox = sandbox
         self._nodes = {node.name: node for node in nodes}
+        self._publishes = publishes
         self._publishers: dict[str, Publisher] = {}
         self._uids: dict[str, Uid] = {}
         self._kubelets = Kubelets(client, list(self._nodes), runtime or SimulatedRuntime())
@@ -74,8 +77,9 @@ class Nodes:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._kubelets.run())
             tasks.create_task(self._beat())
-            tasks.create_task(self._repair())
-            tasks.create_task(Reflector(self._client, SLICES, _SliceSink(self), rng=rng).run())
+            if self._publishes:
+                tasks.create_task(self._repair())
+                tasks.create_task(Reflector(self._client, SLICES, _SliceSink(self), rng=rng).run())
 
     def see_deletion(self, node: str) -> None:
         if node in self._publishers:
@@ -92,9 +96,10 @@ class Nodes:
         async with self._limit:
             uid = self._uids[node.name] = (await self._create_node(node)).uid
             await self._renew(node.name)
-            publisher = Publisher(self._client, node_name=node.name, node_uid=uid, driver=node.driver)
-            self._publishers[node.name] = publisher
-            await publisher.publish(node.content)
+            if self._publishes:
+                publisher = Publisher(self._client, node_name=node.name, node_uid=uid, driver=node.driver)
+                self._publishers[node.name] = publisher
+                await publisher.publish(node.content)
 
     async def _create_node(self, node: SimulatedNode) -> Node:
         labels = {

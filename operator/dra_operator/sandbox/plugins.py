@@ -11,12 +11,13 @@ Upstream: pkg/kubelet/cm/dra (`Manager`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 import grpc.aio
 import structlog
@@ -42,11 +43,26 @@ _RETRY_SECONDS: Final = 0.5
 _CHANNEL: Final = (("grpc.use_local_subchannel_pool", 1),)
 
 
+Serving: TypeAlias = Callable[[], AbstractAsyncContextManager[Path]]
+"""Lets a node's plugin serve for the length of the block, and says where its registration socket is."""
+
+
 class PluginRuntime:
     """See the module. An async context manager: at its end all plugins are stopped."""
 
-    def __init__(self, client: ApiClient, nodes: Sequence[SimulatedNode], folder: Path) -> None:
-        self._nodes = {node.name: _Node(client, node, folder / str(number)) for number, node in enumerate(nodes)}
+    def __init__(self, nodes: Mapping[str, tuple[str, Serving]]) -> None:
+        """`nodes`: the driver of each, and how its plugin comes to serve."""
+        self._nodes = {name: _Node(name, driver, serving) for name, (driver, serving) in nodes.items()}
+
+    @classmethod
+    def of_own_plugins(cls, client: ApiClient, nodes: Sequence[SimulatedNode], folder: Path) -> Self:
+        """Plugins in this process."""
+        return cls(
+            {
+                node.name: (node.driver, partial(_serving, client, node, folder / str(number)))
+                for number, node in enumerate(nodes)
+            }
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -77,11 +93,10 @@ class _Use:
 class _Node:
     """One node: its plugin, and what its kubelet remembers."""
 
-    def __init__(self, client: ApiClient, node: SimulatedNode, folder: Path) -> None:
-        self._client = client
-        self._node = node
-        self._folder = folder
-        self._devices = {device.name: device for device in node.content.devices}
+    def __init__(self, name: str, driver: str, serving: Serving) -> None:
+        self._name = name
+        self._driver = driver
+        self._serving = serving
         self._uses: dict[Uid, _Use] = {}
         self._starting = asyncio.Lock()
         self._stack = AsyncExitStack()
@@ -116,7 +131,7 @@ class _Node:
                 await self._unprepare_claims(last)
                 return
             except NotYetError as error:
-                log.warning("not unprepared", node=self._node.name, pod=str(pod.key), error=str(error))
+                log.warning("not unprepared", node=self._name, pod=str(pod.key), error=str(error))
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _unprepare_claims(self, claims: Sequence[v1.Claim]) -> None:
@@ -137,10 +152,10 @@ class _Node:
 
     def _check_drivers(self, claim: ResourceClaim) -> None:
         results = () if claim.status.allocation is None else claim.status.allocation.devices.results or ()
-        strangers = {result.driver for result in results} - {self._node.driver}
-        if strangers or not allocated_devices(results, self._node.driver):
+        strangers = {result.driver for result in results} - {self._driver}
+        if strangers or not allocated_devices(results, self._driver):
             names = ", ".join(sorted(strangers)) or "(none)"
-            raise NotYetError(f'claim "{claim.key}": node {self._node.name} has no plugin of driver {names}')
+            raise NotYetError(f'claim "{claim.key}": node {self._name} has no plugin of driver {names}')
 
     async def _plugin(self) -> grpc.aio.Channel:
         """Started and registered by the first who asks."""
@@ -150,20 +165,27 @@ class _Node:
             return self._channel
 
     async def _start(self) -> grpc.aio.Channel:
-        plugin = node_plugin(
-            self._client,
-            Place(self._folder, self._folder / "cdi"),
-            driver=self._node.driver,
-            node_name=self._node.name,
-            devices=lambda: self._devices,
-            injector=SimulatedInjector(),
-            health=HealthBoard(),
-        )
-        await self._stack.enter_async_context(plugin.serving())
-        async with grpc.aio.insecure_channel(f"unix:{plugin.sockets.registration}", options=_CHANNEL) as channel:
+        socket = await self._stack.enter_async_context(self._serving())
+        async with grpc.aio.insecure_channel(f"unix:{socket}", options=_CHANNEL) as channel:
             info = await GET_INFO.call(channel, registration.InfoRequest(), timeout=_CALL_SECONDS)
             registered = registration.RegistrationStatus(plugin_registered=True)
             await NOTIFY_STATUS.call(channel, registered, timeout=_CALL_SECONDS)
         return await self._stack.enter_async_context(
             grpc.aio.insecure_channel(f"unix:{info.endpoint}", options=_CHANNEL)
         )
+
+
+@asynccontextmanager
+async def _serving(client: ApiClient, node: SimulatedNode, folder: Path) -> AsyncIterator[Path]:
+    devices = {device.name: device for device in node.content.devices}
+    plugin = node_plugin(
+        client,
+        Place(folder, folder / "cdi"),
+        driver=node.driver,
+        node_name=node.name,
+        devices=lambda: devices,
+        injector=SimulatedInjector(),
+        health=HealthBoard(),
+    )
+    async with plugin.serving():
+        yield plugin.sockets.registration

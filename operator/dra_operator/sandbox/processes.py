@@ -40,6 +40,11 @@ class Process:
     def alive(self) -> bool:
         return self._popen.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative: the signal that ended it."""
+        return self._popen.poll()
+
     def check(self) -> None:
         """Raises `ProcessDiedError` if it has ended."""
         if not self.alive:

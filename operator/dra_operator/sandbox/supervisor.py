@@ -151,7 +151,7 @@ class _Sandbox:
             await self._plane.start()
         async with (
             connect(self._admin) as client,
-            PluginRuntime(client, plan.nodes, self._folder / "nodes") as runtime,
+            PluginRuntime.of_own_plugins(client, plan.nodes, self._folder / "nodes") as runtime,
         ):
             self._server = client.server
             self._save()

@@ -1,0 +1,53 @@
+"""The ways in which the operator is installed: each is run through the whole suite."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from dra_operator.api.rights import RESOURCE_GROUP
+from tests.e2e.suite.audit import Use
+
+
+@dataclass(frozen=True, slots=True)
+class Flavour:
+    """A cluster, what an admin applies to it, and how the controller is started there."""
+
+    name: str
+    overlay: str = "native"
+    """Folder of `manifests/overlays`."""
+    flags: tuple[str, ...] = ()
+    """Of `dra-operator run`, beside those of the Deployment."""
+    stock_generator: bool = False
+    """Leave upstream's resourceclaim-controller in kube-controller-manager."""
+    api_server_flags: tuple[str, ...] = ()
+    not_used: Mapping[Use, str] = field(default_factory=dict)
+    """Rights that nothing asks for in this flavour, and why."""
+    everyday: bool = True
+    """Part of `make test`; `make e2e` runs all."""
+
+
+FLAVOURS: Final = (
+    Flavour("native-generate", flags=("--claims=generate",)),
+    Flavour(
+        "native-adopt",
+        flags=("--claims=adopt",),
+        stock_generator=True,
+        not_used={Use(RESOURCE_GROUP, "resourceclaims", "create"): "kube-controller-manager generates"},
+    ),
+)
+
+
+def chosen() -> tuple[Flavour, ...]:
+    """By $E2E_FLAVOURS: names with commas between them, or `all`; otherwise those of every day."""
+    names = os.environ.get("E2E_FLAVOURS", "")
+    if not names:
+        return tuple(one for one in FLAVOURS if one.everyday)
+    if names == "all":
+        return FLAVOURS
+    known = {one.name: one for one in FLAVOURS}
+    if unknown := set(names.split(",")) - known.keys():
+        raise ValueError(f"E2E_FLAVOURS: {', '.join(sorted(unknown))} is none of all, {', '.join(known)}")
+    return tuple(known[name] for name in names.split(","))

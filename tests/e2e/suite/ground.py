@@ -1,0 +1,267 @@
+"""A cluster on which an admin installed the operator from `manifests/`, in one of its flavours.
+
+Everything that has a name in the manifests is real: namespace, accounts, roles, policies, the Deployment's pods and the
+DaemonSet's. What those pods would run, runs here as local processes under their identities: each controller and each
+agent has the token of its pod, and dies for good when somebody deletes the pod. The controller's flags are those of the
+Deployment, but for the port.
+
+The API server writes down what these accounts ask for (`audit.py`), and every claim is watched (`doubles.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import yaml
+
+from dra_operator.agent.kubelet import Place
+from dra_operator.agent.registration import Sockets
+from dra_operator.api.kinds import CLAIMS, PODS, SLICES
+from dra_operator.api.names import LEASE_NAME, OPERATOR_NAMESPACE
+from dra_operator.api.rights import AGENT_ACCOUNT, CONTROLLER_ACCOUNT
+from dra_operator.cluster.http import ApiClient, ApiError
+from dra_operator.cluster.reflector import Reflector
+from dra_operator.sandbox.controlplane import ControlPlane, Options, wait_for_service_accounts
+from dra_operator.sandbox.inventory import NodeGroup, SimulatedNode, expand
+from dra_operator.sandbox.nodes import Nodes
+from dra_operator.sandbox.plugins import PluginRuntime, Serving
+from dra_operator.sandbox.processes import Process, start, wait_until
+from dra_operator.sandbox.supervisor import wait_for_gate
+from tests.controlplane import binaries
+from tests.e2e.operators import RUN
+from tests.e2e.stage import make_class
+from tests.e2e.suite import audit
+from tests.e2e.suite.doubles import Doubles
+from tests.e2e.suite.flavours import Flavour
+
+MANIFESTS: Final = Path(__file__).parents[3] / "manifests"
+GROUPS: Final = (
+    NodeGroup(name="gpu", count=2, profile="l4", gpus=2, labels={"dra-operator.io/gpu": "true"}),
+    NodeGroup(name="mig", profile="a100-sxm-80gb-mig", gpus=1, labels={"dra-operator.io/gpu": "true"}),
+)
+GPU_CLASS: Final = "gpu.e2e"
+"""Four whole GPUs, two a node."""
+MIG_CLASS: Final = "mig.e2e"
+"""Partitions of one A100."""
+_ATTRIBUTES: Final = "device.driver == 'gpu.dra-operator.io' && device.attributes['gpu.dra-operator.io']"
+_AGENT: Final = (sys.executable, "-m", "dra_operator.cli.main", "agent")
+_PATIENCE: Final = 60.0
+
+
+@dataclass(slots=True)
+class Replica:
+    """A controller, or an agent, in the place of a pod."""
+
+    pod: str
+    process: Process
+    port: int = 0
+    """Where a controller serves health and metrics."""
+
+
+@dataclass(slots=True)
+class Ground:
+    """See the module."""
+
+    flavour: Flavour
+    plane: ControlPlane
+    admin: ApiClient
+    folder: Path
+    doubles: Doubles
+    controllers: dict[str, Replica] = field(default_factory=dict)
+    agents: dict[str, Replica] = field(default_factory=dict)
+
+    @property
+    def overlay(self) -> Path:
+        return MANIFESTS / "overlays" / self.flavour.overlay
+
+    # --- controllers -------------------------------------------------------------------------------------------------
+
+    async def start_controller(self, pod: str) -> Replica:
+        """In the place of that pod; returns when it is ready."""
+        config = await asyncio.to_thread(self.plane.bound_kubeconfig, CONTROLLER_ACCOUNT, "Pod", pod)
+        given = [flag for flag in self._deployed_flags() if not flag.startswith("--metrics-address")]
+        log = self.plane.logs / f"{pod}-{len(list(self.plane.logs.glob(f'{pod}*')))}.log"
+        command = [*RUN, *given, *self.flavour.flags, f"--kubeconfig={config}", "--metrics-address=127.0.0.1:0"]
+        replica = Replica(pod, start(pod, command, log, {"DRA_OPERATOR_NAMESPACE": OPERATOR_NAMESPACE}))
+        self.controllers[pod] = replica
+
+        async def ready() -> bool:
+            found = re.search(r'"port": ?(\d+)', log.read_text(errors="replace"))
+            replica.port = int(found[1]) if found else 0
+            return bool(found) and await self.probe(replica, "readyz") == 200
+
+        await wait_until(f"controller {pod} to be ready", ready, _PATIENCE, [replica.process])
+        return replica
+
+    async def probe(self, replica: Replica, path: str) -> int:
+        """The status that a kubelet's probe would get; 0 for none."""
+        try:
+            async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{replica.port}/{path}") as it:
+                return it.status
+        except aiohttp.ClientError:
+            return 0
+
+    async def leader(self) -> Replica:
+        """Who holds the Lease, as soon as one does that lives."""
+        found: list[Replica] = []
+
+        async def there() -> bool:
+            holder = await self.holder()
+            found[:] = [
+                one for one in self.controllers.values() if f"_{one.process.pid}_" in holder and one.process.alive
+            ]
+            return bool(found)
+
+        await wait_until("a leader", there, _PATIENCE)
+        return found[0]
+
+    async def holder(self) -> str:
+        path = f"/apis/coordination.k8s.io/v1/namespaces/{OPERATOR_NAMESPACE}/leases/{LEASE_NAME}"
+        try:
+            answer = await self.admin.request("GET", path)
+        except ApiError as error:
+            if error.status == 404:
+                return ""
+            raise
+        return str(json.loads(answer.body)["spec"].get("holderIdentity", ""))
+
+    def _deployed_flags(self) -> list[str]:
+        """What the Deployment starts the controller with, after the command's name."""
+        text = self.plane.kubectl(
+            "get", "deployment", "dra-operator", f"--namespace={OPERATOR_NAMESPACE}", "-o=json"
+        ).stdout
+        [container] = json.loads(text)["spec"]["template"]["spec"]["containers"]
+        command, *flags = container["args"]
+        assert command == "run"
+        return list(flags)
+
+    # --- what was installed -------------------------------------------------------------------------------------------
+
+    def objects(self) -> list[dict[str, Any]]:
+        """Of the overlay."""
+        rendered = self.plane.kubectl("kustomize", str(self.overlay)).stdout
+        return [one for one in yaml.safe_load_all(rendered) if one]
+
+    async def pods_of(self, component: str) -> dict[str, str]:
+        """Running pods of the Deployment (`controller`) or the DaemonSet (`agent`), and their nodes."""
+        pods, _ = await self.admin.list_objects(
+            PODS, namespace=OPERATOR_NAMESPACE, label_selector=f"app.kubernetes.io/component={component}"
+        )
+        return {pod.metadata.name: pod.spec.node_name for pod in pods if pod.status.phase == "Running"}
+
+
+@asynccontextmanager
+async def installed(flavour: Flavour) -> AsyncIterator[Ground]:
+    """See the module. At the end all of it is gone; the logs stay if something failed while it came up."""
+    nodes = expand(list(GROUPS))
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(_folder())
+        options = Options(
+            resourceclaim_controller=flavour.stock_generator,
+            service_account_admission=True,
+            api_server_flags=(*audit.flags(folder), *flavour.api_server_flags),
+        )
+        plane = await stack.enter_async_context(ControlPlane(binaries(), options, folder))
+        admin = await stack.enter_async_context(plane.client())
+        await wait_for_service_accounts(admin)
+        doubles = Doubles()
+        ground = Ground(flavour, plane, admin, folder, doubles)
+        await asyncio.to_thread(plane.kubectl, "apply", "--validate=strict", "-k", str(ground.overlay))
+        await wait_for_gate(admin)
+        await _make_classes(admin)
+        places = {node.name: Place(folder / str(i), folder / str(i) / "cdi") for i, node in enumerate(nodes)}
+        for place in places.values():
+            (place.kubelet / "plugins_registry").mkdir(parents=True)
+        runtime = await stack.enter_async_context(
+            PluginRuntime({node.name: (node.driver, _already(places[node.name], node.driver)) for node in nodes})
+        )
+        cluster = Nodes(admin, nodes, sandbox=flavour.name, runtime=runtime, publishes=False)
+        await cluster.register()
+        stack.callback(_end, ground)
+        await stack.enter_async_context(_in_background(cluster, admin, doubles))
+        await _start_everything(ground, nodes, places)
+        yield ground
+
+
+async def _start_everything(ground: Ground, nodes: list[SimulatedNode], places: dict[str, Place]) -> None:
+    async def running() -> bool:
+        return len(await ground.pods_of("controller")) == 2 and len(await ground.pods_of("agent")) == len(nodes)
+
+    await wait_until("the Deployment's and the DaemonSet's pods", running, _PATIENCE)
+    for pod, name in (await ground.pods_of("agent")).items():
+        group = next(one for one in GROUPS if name.startswith(one.name))
+        config = await asyncio.to_thread(ground.plane.bound_kubeconfig, AGENT_ACCOUNT, "Pod", pod)
+        place = places[name]
+        flags = (f"--node-name={name}", f"--profile={group.profile}", f"--gpus={group.gpus}", f"--kubeconfig={config}")
+        folders = (f"--kubelet-dir={place.kubelet}", f"--cdi-dir={place.cdi}", "--log-format=json")
+        log = ground.plane.logs / f"{pod}.log"
+        ground.agents[name] = Replica(pod, start(pod, [*_AGENT, *flags, *folders], log))
+
+    async def published() -> bool:
+        slices, _ = await ground.admin.list_objects(SLICES)
+        return {one.spec.node_name for one in slices} == set(places)
+
+    await asyncio.gather(
+        wait_until("slices", published, _PATIENCE, [agent.process for agent in ground.agents.values()]),
+        *(ground.start_controller(pod) for pod in await ground.pods_of("controller")),
+    )
+
+
+@asynccontextmanager
+async def _in_background(nodes: Nodes, admin: ApiClient, doubles: Doubles) -> AsyncIterator[None]:
+    rng = random.Random(0)
+    tasks = [
+        asyncio.create_task(nodes.run()),
+        asyncio.create_task(Reflector(admin, CLAIMS, doubles, rng=rng).run()),
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _make_classes(admin: ApiClient) -> None:
+    await make_class(admin, GPU_CLASS, f"{_ATTRIBUTES}.type == 'gpu'")
+    await make_class(admin, MIG_CLASS, f"{_ATTRIBUTES}.type == 'mig'")
+
+
+def _already(place: Place, driver: str) -> Serving:
+    """An agent serves there by itself."""
+
+    @asynccontextmanager
+    async def serving() -> AsyncIterator[Path]:
+        yield Sockets(place.kubelet, driver).registration
+
+    return serving
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A short one: the path of a socket may have 107 bytes."""
+    folder = Path(tempfile.mkdtemp(prefix="dra-"))
+    try:
+        yield folder
+    except BaseException as error:
+        error.add_note(f"logs: {folder / 'log'}")
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end(ground: Ground) -> None:
+    for replica in (*ground.controllers.values(), *ground.agents.values()):
+        if replica.process.alive:
+            replica.process.kill()
