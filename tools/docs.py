@@ -22,11 +22,14 @@ from dra_operator.agent import described
 from dra_operator.agent.gpu import Naming
 from dra_operator.agent.mig import Partition, partition_device
 from dra_operator.agent.profiles import Identity, load_profile, profile_names
+from dra_operator.agent.settings import AgentSettings
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import BasicDevice
 from dra_operator.cli.main import COMMANDS
 from dra_operator.controller.metrics import Metrics
+from dra_operator.controller.settings import Settings
 from dra_operator.lifecycle.view import View
+from dra_operator.settings.model import settings_of
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "reference"
@@ -38,6 +41,7 @@ def pages() -> dict[str, str]:
     """Text by file name."""
     return {
         "cli.md": "".join(_cli()),
+        "settings.md": "".join(_settings()),
         "reasons.md": "".join(_reasons()),
         "metrics.md": "".join(_metrics()),
         "attributes.md": "".join(_attributes()),
@@ -49,6 +53,26 @@ def _cli() -> Iterator[str]:
     yield "Exit codes: 0 it is well, 1 something waits or is wrong, 2 the input cannot be used.\n"
     for name in COMMANDS:
         yield f"\n## dra-operator {name}\n\n```text\n{_help(name)}\n```\n"
+
+
+def _settings() -> Iterator[str]:
+    yield f"# Settings\n\n{_MADE}\n"
+    yield (
+        "A setting is given as a flag, as an environment variable, or in a YAML file that `--config FILE` (or "
+        "`DRA_OPERATOR_CONFIG`)\nnames; the first of these that says something counts, then the default. In the file "
+        "a key is the flag without its dashes:\n\n"
+        "```yaml\non-no-capacity: handover\nhandover-after: 120\n```\n\n"
+        "`--print-config` prints what is in force and where each value comes from (`-o json`, `-o yaml`), and does "
+        "nothing else.\nWhat cannot be is refused with exit code 2: unknown keys and variables, values of the wrong "
+        "kind or out of range, and\nsettings that exclude each other. An empty variable, and a key without a value, "
+        "are not set. Times are in seconds.\n"
+    )
+    for title, model in (("dra-operator run", Settings), ("dra-operator agent", AgentSettings)):
+        yield f"\n## {title}\n\n| flag and key | variable | value | default | what |\n|---|---|---|---|---|\n"
+        for one in settings_of(model):
+            variables = ", ".join(f"`{name}`" for name in one.variables)
+            default = "**required**" if one.required else f"`{one.default_text}`" if one.default_text else ""
+            yield f"| `{one.flag}` | {variables} | {one.expected} | {default} | {one.help} |\n"
 
 
 def _help(name: str) -> str:

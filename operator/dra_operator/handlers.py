@@ -2,7 +2,7 @@
 
 A handler passes its event on and returns; it never writes, so Kopf adds no annotation and no finalizer to anything.
 `dra-operator run` puts a started Controller into the memo, which then survives restarts of Kopf; `kopf run` does not,
-and the startup handler makes one from the environment (`DRA_OPERATOR_…`).
+and the startup handler makes one from the environment (`DRA_OPERATOR_…`) and the file that `DRA_OPERATOR_CONFIG` names.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from dra_operator.api.kinds import CLASSES, NAMESPACES, NODES, PODS, TEMPLATES
 from dra_operator.cluster.kubeconfig import Credentials
 from dra_operator.controller.controller import Controller
 from dra_operator.controller.settings import Settings
+from dra_operator.settings.model import SettingError, variables_of
+from dra_operator.settings.resolve import resolve
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):
@@ -34,6 +36,13 @@ class _NoDiffBase(kopf.DiffBaseStorage):
 def identity() -> str:
     """Who this replica is in the Lease: unique even where two run on one host."""
     return f"{socket.gethostname()}_{os.getpid()}_{uuid.uuid4().hex[:8]}"
+
+
+def other_variables() -> frozenset[str]:
+    """What other programs of ours read from the environment."""
+    from dra_operator.agent.settings import AgentSettings  # late: only where a variable is not the controller's
+
+    return variables_of(AgentSettings)
 
 
 @kopf.on.login()
@@ -62,7 +71,11 @@ async def startup(settings: kopf.OperatorSettings, memo: Any, **_: Any) -> None:
     settings.watching.inactivity_timeout = 200  # the first bookmark of a quiet watch comes after 120 s
     settings.persistence.diffbase_storage = _NoDiffBase()
     if memo.get("controller") is None:
-        controller = Controller(Settings.from_environment(), identity=identity())
+        try:
+            found = resolve(Settings, others=other_variables).settings
+        except SettingError as error:
+            raise kopf.PermanentError(str(error)) from None
+        controller = Controller(found, identity=identity())
         await controller.start()
         memo["controller"] = controller
         memo["ours"] = True

@@ -9,57 +9,28 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from typing import Annotated
 
 import kopf
 import structlog
-import typer
 
 from dra_operator import handlers
-from dra_operator.allocation.strategy import Strategy
 from dra_operator.cli.logs import configure_logging
+from dra_operator.cli.options import takes_settings
 from dra_operator.controller.controller import Controller
-from dra_operator.controller.evictor import TaintEviction
-from dra_operator.controller.settings import Gate, LogFormat, SettingError, Settings
-from dra_operator.lifecycle.policy import ClaimsMode, OnNoCapacity, Repack
+from dra_operator.controller.settings import Settings
 
 log = structlog.get_logger()
 
 _RESTART_PAUSE = 1.0
 
 
-def run(
-    kubeconfig: Annotated[str | None, typer.Option(help="Kubeconfig file.")] = None,
-    context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
-    claims: Annotated[ClaimsMode | None, typer.Option(help="Who generates claims from templates.")] = None,
-    gate: Annotated[Gate | None, typer.Option(help="How pods come to wait for their devices.")] = None,
-    on_no_capacity: Annotated[OnNoCapacity | None, typer.Option(help="A pod that finds no devices.")] = None,
-    handover_after: Annotated[float | None, typer.Option(help="Seconds before a handover.")] = None,
-    placement: Annotated[Strategy | None, typer.Option(help="How devices and nodes are chosen.")] = None,
-    reserve_after: Annotated[float | None, typer.Option(help="Seconds of waiting until a node is kept.")] = None,
-    repack: Annotated[Repack | None, typer.Option(help="A pod with devices that is not scheduled.")] = None,
-    repack_after: Annotated[float | None, typer.Option(help="Seconds it may stay unscheduled.")] = None,
-    release_hold: Annotated[float | None, typer.Option(help="Seconds a released device is not given out.")] = None,
-    taint_eviction: Annotated[TaintEviction | None, typer.Option(help="Pods on devices tainted NoExecute.")] = None,
-    namespace: Annotated[str | None, typer.Option(help="Namespace of the operator.")] = None,
-    leader_elect: Annotated[bool | None, typer.Option(help="Write only while holding the Lease.")] = None,
-    lease_name: Annotated[str | None, typer.Option(help="Name of the Lease.")] = None,
-    sweep_interval: Annotated[float | None, typer.Option(help="Seconds between looks at everything.")] = None,
-    metrics_address: Annotated[str | None, typer.Option(help="host:port of /metrics, /healthz, /readyz.")] = None,
-    log_format: Annotated[LogFormat | None, typer.Option(help="Form of the log.")] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
-) -> None:
+@takes_settings(Settings, "dra-operator run", others=handlers.other_variables)
+def run(settings: Settings) -> None:
     """Run the controller: generate claims, give out devices, take them back.
 
-    Every option is also an environment variable, DRA_OPERATOR_<OPTION>.
+    Every option is also an environment variable, DRA_OPERATOR_<OPTION>, and a key of the file that --config names.
     """
-    given = {name: value for name, value in locals().items() if value is not None}
-    try:
-        settings = Settings.from_environment(**given)
-    except SettingError as error:
-        typer.echo(f"dra-operator run: {error}", err=True)
-        raise typer.Exit(2) from error
-    configure_logging(settings.log_format.value, settings.log_level)
+    configure_logging(settings.log_format.value, settings.log_level.value)
     sys.exit(asyncio.run(_run(settings)))
 
 

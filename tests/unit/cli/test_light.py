@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,27 +12,20 @@ import typer
 
 from dra_operator.cli.light import run_light
 
-
-class Colour(StrEnum):
-    RED = "red"
-    BLUE = "blue"
-
-
 called: dict[str, Any] = {}
 
 
 def command(
-    name: Annotated[str, typer.Option(envvar=["FIRST_NAME", "NAME"], help="Whose, in 100 %.")],
-    colour: Annotated[Colour, typer.Option(envvar="COLOUR")] = Colour.RED,
-    count: Annotated[int | None, typer.Option(min=0)] = None,
-    pause: Annotated[float, typer.Option(min=0.1)] = 1.0,
-    file: Annotated[Path | None, typer.Option(envvar="FILE")] = None,
-    loud: Annotated[bool, typer.Option(envvar="LOUD")] = False,
+    name: Annotated[str | None, typer.Option(help="Whose, in 100 %.", metavar="WHO")] = None,
+    file: Annotated[Path | None, typer.Option(help="Which.")] = None,
+    is_loud: Annotated[bool | None, typer.Option(help="How.")] = None,
+    shows: Annotated[bool, typer.Option("--show", help="Only show.")] = False,
+    output: Annotated[str, typer.Option("--output", "-o", help="Form.")] = "table",
 ) -> None:
     """Does something."""
     if name == "nobody":
-        raise typer.BadParameter("there is nobody")
-    called.update(name=name, colour=colour, count=count, pause=pause, file=file, loud=loud)
+        raise typer.Exit(3)
+    called.update(name=name, file=file, is_loud=is_loud, shows=shows, output=output)
 
 
 def call(*arguments: str) -> int:
@@ -44,34 +36,22 @@ def call(*arguments: str) -> int:
     return end.value.code
 
 
-def test_values_come_from_options_then_from_the_environment_then_from_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable, value in (("NAME", "b"), ("COLOUR", "blue"), ("FILE", "/x"), ("LOUD", "true")):
-        monkeypatch.setenv(variable, value)
-    assert call("--count", "3", "--no-loud") == 0
-    assert called == {
-        "name": "b",
-        "colour": Colour.BLUE,
-        "count": 3,
-        "pause": 1.0,
-        "file": Path("/x"),
-        "loud": False,
-    }
-
-    monkeypatch.setenv("FIRST_NAME", "a")
-    assert call("--colour=red") == 0
-    assert (called["name"], called["colour"], called["loud"]) == ("a", Colour.RED, True)
+def test_options_are_as_typer_has_them() -> None:
+    assert call() == 0
+    assert called == {"name": None, "file": None, "is_loud": None, "shows": False, "output": "table"}
+    assert call("--name", "a", "--file=/x", "--no-is-loud", "--show", "-o", "json") == 0
+    assert called == {"name": "a", "file": Path("/x"), "is_loud": False, "shows": True, "output": "json"}
+    assert call("--is-loud", "--output=yaml") == 0
+    assert (called["is_loud"], called["output"]) == (True, "yaml")
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ([], "the following arguments are required: --name"),
-        (["--name", "a", "--colour", "green"], "'green' is not red or blue"),
-        (["--name", "a", "--count", "x"], "'x' is not a int"),
-        (["--name", "a", "--count", "-1"], "-1 is less than 0"),
-        (["--name", "a", "--pause", "0"], "0 is less than 0.1"),
-        (["--name", "a", "--colours", "red"], "unrecognized arguments: --colours"),
-        (["--name", "nobody"], "there is nobody"),
+        (["--names", "a"], "unrecognized arguments: --names a"),
+        (["--nam", "a"], "unrecognized arguments: --nam a"),
+        (["--name"], "argument --name: expected one argument"),
+        (["--no-show"], "unrecognized arguments: --no-show"),
     ],
 )
 def test_a_mistake_ends_with_two_and_says_what_is_wrong(
@@ -81,19 +61,16 @@ def test_a_mistake_ends_with_two_and_says_what_is_wrong(
     assert complaint in capsys.readouterr().err
 
 
-def test_a_mistake_in_the_environment_is_one_of_its_option(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("LOUD", "very")
-    assert call("--name", "a") == 2
-    assert "environment variable for --loud: 'very' is neither true nor false" in capsys.readouterr().err
+def test_the_command_decides_how_it_ends() -> None:
+    assert call("--name", "nobody") == 3
 
 
-def test_help_names_options_and_variables(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("--help") == 0
     printed = capsys.readouterr().out
     assert "Does something." in printed
-    assert "Whose, in 100 %. [$FIRST_NAME, $NAME]" in printed
+    assert "--name WHO" in printed
+    assert "Whose, in 100 %." in printed
 
 
 def test_the_agent_parses_its_options_without_pydantic() -> None:

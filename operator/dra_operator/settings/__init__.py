@@ -1,0 +1,1 @@
+"""Settings of a program: one typed object, from flags, the environment and a file, and documented by itself."""
