@@ -61,7 +61,7 @@ def profiles_matched(expression: str, profiles: list[str]) -> set[str]:
     return matched
 
 
-GPUS = [name for name in profile_names() if name not in ("driver-example", "a100-sxm-80gb-mig")]
+GPUS = [name for name in profile_names() if name != "driver-example" and not name.endswith("-mig")]
 """Profiles of whole GPUs: the class of the examples selects those, before a claim's selectors are asked."""
 CUDA = [name for name in GPUS if name != "mi300x-192gb"]
 LARGE = {"a100-sxm-40gb", "a100-sxm-80gb", "b200", "h100-sxm-80gb"}

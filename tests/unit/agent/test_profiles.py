@@ -15,7 +15,8 @@ from dra_operator.api.semver import Version
 
 WHOLE_GPUS = ["a100-sxm-40gb", "a100-sxm-80gb", "b200", "h100-sxm-80gb", "l4", "mi300x-192gb", "t4"]
 MIG = "a100-sxm-80gb-mig"
-GPU_PROFILES = [*WHOLE_GPUS, MIG]
+MIG_PROFILES = [MIG, "a100-sxm-40gb-mig"]
+GPU_PROFILES = [*WHOLE_GPUS, *MIG_PROFILES]
 ATTRIBUTES_AND_CAPACITIES_MAX = 32
 NUMA = "resource.kubernetes.io/numaNode"
 PCIE_ROOT = "resource.kubernetes.io/pcieRoot"
@@ -63,7 +64,7 @@ def test_a_node_has_the_same_devices_after_a_restart_and_shares_no_identity_with
     here, again, elsewhere = devices(profile), devices(profile), devices(profile, node="node-2")
 
     assert here == again
-    names = ["parentUUID", "resource.kubernetes.io/pciBusID"] if profile == MIG else ["uuid"]
+    names = ["parentUUID", "resource.kubernetes.io/pciBusID"] if profile in MIG_PROFILES else ["uuid"]
     identities = [(*(attribute(device, name) for name in names), device.name) for device in here + elsewhere]
     assert len(set(identities)) == len(identities)
     assert len({device.name for device in here}) == len(here)
@@ -109,6 +110,47 @@ def test_more_gpus_than_slots_go_to_further_pci_domains() -> None:
     assert len(set(addresses)) == 10
     assert addresses[4] == "0001:00:1b.0"
     assert attribute(gpus[4], PCIE_ROOT).string_value == "pci0001:00"
+
+
+@pytest.mark.parametrize(
+    ("profile", "partitions"),
+    [
+        (
+            "a100-sxm-40gb-mig",
+            {
+                "1g.5gb": (7, 14, 4864),
+                "1g.5gb+me": (7, 14, 4864),
+                "1g.10gb": (4, 14, 9856),
+                "2g.10gb": (3, 28, 9856),
+                "3g.20gb": (2, 42, 19968),
+                "4g.20gb": (1, 56, 19968),
+                "7g.40gb": (1, 98, 40192),
+            },
+        ),
+        (
+            "a100-sxm-80gb-mig",
+            {
+                "1g.10gb": (7, 14, 9728),
+                "1g.10gb+me": (7, 14, 9728),
+                "1g.20gb": (4, 14, 19968),
+                "2g.20gb": (3, 28, 19968),
+                "3g.40gb": (2, 42, 40192),
+                "4g.40gb": (1, 56, 40192),
+                "7g.80gb": (1, 98, 80640),
+            },
+        ),
+    ],
+)
+def test_a_gpu_in_mig_mode_is_offered_as_what_its_driver_can_cut_it_into(
+    profile: str, partitions: dict[str, tuple[int, int, int]]
+) -> None:
+    """By profile: the places that it may have, its multiprocessors, its memory in Mi."""
+    found: dict[str, tuple[int, int, int]] = {}
+    for device in devices(profile, gpus=1):
+        name = attribute(device, "profile").string_value or ""
+        multiprocessors = (device.capacity or {})["multiprocessors"].value.value()
+        found[name] = (found.get(name, (0, 0, 0))[0] + 1, multiprocessors, memory(device).value() >> 20)
+    assert found == partitions
 
 
 def test_the_example_driver_deals_out_its_two_partitions_in_turn() -> None:
@@ -177,5 +219,5 @@ def test_a_partition_under_nvidias_names_says_all_that_its_driver_says() -> None
 
 
 def test_an_unknown_profile_is_answered_with_those_that_there_are() -> None:
-    with pytest.raises(UnknownProfileError, match="no profile 'h200'; there are: a100-sxm-40gb, a100-sxm-80gb, "):
+    with pytest.raises(UnknownProfileError, match="no profile 'h200'; there are: a100-sxm-40gb, a100-sxm-40gb-mig, "):
         load_profile("h200")

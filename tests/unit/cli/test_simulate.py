@@ -105,6 +105,52 @@ def test_what_if_devices_were_tainted(folder: Path, where: str, left: int) -> No
     assert report["pods"][-1]["reason"]["code"] == "DevicesTainted"
 
 
+def partition_request(name: str, profile: str) -> str:
+    selector = f"device.attributes['gpu.nvidia.com'].profile == '{profile}'"
+    return (
+        f"- {{name: {name}, exactly: {{deviceClassName: mig.nvidia.com, "
+        f'selectors: [{{cel: {{expression: "{selector}"}}}}]}}}}'
+    )
+
+
+PARTITIONS = f"""
+apiVersion: resource.k8s.io/v1
+kind: ResourceClaimTemplate
+metadata: {{name: single, namespace: team}}
+spec:
+  spec:
+    devices:
+      requests:
+      {partition_request("a", "1g.5gb")}
+      {partition_request("b", "1g.5gb")}
+      {partition_request("c", "2g.10gb")}
+      {partition_request("d", "3g.20gb")}
+      constraints: [{{requests: [], matchAttribute: gpu.nvidia.com/parentUUID}}]
+"""
+
+
+def test_four_partitions_of_one_gpu_are_got_from_a_node_of_nvidias_driver(folder: Path) -> None:
+    """As the fourth of the examples that NVIDIA's driver comes with asks for them; its four pods take four GPUs."""
+    (folder / "all.yaml").write_text("\n---\n".join((PARTITIONS, DEPLOYMENT.replace("replicas: 5", "replicas: 4"))))
+    (folder / "inventory").write_text(
+        "nodes: [{name: gpu, profile: a100-sxm-40gb-mig, gpus: 4, driver: gpu.nvidia.com}]"
+    )
+    report = run(folder, "-o", "json").json
+
+    assert report["summary"] == {"allocated": 4, "waiting": 0, "rejected": 0}
+    gpus = set()
+    for pod in report["pods"]:
+        [claim] = pod["claims"]
+        given = [result["device"].split("-") for result in claim["results"]]
+        assert [parts[3] for parts in given] == ["1g5gb", "1g5gb", "2g10gb", "3g20gb"]
+        [gpu] = {parts[1] for parts in given}
+        gpus.add(gpu)
+        sizes = {"1g5gb": 1, "2g10gb": 2, "3g20gb": 4}
+        slices = [int(parts[-1]) + offset for parts in given for offset in range(sizes[parts[3]])]
+        assert len(slices) == len(set(slices)) == 8
+    assert gpus == {"0", "1", "2", "3"}
+
+
 def test_classes_that_a_known_driver_installs_are_taken_as_installed(folder: Path) -> None:
     (folder / "all.yaml").write_text("\n---\n".join((TEMPLATE, DEPLOYMENT)))
     answer = run(folder, "-o", "json")
