@@ -5,7 +5,9 @@ when the kubelet unprepared it. Whoever got such a device next would wait for it
 `dra-operator.io/unpreparing` (NoSchedule) until it is unprepared. Shares need none, nor admin access.
 
 Each prepared claim has a watch of its own, as the kubelet has for each Secret of its pods: a node has a few of them,
-and a watch of all claims would bring every node every change of the cluster.
+and a watch of all claims would bring every node every change of the cluster. It begins some seconds after the claim was
+prepared: prepare itself has just read it, and while a node starts its pods their containers come first. A claim that is
+unprepared by then costs no watch; one that has lost its devices by then is found by the LIST that begins a watch.
 
 Not here: that such a device is refused (`preparation.py`); publishing (`node.py`).
 """
@@ -31,7 +33,7 @@ _TAINT: Final = DeviceTaint(key=UNPREPARING_TAINT, effect="NoSchedule")
 
 
 class UnpreparingTaints:
-    """See the module. `changed` is to be set whenever `prepared()` may give something else."""
+    """See the module. `changed` is to be set whenever `prepared()` may give something else. `watch_after`: seconds."""
 
     def __init__(
         self,
@@ -40,12 +42,14 @@ class UnpreparingTaints:
         taints: DeviceTaints,
         prepared: Callable[[], Mapping[Uid, PreparedClaim]],
         changed: asyncio.Event,
+        watch_after: float = 3.0,
     ) -> None:
         self._client = client
         self._driver = driver
         self._taints = taints
         self._prepared = prepared
         self._changed = changed
+        self._watch_after = watch_after
         self._held: dict[Uid, frozenset[AllocatedDevice]] = {}
         """What the claims hold, of those that were read."""
         self._watches: dict[Uid, asyncio.Task[None]] = {}
@@ -70,9 +74,13 @@ class UnpreparingTaints:
                         namespace=claim.namespace,
                         field_selector=f"metadata.name={claim.name}",
                     )
-                    self._watches[uid] = tasks.create_task(reflector.run(), name=f"watch claim {claim.name}")
+                    self._watches[uid] = tasks.create_task(self._watch(reflector), name=f"watch claim {claim.name}")
                 self.say()
                 await self._changed.wait()
+
+    async def _watch(self, reflector: Reflector[ResourceClaim]) -> None:
+        await asyncio.sleep(self._watch_after)
+        await reflector.run()
 
     def see(self, uid: Uid, claim: ResourceClaim | None) -> None:
         """This is the claim now; None if it is gone."""
