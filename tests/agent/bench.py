@@ -16,7 +16,7 @@ from typing import Any
 import grpc.aio
 
 from dra_operator.agent.allocated import AllocatedDevice
-from dra_operator.agent.checkpoint import FILE_NAME, Checkpoint, read_checkpoint
+from dra_operator.agent.checkpoint import FILE_NAME, Checkpoint, CheckpointFile
 from dra_operator.agent.disk import Disk
 from dra_operator.agent.edits import ContainerEdits
 from dra_operator.agent.health import HealthBoard
@@ -203,7 +203,7 @@ class Bench:
         return f"{DRIVER}-claim_{claim['metadata']['uid']}.json"
 
     def checkpoint(self) -> Checkpoint:
-        checkpoint = read_checkpoint(self.folder / FILE_NAME)
+        checkpoint = CheckpointFile(self.disk, self.folder / FILE_NAME).read()
         assert checkpoint is not None
         return checkpoint
 

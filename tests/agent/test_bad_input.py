@@ -143,10 +143,10 @@ class Trouble:
 @pytest.mark.parametrize(
     ("at", "number"),
     [
-        ("write .checkpoint", errno.ENOSPC),
-        ("flush .checkpoint", errno.ENOSPC),
-        ("flush folder", errno.EIO),
-        ("write .gpu.json", errno.ENOSPC),
+        ("open checkpoint", errno.EROFS),
+        ("write checkpoint", errno.ENOSPC),
+        ("flush checkpoint", errno.EIO),
+        ("_gpu.json.tmp", errno.ENOSPC),
         ("make folder", errno.ENOSPC),
         (f"create .{DRIVER}-claim", errno.EROFS),
         (f"write .{DRIVER}-claim", errno.ENOSPC),
@@ -166,7 +166,7 @@ async def test_a_disk_that_is_full_or_read_only(root: Path, at: str, number: int
         assert (await node.prepare(other))["other"].error == "", "the refused claim holds nothing"
 
 
-async def test_the_disk_fills_up_between_the_two_writes_of_the_checkpoint(root: Path) -> None:
+async def test_the_disk_fails_between_the_two_writes_of_the_checkpoint(root: Path) -> None:
     trouble = Trouble()
     async with bench(root, trouble) as node:
         claim = node.claim("one", "gpu-0")
@@ -175,7 +175,7 @@ async def test_the_disk_fills_up_between_the_two_writes_of_the_checkpoint(root: 
         def then_full(disk: Disk, path: Path, content: bytes, *, durable: bool = False) -> None:
             before(disk, path, content, durable=durable)
             if path.parent == node.cdi:
-                trouble.at = "write .checkpoint"
+                trouble.at = "write checkpoint"
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Disk, "write", then_full)
@@ -186,18 +186,26 @@ async def test_the_disk_fills_up_between_the_two_writes_of_the_checkpoint(root: 
         assert (await node.prepare(claim))["one"].error == ""
 
 
-async def test_an_unprepare_that_the_disk_refuses_is_an_error_and_keeps_the_device(root: Path) -> None:
+@pytest.mark.parametrize(
+    ("at", "number"),
+    [("remove gpu.dra", errno.EROFS), ("write checkpoint", errno.EIO), ("flush checkpoint", errno.EIO)],
+)
+async def test_an_unprepare_that_the_disk_refuses_is_an_error_until_it_is_repeated(
+    root: Path, at: str, number: int
+) -> None:
     trouble = Trouble()
     async with bench(root, trouble) as node:
         claim, other = node.claim("one", "gpu-0"), node.claim("other", "gpu-0")
         await node.prepare(claim)
-        for at, number in (("remove gpu.dra", errno.EROFS), ("write .checkpoint", errno.ENOSPC)):
-            trouble.at, trouble.number = at, number
-            assert os.strerror(number) in (await node.unprepare(claim))["one"]
-            trouble.at = "never"
-            assert "still prepared" in (await node.prepare(other))["other"].error
+        trouble.at, trouble.number = at, number
+        assert os.strerror(number) in (await node.unprepare(claim))["one"]
+        assert (await node.prepare(other))["other"].error, "the device is still held, or the disk still out of order"
+        trouble.at = "never"
+
         assert await node.unprepare(claim) == {"one": ""}
+
         assert node.specs() == []
+        assert (await node.prepare(other))["other"].error == ""
 
 
 async def test_a_cdi_folder_that_is_none(node: Bench) -> None:

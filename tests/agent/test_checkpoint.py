@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from dra_operator.agent.checkpoint import FILE_NAME
-from tests.agent.bench import Bench
+from tests.agent.bench import Bench, bench, gpus
 
 
 def _damage(text: str) -> str:
@@ -19,8 +20,18 @@ def _truncate(text: str) -> str:
     return text[: len(text) // 2]
 
 
+def _damage_newest(text: str) -> str:
+    """The state before the last one is whole: it must not be taken for the last one."""
+    newest = max(text.splitlines(), key=lambda line: int(json.loads(line)["number"]))
+    return text.replace(newest, newest.replace("completed", "complete!"))
+
+
 def _newer(text: str) -> str:
-    return json.dumps(json.loads(text) | {"version": 99, "content": {"a": "form of the future"}})
+    return text.replace('"version":2', '"version":3')
+
+
+def _longer(text: str) -> str:
+    return text + text
 
 
 def _empty(text: str) -> str:
@@ -33,7 +44,15 @@ def _other(text: str) -> str:
 
 @pytest.mark.parametrize(
     ("spoil", "kept_as"),
-    [(_damage, "corrupt"), (_truncate, "corrupt"), (_empty, "corrupt"), (_other, "corrupt"), (_newer, "newer")],
+    [
+        (_damage, "corrupt"),
+        (_damage_newest, "corrupt"),
+        (_truncate, "corrupt"),
+        (_longer, "corrupt"),
+        (_empty, "corrupt"),
+        (_other, "corrupt"),
+        (_newer, "newer"),
+    ],
 )
 async def test_a_file_of_no_use_is_moved_aside_and_made_anew(
     node: Bench, spoil: Callable[[str], str], kept_as: str
@@ -54,6 +73,63 @@ async def test_a_file_of_no_use_is_moved_aside_and_made_anew(
     assert "still prepared for another claim" in (await node.prepare(late))["late"].error
     assert await node.unprepare(claim, deleted) == {"one": "", "deleted": ""}
     assert node.specs() == []
+
+
+async def test_a_state_that_is_only_half_written_leaves_the_one_before(node: Bench) -> None:
+    """Whatever a kill leaves of a slot: a start finds the last answer that was given, or makes it from the specs."""
+    claim, other = node.claim("one", "gpu-1"), node.claim("other", "gpu-2")
+    await node.prepare(claim)
+    file = node.folder / FILE_NAME
+    before = file.read_bytes()
+    await node.prepare(other)
+    await node.unprepare(other)
+    changed = [at for at, (old, new) in enumerate(zip(before, file.read_bytes(), strict=True)) if old != new]
+    for cut in range(changed[0], changed[-1], max(1, len(changed) // 20)):
+        await node.stop()
+        file.write_bytes(file.read_bytes()[:cut] + before[cut:])
+        await node.start()
+        assert node.prepared() == ["one"]
+        assert node.specs() == [node.spec_name(claim)]
+
+
+async def test_a_call_costs_one_flush_and_no_file_comes_or_goes_but_the_claims_own(root: Path) -> None:
+    """Two commits of a file system's journal would be most of the time that a prepare takes."""
+    steps: list[str] = []
+    async with bench(root, steps.append) as node:
+        claim = node.claim("one", "gpu-1")
+        await node.prepare(claim)
+        await node.unprepare(claim)
+        steps.clear()
+
+        await node.prepare(claim)
+
+        assert [step for step in steps if step.startswith("flush")] == [f"flush {FILE_NAME}"]
+        assert steps[-1] == f"flush {FILE_NAME}", "what is answered for is on disk"
+        assert sorted(step for step in steps if step.startswith("rename")) == [
+            f"rename to {claim['metadata']['uid']}_gpu.json",
+            f"rename to {node.spec_name(claim)}",
+        ]
+        steps.clear()
+
+        await node.unprepare(claim)
+
+        assert [step for step in steps if step.startswith(("flush", "rename"))] == [f"flush {FILE_NAME}"]
+        assert steps[-1] == f"flush {FILE_NAME}"
+
+
+async def test_claims_that_need_more_room_get_it(node: Bench) -> None:
+    """Fifty fit from the start."""
+    node.devices = gpus(120)
+    claims = [node.claim(f"claim-{index}", f"gpu-{index}") for index in range(120)]
+    small = (await node.prepare(claims[0]), (node.folder / FILE_NAME).stat().st_size)[1]
+
+    answers = await node.prepare(*claims)
+    await node.restart()
+
+    assert all(answer.error == "" for answer in answers.values())
+    assert (node.folder / FILE_NAME).stat().st_size > small
+    assert len(node.prepared()) == 120
+    assert set((await node.unprepare(*claims)).values()) == {""}
 
 
 async def test_a_file_that_is_gone_is_made_anew_while_the_agent_runs(node: Bench) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from dra_operator.agent.checkpoint import FILE_NAME, PreparedClaim, read_checkpoint
+from dra_operator.agent.checkpoint import FILE_NAME, CheckpointFile, PreparedClaim
 from dra_operator.agent.disk import Disk
 from dra_operator.agent.preparation import Answer, NotPreparedError, Preparation
 from dra_operator.agent.protos import dra_v1_pb2 as v1
@@ -82,14 +82,15 @@ class Node:
 
     def check(self) -> None:
         """A valid checkpoint, a spec for each completed claim, and not one file or device more."""
-        checkpoint = read_checkpoint(self.folder / FILE_NAME)
+        checkpoint = CheckpointFile(Disk(), self.folder / FILE_NAME).read()
         assert checkpoint is not None
         assert {claim.state for claim in checkpoint.claims} <= {"completed"}
         uids = sorted(claim.uid for claim in checkpoint.claims)
         specs = sorted(path.name for path in self.cdi.iterdir()) if self.cdi.exists() else []
         assert specs == [f"{DRIVER}-claim_{uid}.json" for uid in uids]
         metadata = self.folder / "metadata"
-        assert (sorted(path.name for path in metadata.iterdir()) if metadata.exists() else []) == uids
+        files = sorted(path.name for path in metadata.iterdir()) if metadata.exists() else []
+        assert files == [f"{uid}_gpu.json" for uid in uids]
         assert not list(self.folder.glob(".*"))
         devices = [device for claim in checkpoint.claims for device in claim.devices]
         assert self.workshop.there == {device.allocated.device for device in devices if device.made}

@@ -2,13 +2,15 @@
 
 A file is written beside its place and renamed into it: whoever reads it, and whenever the agent dies, there is the old
 content or the new one. Where `durable`, that holds for a node that loses its power, too: file and folder are flushed.
-What a crash leaves beside a file (`.NAME.tmp`) is swept at the next start.
+What a crash leaves beside a file (`.NAME.tmp`) is swept at the next start. The exception is `overwrite`: a part of a
+file, in place; what that part has to be worth when it is only half there is the caller's to know (`checkpoint.py`).
 
 `step` is told of each change before it is made. Tests end there, or fail there, at every step in turn.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +50,21 @@ class Disk:
             raise
         if durable:
             self._flush_folder(path.parent)
+
+    def overwrite(self, path: Path, offset: int, content: bytes, *, durable: bool = False) -> None:
+        """Bytes that the file has already. No block is allocated or freed, so a flush waits for no journal."""
+        self._step(f"open {path.name}")
+        handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            self._step(f"write {path.name}")
+            written = os.pwrite(handle, content, offset)
+            if written != len(content):
+                raise OSError(errno.EIO, "only a part was written", str(path))
+            if durable:
+                self._step(f"flush {path.name}")
+                os.fdatasync(handle)
+        finally:
+            os.close(handle)
 
     def rename(self, path: Path, target: Path) -> None:
         self._step(f"rename {path.name} to {target.name}")

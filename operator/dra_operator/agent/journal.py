@@ -9,7 +9,6 @@ Not here: the form of the file (`checkpoint.py`), and what becomes of the claims
 from __future__ import annotations
 
 import fcntl
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,11 +21,10 @@ from dra_operator.agent.checkpoint import (
     FILE_NAME,
     Checkpoint,
     CheckpointError,
+    CheckpointFile,
     Claims,
     PreparedClaim,
     move_aside,
-    read_checkpoint,
-    write_checkpoint,
 )
 from dra_operator.agent.disk import Disk
 
@@ -40,14 +38,16 @@ class Journal:
     """See the module. `evidence` tells which claims the CDI specs speak of."""
 
     def __init__(self, disk: Disk, folder: Path, boot_id: str, evidence: Callable[[], Iterable[PreparedClaim]]) -> None:
-        self.file: Final = folder / FILE_NAME
+        self._checkpoint = CheckpointFile(disk, folder / FILE_NAME)
         self.claims: Claims = {}
         self._disk = disk
         self._lock = folder / "lock"
         self._boot_id = boot_id
         self._evidence = evidence
-        self._version: tuple[int, int] | None = None
-        """Inode and time of the checkpoint that `claims` are from."""
+
+    @property
+    def file(self) -> Path:
+        return self._checkpoint.path
 
     @contextmanager
     def alone(self) -> Iterator[bool]:
@@ -69,16 +69,13 @@ class Journal:
 
     def save(self, *, durable: bool = True) -> None:
         """Raises OSError; the file is then as it was."""
-        checkpoint = Checkpoint(boot_id=self._boot_id, claims=tuple(self.claims.values()))
-        write_checkpoint(self._disk, self.file, checkpoint, durable=durable)
-        self._version = self._on_disk()
+        self._checkpoint.write(Checkpoint(boot_id=self._boot_id, claims=tuple(self.claims.values())), durable=durable)
 
     def _read(self) -> bool:
-        version = self._on_disk()
-        if version is not None and version == self._version:
+        if self._checkpoint.is_known():
             return False
         try:
-            checkpoint = read_checkpoint(self.file)
+            checkpoint = self._checkpoint.read()
         except CheckpointError as error:
             aside = move_aside(self._disk, self.file, error.kind)
             log.error("checkpoint of no use, made anew from the CDI specs", why=str(error), kept=str(aside))
@@ -89,16 +86,9 @@ class Journal:
             log.info("the node was started anew: nothing is prepared any more", claims=len(checkpoint.claims))
             self._begin(())
         else:
-            self.claims, self._version = {claim.uid: claim for claim in checkpoint.claims}, version
+            self.claims = {claim.uid: claim for claim in checkpoint.claims}
         return True
 
     def _begin(self, claims: Iterable[PreparedClaim]) -> None:
         self.claims = {claim.uid: claim for claim in claims}
         self.save()
-
-    def _on_disk(self) -> tuple[int, int] | None:
-        try:
-            stat = os.stat(self.file)
-        except FileNotFoundError:
-            return None
-        return stat.st_ino, stat.st_mtime_ns

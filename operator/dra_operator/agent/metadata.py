@@ -4,7 +4,8 @@ drivers mount theirs, in upstream's form. Under /var/run/kubernetes.io/dra-devic
     resourceclaimtemplates/<claim's name in the pod>/<request>/<driver>-metadata.json
     resourceclaims/<claim's name>/<request>/<driver>-metadata.json
 
-the latter where the pod names a claim itself. The files lie in the plugin's folder by the claim's UID, and go with it.
+the latter where the pod names a claim itself. On the node the files lie side by side, named by the claim's UID and the
+request, and go with the claim: a folder for each claim would cost as much again as all else that is written for it.
 
 Upstream: KEP-5304, k8s.io/dynamic-resource-allocation/api/metadata v1beta1 and `metadataWriter` in kubeletplugin.
 """
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from dra_operator.agent.allocated import AllocatedDevice
+from dra_operator.agent.cdi import is_safe_uid
 from dra_operator.agent.disk import Disk
 from dra_operator.agent.edits import Mount
 from dra_operator.api.codec import encode
@@ -26,6 +28,8 @@ from dra_operator.api.resource import BasicDevice, DeviceAttribute, ResourceClai
 _API_VERSION: Final = "metadata.resource.k8s.io/v1beta1"
 _CONTAINER_FOLDER: Final = Path("/var/run/kubernetes.io/dra-device-attributes")
 _OPTIONS: Final = ("ro", "bind")
+_BETWEEN: Final = "_"
+"""Neither a UID nor a request can have it."""
 
 
 class _Device(Struct, frozen=True, kw_only=True):
@@ -81,6 +85,7 @@ class MetadataFolder:
             for request in one.requests:
                 by_request.setdefault(request, []).append(facts)
         metadata = ObjectMeta(name=claim.metadata.name, namespace=claim.metadata.namespace, uid=claim.uid, generation=1)
+        self._disk.make_folder(self._folder)
         for request, given in by_request.items():
             content = _DeviceMetadata(
                 kind="DeviceMetadata",
@@ -90,15 +95,20 @@ class MetadataFolder:
                 requests=(_Request(name=request, devices=tuple(given)),),
             )
             path = self._path(claim.uid, request)
-            self._disk.make_folder(path.parent)
             self._disk.write(path, encode(content) + b"\n")
 
     def remove(self, uid: Uid) -> None:
-        self._disk.remove_folder(self._folder / uid)
+        if is_safe_uid(uid):
+            for path in sorted(self._folder.glob(f"{uid}{_BETWEEN}*")):
+                self._disk.remove(path)
 
     def uids(self) -> list[Uid]:
         """The claims that have files."""
-        return sorted(Uid(path.name) for path in self._folder.glob("*") if path.is_dir())
+        return sorted({Uid(path.name.partition(_BETWEEN)[0]) for path in self._folder.glob(f"[!.]*{_BETWEEN}*")})
+
+    def sweep(self) -> None:
+        """Remove what interrupted writes have left."""
+        self._disk.sweep(self._folder)
 
     def _path(self, uid: Uid, request: str) -> Path:
-        return self._folder / uid / f"{request}.json"
+        return self._folder / f"{uid}{_BETWEEN}{request}.json"

@@ -84,6 +84,7 @@ class Preparation:
             try:
                 self._disk.sweep(self._folder)
                 self._cdi.sweep()
+                self._metadata.sweep()
                 for uid in self._cdi.uids():
                     if uid not in kept:
                         log.info("stale CDI spec removed", claim=uid)
