@@ -15,15 +15,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from dra_operator.api.names import ALLOCATION_LABEL, GATE, OPERATOR_NAMESPACE
+from dra_operator.api.names import (
+    ALLOCATION_LABEL,
+    DOMAIN,
+    GATE,
+    GATE_CONFIGURATION,
+    OPERATOR_NAMESPACE,
+    SELECTORS_CONFIGURATION,
+    WEBHOOK_SERVICE,
+)
 from dra_operator.api.rights import (
     AGENT,
     CONTROLLER,
     CONTROLLER_ACCOUNT,
     CONTROLLER_OWN,
     EVICT,
-    GATE_POLICY,
     VIEW,
+    WEBHOOK,
+    WEBHOOK_OWN,
     Right,
     Role,
 )
@@ -82,6 +91,30 @@ def files() -> Mapping[str, str]:
             ),
         ),
         "manifests/base/gate-policy.yaml": "".join(_gate_policy()),
+        "manifests/components/webhook-server/rbac.yaml": _file(
+            "What serving the admission webhooks needs: one Secret, and configurations of our own names.",
+            _role(WEBHOOK),
+            _role(WEBHOOK_OWN),
+        ),
+        "manifests/components/webhook/gate.yaml": "".join(_gate_webhook()),
+        "manifests/components/selectors/webhook.yaml": "".join(
+            _selectors_webhook(
+                "MutatingWebhookConfiguration",
+                "Ignore",
+                "A built-in API checks expressions itself, with fewer words, and before it asks any *validating* "
+                "webhook. So this is a mutating one, which changes nothing and is asked first. failurePolicy Ignore: "
+                "what it lets through the API server still checks.",
+            )
+        ),
+        "manifests/components/selectors-crd/webhook.yaml": "".join(
+            _selectors_webhook(
+                "ValidatingWebhookConfiguration",
+                "Fail",
+                "Where resource.k8s.io is served from CustomResourceDefinitions nobody else checks expressions. So "
+                "failurePolicy is Fail, as the built-in API would refuse them always; the operator's own claims pass "
+                "without.",
+            )
+        ),
     }
 
 
@@ -154,6 +187,12 @@ spec:
     )
 
 
+_NOT_IN_A_WORKLOAD: Final = """\
+- name: not-in-a-workload
+  expression: "!has(object.spec.workloadRef)" # what schedulingGroup was called in 1.35
+"""
+
+
 def gate_constraints() -> str:
     """Which requests a gate looks at: `matchConstraints` of a policy, the same of a webhook."""
     names = [*sorted(EXCLUDED_NAMESPACES), OPERATOR_NAMESPACE]
@@ -169,8 +208,9 @@ namespaceSelector:
 """
 
 
-def gate_conditions() -> str:
-    """Which pods a gate leaves alone: `matchConditions` of a policy, and of a webhook."""
+def gate_conditions(*, webhook: bool = False) -> str:
+    """Which pods a gate leaves alone: `matchConditions` of a policy, and of a webhook, which 1.35 has, too."""
+    more = _NOT_IN_A_WORKLOAD if webhook else ""
     return f"""\
 - name: has-claims
   expression: has(object.spec.resourceClaims) && size(object.spec.resourceClaims) > 0
@@ -178,7 +218,7 @@ def gate_conditions() -> str:
   expression: "!has(object.spec.nodeName) || object.spec.nodeName == ''"
 - name: not-in-a-scheduling-group
   expression: "!has(object.spec.schedulingGroup)"
-- name: not-openshift
+{more}- name: not-openshift
   expression: "!request.namespace.startsWith('{EXCLUDED_NAMESPACE_PREFIX}')"
 - name: not-gated-yet
   expression: >-
@@ -203,7 +243,7 @@ def _gate_policy() -> Iterator[str]:
 #
 {_MADE}
 """
-    yield _head("admissionregistration.k8s.io", "MutatingAdmissionPolicy", GATE_POLICY)
+    yield _head("admissionregistration.k8s.io", "MutatingAdmissionPolicy", GATE_CONFIGURATION)
     yield """\
 spec:
   failurePolicy: Fail
@@ -241,8 +281,92 @@ spec:
             }}]
 ---
 """
-    yield _head("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding", GATE_POLICY)
-    yield f"spec:\n  policyName: {GATE_POLICY}\n"
+    yield _head("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding", GATE_CONFIGURATION)
+    yield f"spec:\n  policyName: {GATE_CONFIGURATION}\n"
+
+
+def _gate_webhook() -> Iterator[str]:
+    yield f"""\
+# Gives each new pod with resource claims the scheduling gate {GATE}, where the API server has no
+# MutatingAdmissionPolicy v1 (1.34, 1.35). Who is left alone is decided by the API server, as the policy says it: see
+# manifests/base/gate-policy.yaml.
+#
+# failurePolicy Fail: docs/decisions/gate-webhook-fails-closed.md. Pods without claims, of kube-system, openshift-*, our
+# own namespace and disabled namespaces never get as far as the webhook, whether it answers or not.
+#
+# caBundle is not here: the operator keeps it.
+#
+{_MADE}
+"""
+    yield _head("admissionregistration.k8s.io", "MutatingWebhookConfiguration", GATE_CONFIGURATION)
+    yield f"""\
+webhooks:
+  - name: gate.{DOMAIN}
+    admissionReviewVersions: [v1]
+    clientConfig:
+      service:
+        name: {WEBHOOK_SERVICE}
+        namespace: {OPERATOR_NAMESPACE}
+        port: 443
+        path: /gate
+    failurePolicy: Fail
+    # A later plugin may add claims to a pod that had none: look again if one changed it.
+    reinvocationPolicy: IfNeeded
+    matchPolicy: Equivalent
+    sideEffects: None
+    timeoutSeconds: 10
+"""
+    yield textwrap.indent(gate_constraints(), "    ")
+    yield """\
+    rules:
+      - apiGroups: [""]
+        apiVersions: [v1]
+        operations: [CREATE]
+        resources: [pods]
+        scope: Namespaced
+    matchConditions:
+"""
+    yield textwrap.indent(gate_conditions(webhook=True), "      ")
+
+
+def _selectors_webhook(kind: str, failure_policy: str, why: str) -> Iterator[str]:
+    yield _comment(
+        "Has the expressions of classes, claims and templates checked before they are stored; the answer names the "
+        "field, shows the expression with a caret below the place, and says what to write instead."
+    )
+    yield f"#\n{_comment(why)}#\n# caBundle is not here: the operator keeps it.\n#\n{_MADE}\n"
+    yield _head("admissionregistration.k8s.io", kind, SELECTORS_CONFIGURATION)
+    ours = f"system:serviceaccount:{OPERATOR_NAMESPACE}:{CONTROLLER_ACCOUNT}"
+    yield f"""\
+webhooks:
+  - name: selectors.{DOMAIN}
+    admissionReviewVersions: [v1]
+    clientConfig:
+      service:
+        name: {WEBHOOK_SERVICE}
+        namespace: {OPERATOR_NAMESPACE}
+        port: 443
+        path: /selectors
+    failurePolicy: {failure_policy}
+    matchPolicy: Equivalent
+    sideEffects: None
+    timeoutSeconds: 10
+    rules:
+      - apiGroups: [resource.k8s.io]
+        apiVersions: [v1]
+        operations: [CREATE]
+        resources: [resourceclaims, resourceclaimtemplates]
+        scope: Namespaced
+      - apiGroups: [resource.k8s.io]
+        apiVersions: [v1]
+        operations: [CREATE, UPDATE]
+        resources: [deviceclasses]
+        scope: Cluster
+    matchConditions:
+      # The operator's own claims are made from templates that were checked.
+      - name: not-ours
+        expression: request.userInfo.username != '{ours}'
+"""
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """The Kopf registrations: `kopf run -m dra_operator.handlers --all-namespaces` is the whole operator.
 
 A handler passes its event on and returns; it never writes, so Kopf adds no annotation and no finalizer to anything.
+Admission handlers answer from what is in the request: no mirror has to be synced, and no Lease be held.
 `dra-operator run` puts a started Controller into the memo, which then survives restarts of Kopf; `kopf run` does not,
 and the startup handler makes one from the environment (`DRA_OPERATOR_…`) and the file that `DRA_OPERATOR_CONFIG` names.
 """
@@ -15,10 +16,13 @@ from typing import Any
 
 import kopf
 
-from dra_operator.api.kinds import CLASSES, NAMESPACES, NODES, PODS, TEMPLATES
+from dra_operator.api.codec import convert
+from dra_operator.api.kinds import CLAIMS, CLASSES, NAMESPACES, NODES, PODS, TEMPLATES
 from dra_operator.cluster.kubeconfig import Credentials
 from dra_operator.controller.controller import Controller
 from dra_operator.controller.settings import Settings
+from dra_operator.lifecycle.admission import find_refusal
+from dra_operator.lifecycle.gate import NewPod, find_gates
 from dra_operator.settings.model import SettingError, variables_of
 from dra_operator.settings.resolve import resolve
 
@@ -79,6 +83,7 @@ async def startup(settings: kopf.OperatorSettings, memo: Any, **_: Any) -> None:
         await controller.start()
         memo["controller"] = controller
         memo["ours"] = True
+    settings.admission.server = memo["controller"].admission.answer_by_kopf
 
 
 @kopf.on.cleanup()
@@ -110,3 +115,24 @@ async def on_class(event: Any, memo: Any, **_: Any) -> None:
 @kopf.on.event(NODES.plural)
 async def on_node(event: Any, memo: Any, **_: Any) -> None:
     memo["controller"].observe(NODES, event["type"], event["object"])
+
+
+# --- admission: the ids are the paths that API servers ask (`admission.WEBHOOKS`) ------------------------------------
+
+
+@kopf.on.mutate(PODS.plural, id="gate", operations=["CREATE"])
+async def gate(body: Any, namespace: str | None, patch: kopf.Patch, memo: Any, **_: Any) -> None:
+    policy = memo["controller"].settings.policy()
+    gates = find_gates(convert(dict(body), NewPod), namespace or "", policy)
+    if gates is not None:
+        patch.spec["schedulingGates"] = [{"name": name} for name in gates]
+
+
+@kopf.on.validate(CLASSES.group, CLASSES.version, CLASSES.plural, id="selectors", operations=["CREATE", "UPDATE"])
+@kopf.on.validate(TEMPLATES.group, TEMPLATES.version, TEMPLATES.plural, id="selectors", operations=["CREATE"])
+@kopf.on.validate(CLAIMS.group, CLAIMS.version, CLAIMS.plural, id="selectors", operations=["CREATE"])
+async def selectors(body: kopf.Body, **given: Any) -> None:
+    before = given.get("old")
+    refusal = find_refusal(dict(body), dict(before) if before is not None else None)
+    if refusal is not None:
+        raise kopf.AdmissionError(refusal, code=422)

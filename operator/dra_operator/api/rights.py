@@ -19,12 +19,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from dra_operator.api.names import LEASE_NAME, OPERATOR_NAMESPACE
+from dra_operator.api.names import (
+    GATE_CONFIGURATION,
+    LEASE_NAME,
+    OPERATOR_NAMESPACE,
+    SELECTORS_CONFIGURATION,
+    WEBHOOK_SERVICE,
+)
 
 RESOURCE_GROUP: Final = "resource.k8s.io"
 CONTROLLER_ACCOUNT: Final = "dra-operator"
 AGENT_ACCOUNT: Final = "dra-operator-agent"
-GATE_POLICY: Final = "dra-operator-gate"
 
 _READ: Final = ("get", "list", "watch")
 _MIRROR: Final = ("list", "watch")
@@ -113,7 +118,7 @@ CONTROLLER: Final = Role(
         Right(
             group="admissionregistration.k8s.io",
             resources=("mutatingadmissionpolicies", "mutatingadmissionpolicybindings"),
-            names=(GATE_POLICY,),
+            names=(GATE_CONFIGURATION,),
             verbs=("get",),
             why="To say so when the gate policy is missing.",
         ),
@@ -150,6 +155,36 @@ EVICT: Final = Role(
             resources=("pods",),
             verbs=("delete",),
             why="--repack=evict: a pod that has devices and is not scheduled makes place for its replacement.",
+        ),
+    ),
+)
+
+WEBHOOK: Final = Role(
+    name="dra-operator-webhook",
+    account=CONTROLLER_ACCOUNT,
+    rights=(
+        Right(
+            group="admissionregistration.k8s.io",
+            resources=("mutatingwebhookconfigurations", "validatingwebhookconfigurations"),
+            names=(GATE_CONFIGURATION, SELECTORS_CONFIGURATION),
+            verbs=("get", "patch"),
+            why="Telling API servers which authority the webhook's certificate is from (caBundle), and saying so when "
+            "nothing gates pods.",
+        ),
+    ),
+)
+
+WEBHOOK_OWN: Final = Role(
+    name="dra-operator-webhook",
+    account=CONTROLLER_ACCOUNT,
+    namespace=OPERATOR_NAMESPACE,
+    rights=(
+        Right(
+            group="",
+            resources=("secrets",),
+            names=(WEBHOOK_SERVICE,),
+            verbs=("get", "list", "watch", "patch"),
+            why="The certificates of the webhook, which all replicas share. A list and a watch of this one name.",
         ),
     ),
 )

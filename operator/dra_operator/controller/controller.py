@@ -13,7 +13,6 @@ One instance a process; it outlives a restart of Kopf.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import random
 import time
@@ -25,21 +24,21 @@ import structlog
 from dra_operator.allocation.features import Features
 from dra_operator.api.kinds import CLAIMS, SLICES, Kind
 from dra_operator.api.meta import ObjectKey, Uid
-from dra_operator.api.rights import GATE_POLICY
 from dra_operator.cluster.census import Census
 from dra_operator.cluster.events import EventRecorder
-from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
+from dra_operator.cluster.http import ApiClient
 from dra_operator.cluster.kubeconfig import KubeconfigError, find_credentials
 from dra_operator.cluster.lease import LeaderElection
 from dra_operator.cluster.queue import WorkQueue
 from dra_operator.cluster.reflector import Reflector
 from dra_operator.cluster.writer import Writer
+from dra_operator.controller.admission.admission import Admission
 from dra_operator.controller.engine import Engine
 from dra_operator.controller.evictor import Evictor, TaintEviction
 from dra_operator.controller.health import HealthServer
 from dra_operator.controller.metrics import Metrics
 from dra_operator.controller.mirrors import KOPF_KINDS, ClaimMirror, KopfMirror, SliceMirror
-from dra_operator.controller.settings import Gate, Settings
+from dra_operator.controller.settings import Settings
 from dra_operator.controller.sync import wait_until_shown
 from dra_operator.lifecycle.decide import Decider
 from dra_operator.lifecycle.keys import Ref
@@ -102,7 +101,7 @@ class Controller:
         self._tasks: list[asyncio.Task[None]] = []
         self._health: HealthServer | None = None
         self.synced = asyncio.Event()
-        self.remarks: list[str] = []
+        self.admission = Admission(settings, self._client, rng=self._rng)
 
     def _census(self, kind: Kind[Any]) -> Census:
         return Census(
@@ -123,7 +122,7 @@ class Controller:
         """Start everything but Kopf, whose events come in through `observe`."""
         if self.settings.metrics_address:
             self._health = HealthServer(
-                self.settings.metrics_address, self.metrics.registry, self._dead, self._unready, lambda: self.remarks
+                self.settings.metrics_address, self.metrics.registry, self._dead, self._unready, self.admission.remarks
             )
             await self._health.start()
             log.info("serving metrics and health", port=self._health.port)
@@ -131,10 +130,11 @@ class Controller:
             self._spawn(reflector.run())
         self._spawn(self._recorder.run())
         self._spawn(self._decide())
-        await self._check_gate()
+        self._spawn(self.admission.run())
 
     async def stop(self) -> None:
         """Stop deciding, let writes end, give the Lease back."""
+        await self.admission.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -212,26 +212,6 @@ class Controller:
         return self.synced.is_set() and (not self.settings.leader_elect or self._lease.holds())
 
     # --- health ----------------------------------------------------------------------------------------------------
-
-    async def _check_gate(self) -> None:
-        """A loud warning where nothing will gate pods. The policy is an admin's to apply, never ours."""
-        if self.settings.gate is Gate.OFF:
-            return
-        root = "/apis/admissionregistration.k8s.io/v1"
-        missing = []
-        for resource in ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings"):
-            with contextlib.suppress(NoAnswer):
-                try:
-                    await self._client.request("GET", f"{root}/{resource}/{GATE_POLICY}")
-                except ApiError as error:
-                    missing.append(f"{resource}/{GATE_POLICY}: {error}")
-        if missing:
-            remark = (
-                "pods are not gated, so kube-scheduler allocates their devices: apply the policy of manifests/base "
-                f"({'; '.join(missing)})"
-            )
-            self.remarks.append(remark)
-            log.warning("no gate", why=remark)
 
     def _dead(self) -> str | None:
         ended = [task for task in self._tasks if task.done() and not task.cancelled() and task.exception() is not None]

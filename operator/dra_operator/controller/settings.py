@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from msgspec import Meta
 
 from dra_operator.allocation.strategy import Strategy
 from dra_operator.api.names import LEASE_NAME, OPERATOR_NAMESPACE
+from dra_operator.controller.admission.certificates import DEFAULT_LIFETIME
 from dra_operator.controller.evictor import TaintEviction
 from dra_operator.lifecycle.policy import ClaimsMode, OnNoCapacity, Policy, Repack
 from dra_operator.settings.model import (
@@ -27,13 +28,19 @@ from dra_operator.settings.model import (
     Subdomain,
 )
 
+AuthorityLifetime: TypeAlias = Annotated[
+    float, Meta(ge=20.0, le=10 * DEFAULT_LIFETIME, extra={"what": "a number of seconds from 20 to ten years"})
+]
+"""Less, and API servers could not keep up with its replacement."""
+
 
 class Gate(StrEnum):
     """How pods come to wait for their devices (`--gate`)."""
 
     AUTO = "auto"
-    """The admission policy where the API server has it."""
+    """By the admission policy where the API server has such policies (1.36 and later), otherwise by the webhook."""
     POLICY = "policy"
+    WEBHOOK = "webhook"
     OFF = "off"
     """No pod is gated; kube-scheduler allocates. Claims are still generated, reserved and collected."""
 
@@ -77,10 +84,20 @@ class Settings(Model, frozen=True, kw_only=True):
     metrics_address: Annotated[
         Address, Meta(description="host:port of /metrics, /healthz and /readyz; empty: none.")
     ] = ""
+    webhook_address: Annotated[
+        Address, Meta(description="host:port of the admission webhooks; empty: none are served.")
+    ] = ""
+    webhook_ca_lifetime: Annotated[
+        AuthorityLifetime, Meta(description="How long an authority of the webhooks' certificate lives.")
+    ] = DEFAULT_LIFETIME
     log_format: Annotated[LogFormat, Meta(description="Colours on a terminal, JSON elsewhere.")] = LogFormat.AUTO
     log_level: Annotated[LogLevel, Meta(description="What is logged: this and worse.")] = LogLevel.INFO
 
     def contradictions(self) -> Iterator[Contradiction]:
+        if self.gate is Gate.WEBHOOK and not self.webhook_address:
+            yield Contradiction(
+                "gate", "the webhook has to be served somewhere; set webhook-address, for example to :9443"
+            )
         if self.gate is Gate.OFF and self.on_no_capacity is OnNoCapacity.HANDOVER:
             yield Contradiction(
                 "on-no-capacity",

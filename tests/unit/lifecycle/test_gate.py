@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 import yaml
 
+from dra_operator.api.codec import convert
 from dra_operator.api.names import ALLOCATE_ANNOTATION, ALLOCATION_LABEL, GATE
 from dra_operator.lifecycle.gate import (
     EXCLUDED_NAMESPACE_PREFIX,
     EXCLUDED_NAMESPACES,
+    NewPod,
     class_names,
     excludes_namespace,
+    find_gates,
     is_gated,
     leaves_to_others,
     other_gates,
@@ -38,6 +41,40 @@ def test_the_gates_of_others_are_told_apart_from_ours() -> None:
     assert other_gates(pod(gates=["kueue.x-k8s.io/admission", GATE, "b"])) == ("kueue.x-k8s.io/admission", "b")
     assert other_gates(pod(gates=[GATE])) == ()
     assert other_gates(pod()) == ()
+
+
+# --- new pods, as the webhook is asked about them --------------------------------------------------------------------
+
+OTHER = "kueue.x-k8s.io/admission"
+
+
+def new_pod(**spec: Any) -> NewPod:
+    return convert({"spec": {"resourceClaims": [{"name": "gpu", "resourceClaimName": "gpu"}], **spec}}, NewPod)
+
+
+@pytest.mark.parametrize(
+    ("spec", "gates"),
+    [
+        ({}, (GATE,)),
+        ({"nodeName": ""}, (GATE,)),
+        ({"schedulingGates": []}, (GATE,)),
+        ({"schedulingGates": [{"name": OTHER}]}, (OTHER, GATE)),
+        ({"schedulingGates": [{"name": GATE}]}, None),
+        ({"schedulingGates": [{"name": OTHER}, {"name": GATE}]}, None),
+        ({"resourceClaims": []}, None),
+        ({"resourceClaims": None}, None),
+        ({"nodeName": "node-1"}, None),
+        ({"schedulingGroup": {"podGroupName": "together"}}, None),
+        ({"workloadRef": {"name": "together"}}, None),
+    ],
+)
+def test_a_new_pod_gets_our_gate_behind_those_of_others(spec: dict[str, Any], gates: tuple[str, ...] | None) -> None:
+    assert find_gates(new_pod(**spec), "team", Policy()) == gates
+
+
+@pytest.mark.parametrize("namespace", ["kube-system", "openshift-monitoring", "dra-operator"])
+def test_a_new_pod_of_the_system_gets_none(namespace: str) -> None:
+    assert find_gates(new_pod(), namespace, Policy()) is None
 
 
 # --- namespaces ------------------------------------------------------------------------------------------------------
