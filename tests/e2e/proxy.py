@@ -2,13 +2,15 @@
 
 Writes to leases and events do not count: they are not part of what a pod needs. `KillingProxy` ends the operator
 either before the write reaches the API server, or after it took effect and before the answer is passed on.
-`HoldingProxy` keeps a write back until the test has changed the cluster under it.
+`HoldingProxy` keeps a write back until the test has changed the cluster under it. `PartingProxy` lets nothing pass of
+what the test chooses, leases and reads included, for as long as it likes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -29,7 +31,12 @@ class Proxy:
     def __init__(self, target: Credentials) -> None:
         self._target = target
         self.writes: list[str] = []
+        self.moments: list[float] = []
+        """When each write was passed on, in seconds of the epoch."""
         self.port = 0
+
+    async def arrive(self, request: str) -> None:
+        """Called with "METHOD path" of every request before anything else."""
 
     async def before(self, number: int, write: str) -> None:
         """Called with "METHOD path" before the write is passed on. The first write has number 1."""
@@ -69,11 +76,13 @@ class Proxy:
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         number = 0
+        await self.arrive(f"{request.method} {request.path}")
         if request.method in _WRITES and "/leases" not in request.path and "/events" not in request.path:
             write = f"{request.method} {request.path}"
             self.writes.append(write)
             number = len(self.writes)
             await self.before(number, write)
+            self.moments.append(time.time())
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
         async with self._session.request(
             request.method,
@@ -134,6 +143,28 @@ class HoldingProxy(Proxy):
         if self._chosen(write) and not self.held.is_set():
             self.held.set()
             await self.release.wait()
+
+
+class PartingProxy(Proxy):
+    """Keeps every request back of which `cut` was told, until `heal`."""
+
+    def __init__(self, target: Credentials) -> None:
+        super().__init__(target)
+        self._whole = asyncio.Event()
+        self._whole.set()
+        self._word = ""
+
+    def cut(self, word: str) -> None:
+        """From now on, requests with that word in their path."""
+        self._word = word
+        self._whole.clear()
+
+    def heal(self) -> None:
+        self._whole.set()
+
+    async def arrive(self, request: str) -> None:
+        if self._word in request:
+            await self._whole.wait()
 
 
 _HOP_BY_HOP = frozenset({"host", "content-length", "transfer-encoding", "connection", "content-encoding"})

@@ -44,6 +44,7 @@ async def _run(settings: Settings) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    ending = asyncio.create_task(_end(controller, stop))
     try:
         while not stop.is_set():
             await _kopf(controller, stop)
@@ -51,8 +52,15 @@ async def _run(settings: Settings) -> int:
                 log.warning("kopf ended; starting it again", pause=_RESTART_PAUSE)
                 await asyncio.sleep(_RESTART_PAUSE)
     finally:
-        await controller.stop()
+        stop.set()
+        await ending
     return 0
+
+
+async def _end(controller: Controller, stop: asyncio.Event) -> None:
+    """At once, and not when Kopf has ended, which takes it seconds: another replica waits for the lease."""
+    await stop.wait()
+    await controller.stop()
 
 
 async def _kopf(controller: Controller, stop: asyncio.Event) -> None:

@@ -10,7 +10,9 @@ What holds:
 - every write is conditional on the Lease being as it was read: a conflict means that somebody was faster;
 - `release` gives the lease back, so that another takes over at once.
 
-The deadline is shorter than the lease, so a leader that is cut off stops writing before anyone may take over.
+The deadline is shorter than the lease, so a leader that is cut off stops writing before anyone may take over. Of one
+that dies without a word, another sees the last renewal up to a period late and looks a period apart, so that it leads
+after a lease and two periods at most, and what the requests take: 12 s.
 
 Upstream: client-go's tools/leaderelection; kubernetes_asyncio's has no deadline, no barrier and no release.
 """
@@ -32,6 +34,12 @@ from dra_operator.api.meta import ObjectMeta, Struct
 from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
 
 log = structlog.get_logger()
+
+LEASE_DURATION: Final = 10.0
+RENEW_DEADLINE: Final = 8.0
+RETRY_PERIOD: Final = 1.0
+"""Shorter than client-go's 15, 10 and 2 s: a replica that follows is warm, so that changing leaders costs little, and
+one that lost the lease in an outage of the API server takes it again as soon as that answers."""
 
 _EXPECTED: Final = (ApiError, NoAnswer, OSError, msgspec.MsgspecError)
 """What a request may end with: TimeoutError and an unreadable token file are OSErrors; a proxy may answer anything."""
@@ -70,9 +78,9 @@ class LeaderElection:
         namespace: str,
         name: str,
         identity: str,
-        lease_duration: float = 15.0,
-        renew_deadline: float = 10.0,
-        retry_period: float = 2.0,
+        lease_duration: float = LEASE_DURATION,
+        renew_deadline: float = RENEW_DEADLINE,
+        retry_period: float = RETRY_PERIOD,
     ) -> None:
         if not retry_period < renew_deadline < lease_duration:
             raise ValueError("a lease needs retry_period < renew_deadline < lease_duration")

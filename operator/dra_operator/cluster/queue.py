@@ -120,6 +120,11 @@ class WorkQueue(Generic[K]):
         """Keys that wait for nothing but their turn (`workqueue_depth`)."""
         return len(self._entries) - len(self._timers)
 
+    @property
+    def ready(self) -> int:
+        """Keys that `get` would hand out now, one after the other."""
+        return sum(key not in self._timers and key not in self._working for key in self._entries)
+
     def add(self, key: K, *, after: float = 0.0, priority: int = 0, flow: str = "") -> None:
         """The key has to be worked on, `after` so many seconds."""
         due = asyncio.get_running_loop().time() + after

@@ -5,7 +5,8 @@
     Census ──────┘                       └─ EventRecorder
 
 Start: mirrors first, decisions only when all of them are synced, writes only while the Lease is held. Stop: no new
-decision, writes on their way are answered, the Lease is released, connections are closed.
+decision; writes on their way are answered, under a Lease that is renewed meanwhile; it is released, connections are
+closed.
 
 One instance a process; it outlives a restart of Kopf.
 """
@@ -16,7 +17,7 @@ import asyncio
 import gc
 import random
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -38,6 +39,7 @@ from dra_operator.controller.evictor import Evictor, TaintEviction
 from dra_operator.controller.health import HealthServer
 from dra_operator.controller.metrics import Metrics
 from dra_operator.controller.mirrors import KOPF_KINDS, ClaimMirror, KopfMirror, SliceMirror
+from dra_operator.controller.progress import Progress
 from dra_operator.controller.settings import Settings
 from dra_operator.controller.sync import wait_until_shown
 from dra_operator.lifecycle.decide import Decider
@@ -47,6 +49,8 @@ from dra_operator.lifecycle.view import View
 log = structlog.get_logger()
 
 _RELEASE_POLL = 0.5
+_DRAIN_SECONDS = 20.0
+"""How long a stop waits for answers; a Pod has 30 s by default until it is killed."""
 
 
 class Controller:
@@ -99,6 +103,8 @@ class Controller:
         )
         self._censuses = {kind.plural: self._census(kind) for kind in KOPF_KINDS}
         self._tasks: list[asyncio.Task[None]] = []
+        self._election: asyncio.Task[None] | None = None
+        self._progress = Progress(lambda: self.engine.taken, lambda: self._queue.ready, time.monotonic)
         self._health: HealthServer | None = None
         self.synced = asyncio.Event()
         self.admission = Admission(settings, self._client, rng=self._rng)
@@ -134,14 +140,19 @@ class Controller:
 
     async def stop(self) -> None:
         """Stop deciding, let writes end, give the Lease back."""
-        await self.admission.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        log.info("stopping", writes=len(self.engine.writes))
+        election = [task for task in self._tasks if task is self._election]
+        await _end([task for task in self._tasks if task is not self._election])
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                await self.engine.drain()
+        except TimeoutError:
+            log.warning("writes were not answered", writes=len(self.engine.writes), seconds=_DRAIN_SECONDS)
+        await _end(election)
         self._tasks.clear()
-        await self.engine.drain()
         if self.settings.leader_elect:
             await self._lease.release()
+        await self.admission.stop()
         if self._health is not None:
             await self._health.stop()
         await self._client.close()
@@ -150,8 +161,10 @@ class Controller:
         """One event from Kopf."""
         self.kopf.take(kind, type_, body)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.append(asyncio.create_task(work))
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.append(task)
+        return task
 
     # --- from synced to deciding -----------------------------------------------------------------------------------
 
@@ -171,7 +184,7 @@ class Controller:
         for census in self._censuses.values():
             self._spawn(census.run())
         if self.settings.leader_elect:
-            self._spawn(self._lease.run(on_acquired=self._on_acquired, on_lost=self._on_lost))
+            self._election = self._spawn(self._lease.run(on_acquired=self._on_acquired, on_lost=self._on_lost))
         else:
             self._on_acquired()
         self._spawn(self._sweep())
@@ -214,8 +227,18 @@ class Controller:
     # --- health ----------------------------------------------------------------------------------------------------
 
     def _dead(self) -> str | None:
-        ended = [task for task in self._tasks if task.done() and not task.cancelled() and task.exception() is not None]
-        return f"a task has ended: {ended[0].exception()}" if ended else None
+        """All tasks run for ever; one that has ended, however it did, leaves its work undone."""
+        for task in self._tasks:
+            if task.done():
+                why = "cancelled" if task.cancelled() else task.exception()
+                return f"a task has ended: {task.get_coro()}: {why}"
+        return self._progress.stuck() if self.synced.is_set() else None
 
     def _unready(self) -> str | None:
         return None if self.synced.is_set() else "mirrors are not synced yet"
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -98,6 +98,8 @@ class Engine:
     leads: Callable[[], bool]
     watcher: Watcher
     _busy: defaultdict[ObjectKey | Uid, set[Ref]] = field(default_factory=lambda: defaultdict(set))
+    taken: int = 0
+    """Refs that the loop has taken from the queue so far."""
     writes: set[asyncio.Task[None]] = field(default_factory=set)
     """What is on its way to the API server."""
     _untold: dict[Ref, tuple[Notice, ...]] = field(default_factory=dict)
@@ -131,15 +133,14 @@ class Engine:
 
     async def run(self) -> None:
         """Look at what is dirty, for ever. Cancelled to stop; writes on their way are then waited for by `drain`."""
-        looks = 0
         while True:
             ref = await self.queue.get()
+            self.taken += 1
             if self.leads():
                 self._look(ref)
             else:
                 self.queue.done(ref)  # marked again by the sweep that follows the acquisition of the lease
-            looks += 1
-            if looks % LOOKS_PER_TURN == 0:
+            if self.taken % LOOKS_PER_TURN == 0:
                 await asyncio.sleep(0)
 
     async def drain(self) -> None:

@@ -1,6 +1,7 @@
 """`/healthz`, `/readyz` and `/metrics` over plain HTTP.
 
-Live: the event loop answers and the engine's loop has not ended. Ready: every mirror is synced. A missing gate policy
+Live: the event loop answers, no loop has ended, and the loop of decisions takes what is due. Ready: every mirror is
+synced. A missing gate policy
 does not make the operator unready (it still generates and collects claims), but `/readyz` says so.
 """
 

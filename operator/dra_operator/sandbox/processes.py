@@ -57,6 +57,10 @@ class Process:
         self._popen.kill()
         self._popen.wait()
 
+    def terminate(self) -> None:
+        """Ask it to end, and do not wait."""
+        self._popen.terminate()
+
     async def stop(self, patience: float = _TERM_SECONDS) -> None:
         """Ask it to end, and end it if it does not."""
         if self.alive:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import re
 import shutil
 import sys
 import tempfile
@@ -23,24 +22,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
 import yaml
 
 from dra_operator.agent.kubelet import Place
 from dra_operator.agent.registration import Sockets
 from dra_operator.api.kinds import CLAIMS, PODS, SLICES
-from dra_operator.api.names import LEASE_NAME, OPERATOR_NAMESPACE
+from dra_operator.api.names import OPERATOR_NAMESPACE
 from dra_operator.api.rights import AGENT_ACCOUNT, CONTROLLER_ACCOUNT
-from dra_operator.cluster.http import ApiClient, ApiError
+from dra_operator.cluster.http import ApiClient
 from dra_operator.cluster.reflector import Reflector
 from dra_operator.sandbox.controlplane import ControlPlane, Options, wait_for_service_accounts
 from dra_operator.sandbox.inventory import NodeGroup, SimulatedNode, expand
 from dra_operator.sandbox.nodes import Nodes
 from dra_operator.sandbox.plugins import PluginRuntime, Serving
-from dra_operator.sandbox.processes import Process, start, wait_until
+from dra_operator.sandbox.processes import start, wait_until
 from dra_operator.sandbox.supervisor import wait_for_gate
 from tests.controlplane import binaries
 from tests.e2e.operators import RUN
+from tests.e2e.replicas import Replica, leader
 from tests.e2e.stage import make_class
 from tests.e2e.suite import audit
 from tests.e2e.suite.doubles import Doubles
@@ -58,16 +57,6 @@ MIG_CLASS: Final = "mig.e2e"
 _ATTRIBUTES: Final = "device.driver == 'gpu.dra-operator.io' && device.attributes['gpu.dra-operator.io']"
 _AGENT: Final = (sys.executable, "-m", "dra_operator.cli.main", "agent")
 _PATIENCE: Final = 60.0
-
-
-@dataclass(slots=True)
-class Replica:
-    """A controller, or an agent, in the place of a pod."""
-
-    pod: str
-    process: Process
-    port: int = 0
-    """Where a controller serves health and metrics."""
 
 
 @dataclass(slots=True)
@@ -91,51 +80,18 @@ class Ground:
     async def start_controller(self, pod: str) -> Replica:
         """In the place of that pod; returns when it is ready."""
         config = await asyncio.to_thread(self.plane.bound_kubeconfig, CONTROLLER_ACCOUNT, "Pod", pod)
-        given = [flag for flag in self._deployed_flags() if not flag.startswith("--metrics-address")]
+        flags = await asyncio.to_thread(self._deployed_flags)
+        given = [flag for flag in flags if not flag.startswith("--metrics-address")]
         log = self.plane.logs / f"{pod}-{len(list(self.plane.logs.glob(f'{pod}*')))}.log"
         command = [*RUN, *given, *self.flavour.flags, f"--kubeconfig={config}", "--metrics-address=127.0.0.1:0"]
         replica = Replica(pod, start(pod, command, log, {"DRA_OPERATOR_NAMESPACE": OPERATOR_NAMESPACE}))
         self.controllers[pod] = replica
-
-        async def ready() -> bool:
-            found = re.search(r'"port": ?(\d+)', log.read_text(errors="replace"))
-            replica.port = int(found[1]) if found else 0
-            return bool(found) and await self.probe(replica, "readyz") == 200
-
-        await wait_until(f"controller {pod} to be ready", ready, _PATIENCE, [replica.process])
+        await replica.ready()
         return replica
-
-    async def probe(self, replica: Replica, path: str) -> int:
-        """The status that a kubelet's probe would get; 0 for none."""
-        try:
-            async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{replica.port}/{path}") as it:
-                return it.status
-        except aiohttp.ClientError:
-            return 0
 
     async def leader(self) -> Replica:
         """Who holds the Lease, as soon as one does that lives."""
-        found: list[Replica] = []
-
-        async def there() -> bool:
-            holder = await self.holder()
-            found[:] = [
-                one for one in self.controllers.values() if f"_{one.process.pid}_" in holder and one.process.alive
-            ]
-            return bool(found)
-
-        await wait_until("a leader", there, _PATIENCE)
-        return found[0]
-
-    async def holder(self) -> str:
-        path = f"/apis/coordination.k8s.io/v1/namespaces/{OPERATOR_NAMESPACE}/leases/{LEASE_NAME}"
-        try:
-            answer = await self.admin.request("GET", path)
-        except ApiError as error:
-            if error.status == 404:
-                return ""
-            raise
-        return str(json.loads(answer.body)["spec"].get("holderIdentity", ""))
+        return await leader(self.admin, self.controllers.values())
 
     def _deployed_flags(self) -> list[str]:
         """What the Deployment starts the controller with, after the command's name."""

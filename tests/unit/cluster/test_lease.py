@@ -13,13 +13,13 @@ import pytest
 from aiohttp import web
 
 from dra_operator.cluster.http import ApiClient, Response
-from dra_operator.cluster.lease import LeaderElection
+from dra_operator.cluster.lease import LEASE_DURATION, RENEW_DEADLINE, RETRY_PERIOD, LeaderElection
 from tests.unit.cluster.apiserver import ApiServer, play, status, until
 from tests.virtual_loop import VirtualLoop
 
 COLLECTION = "/apis/coordination.k8s.io/v1/namespaces/ns/leases"
 PATH = f"{COLLECTION}/op"
-DEADLINE, DURATION, PERIOD = 10.0, 15.0, 2.0
+DEADLINE, DURATION, PERIOD = RENEW_DEADLINE, LEASE_DURATION, RETRY_PERIOD
 
 
 def now() -> float:
@@ -103,7 +103,11 @@ def test_the_first_creates_the_lease_and_leads() -> None:
             a.start()
             await until(lambda: a.leads())
             spec = server.objects[PATH]["spec"]
-            assert (spec["holderIdentity"], spec["leaseDurationSeconds"], spec["leaseTransitions"]) == ("a", 15, 0)
+            assert (spec["holderIdentity"], spec["leaseDurationSeconds"], spec["leaseTransitions"]) == (
+                "a",
+                DURATION,
+                0,
+            )
             assert spec["acquireTime"] == spec["renewTime"]
             assert a.words == ["acquired"]
 
@@ -162,7 +166,7 @@ def test_the_barrier_falls_at_the_deadline_though_everything_hangs() -> None:
 
 def test_the_deadline_counts_from_the_start_of_a_renewal_and_not_from_its_answer() -> None:
     async def slow(request: web.Request) -> None:
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(1.2)
 
     async def scenario(server: ApiServer) -> None:
         server.faults.append(slow)
@@ -170,7 +174,7 @@ def test_the_deadline_counts_from_the_start_of_a_renewal_and_not_from_its_answer
             begun = now()
             a.start()
             await until(lambda: a.leads())
-            assert now() >= begun + 3.0
+            assert now() >= begun + 2.4
             Outage(server).begin()
             await until(lambda: not a.leads())
             assert now() == pytest.approx(begun + DEADLINE, abs=0.05)
@@ -270,6 +274,26 @@ def test_another_takes_over_from_a_dead_leader_once_its_lease_has_run_out() -> N
     play(scenario)
 
 
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_a_leader_that_dies_at_any_moment_is_replaced_within_a_quarter_of_a_minute(seed: int) -> None:
+    rng = random.Random(seed)
+
+    async def scenario(server: ApiServer) -> None:
+        async with replicas(server, "a", "b", "c") as [a, b, c]:
+            a.start()
+            await until(lambda: a.leads())
+            for follower in (b, c):
+                await asyncio.sleep(rng.uniform(0, PERIOD))
+                follower.start()
+            await asyncio.sleep(30 + rng.uniform(0, PERIOD))
+            await a.kill()
+            killed = now()
+            await until(lambda: b.leads() or c.leads())
+            assert now() - killed < 15
+
+    play(scenario, seed=seed)
+
+
 @pytest.mark.parametrize("renewed", ["1970-01-01T00:00:00.000000Z", "2999-01-01T00:00:00.000000Z"])
 def test_times_in_anothers_lease_do_not_matter(renewed: str) -> None:
     async def scenario(server: ApiServer) -> None:
@@ -286,15 +310,15 @@ def test_times_in_anothers_lease_do_not_matter(renewed: str) -> None:
 def test_a_slow_read_does_not_make_anothers_lease_look_older() -> None:
     async def slow_get(request: web.Request) -> None:
         if request.method == "GET":
-            await asyncio.sleep(3.0)
+            await asyncio.sleep(2.0)
 
     async def scenario(server: ApiServer) -> None:
         server.faults.append(slow_get)
-        spec = {"holderIdentity": "x", "leaseDurationSeconds": 15}
+        spec = {"holderIdentity": "x", "leaseDurationSeconds": int(DURATION)}
         server.put(PATH, {"metadata": {"name": "op", "namespace": "ns"}, "spec": spec})
         async with replicas(server, "a") as [a]:
             a.start()
-            await asyncio.sleep(2.5)
+            await asyncio.sleep(1.5)
             renewed = server.put(PATH, server.objects[PATH])  # just before it is read
             written = now()
             await until(lambda: server.objects[PATH] is not renewed)
