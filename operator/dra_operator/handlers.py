@@ -17,6 +17,7 @@ from typing import Any
 import kopf
 
 from dra_operator.api.codec import convert
+from dra_operator.api.depth import allow_deep_json
 from dra_operator.api.kinds import CLAIMS, CLASSES, NAMESPACES, NODES, PODS, TEMPLATES
 from dra_operator.cluster.kubeconfig import Credentials
 from dra_operator.controller.controller import Controller
@@ -65,6 +66,7 @@ async def login(memo: Any, **_: Any) -> kopf.ConnectionInfo:
 
 @kopf.on.startup()
 async def startup(settings: kopf.OperatorSettings, memo: Any, **_: Any) -> None:
+    allow_deep_json()  # Kopf reads templates with the standard library's reader
     settings.posting.enabled = False
     settings.peering.standalone = True
     settings.scanning.disabled = True

@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
-from dra_operator.api.kinds import CLAIMS, CLASSES, NAMESPACES, SLICES
+from dra_operator.api.kinds import CLAIMS, CLASSES, NAMESPACES, SLICES, TEMPLATES
 from dra_operator.api.meta import ObjectKey
 from dra_operator.api.names import ADMIN_ACCESS_LABEL
 from dra_operator.api.resource import RESERVED_FOR_MAX_SIZE
+from dra_operator.api.validation.rawjson import PARAMETERS_MAX
 from dra_operator.cluster.http import ApiError
 from dra_operator.sandbox.state import State
 from tests.e2e.stage import Stage, make_class, new_stage, stage, until
@@ -260,6 +262,25 @@ async def test_other_names_of_requests_are_checked_by_the_api_server(here: Stage
     body = {"metadata": {"name": "mine"}, "spec": {"devices": {"requests": [request], **part}}}
     with pytest.raises(ApiError, match="must be the name of a request in the claim"):
         await here.client.create(CLAIMS, body, namespace=here.namespace)
+
+
+async def test_parameters_nested_as_deep_as_the_api_server_stores_them_stop_nobody(here: Stage) -> None:
+    """Claims are read by our own mirror, templates by Kopf."""
+    levels = PARAMETERS_MAX // 2 - 10
+    parameters = msgspec.Raw(b'{"a":' + b"[" * levels + b"]" * levels + b"}")
+    request = {"name": "gpu", "exactly": {"deviceClassName": "gpu.e2e"}}
+    spec = {
+        "devices": {"requests": [request], "config": [{"opaque": {"driver": "a.example", "parameters": parameters}}]}
+    }
+    await here.client.create(CLAIMS, {"metadata": {"name": "deep"}, "spec": spec}, namespace=here.namespace)
+    await here.client.create(
+        TEMPLATES, {"metadata": {"name": "deep"}, "spec": {"spec": spec}}, namespace=here.namespace
+    )
+
+    await here.pod("one", templates=("deep",), claims=("deep",))
+
+    await here.running("one")
+    await others_go_on(here)
 
 
 # --- a label that comes and goes -------------------------------------------------------------------------------------

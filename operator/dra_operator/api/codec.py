@@ -1,7 +1,8 @@
 """JSON and plain dicts to typed objects, and back.
 
 `decode` and `convert` ignore fields that the types do not name, as an API client must. They raise
-`msgspec.ValidationError` with the path of the field (`$.spec.devices...`) for a value of the wrong type.
+`msgspec.ValidationError` with the path of the field (`$.spec.devices...`) for a value of the wrong type, and its base
+`msgspec.DecodeError` for text that is no JSON, or nested deeper than the API server allows.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from dra_operator.api.depth import allow_deep_json
 from dra_operator.api.quantity import Quantity
 
 T = TypeVar("T")
@@ -36,8 +38,19 @@ def decode(data: bytes | str | msgspec.Raw, type_: type[T]) -> T:
     decoder = _decoders.get(type_)
     if decoder is None:
         decoder = _decoders[type_] = msgspec.json.Decoder(type_, dec_hook=_decode_hook)
-    decoded: T = decoder.decode(data)
+    try:
+        decoded: T = decoder.decode(data)
+    except RecursionError:
+        allow_deep_json()
+        decoded = _decode_deep(decoder, data)
     return decoded
+
+
+def _decode_deep(decoder: msgspec.json.Decoder[T], data: bytes | str | msgspec.Raw) -> T:
+    try:
+        return decoder.decode(data)
+    except RecursionError as error:
+        raise msgspec.DecodeError("nested too deep") from error
 
 
 def convert(value: Any, type_: type[T]) -> T:
