@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,38 @@ async def test_the_claims_configuration_comes_after_the_classes_and_reaches_its_
     assert levels == [["LEVEL=class"], ["LEVEL=class", "LEVEL=claim"]]
 
 
+@pytest.mark.parametrize("name", ["/etc", "../../../etc", "a/b", "a\nb", "."])
+async def test_a_claims_name_in_its_pod_leads_out_of_no_folder(node: Bench, name: str) -> None:
+    """A path in the container is made of it, and whoever may write a claim may write the annotation."""
+    claim = node.claim("one", "gpu-0", annotations={"resource.kubernetes.io/pod-claim-name": name})
+
+    assert await error_of(node, claim) == f"annotation resource.kubernetes.io/pod-claim-name: {name!r} is no DNS label"
+    assert node.specs() == []
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [b"9" * 8_000, b'{"env":{"A":' + b"9" * 8_000 + b"}}", b'{"a":' + b"[" * 5_000 + b"]" * 5_000 + b"}"],
+    ids=["a number", "a long number", "deep"],
+)
+async def test_parameters_of_any_form_are_an_error_of_their_claim(node: Bench, parameters: bytes) -> None:
+    configs = [{"source": "FromClaim", "opaque": {"driver": DRIVER, "parameters": "PARAMETERS"}}]
+    hostile, other = node.claim("one", "gpu-0", config=configs), node.claim("other", "gpu-1")
+
+    async def answer(request: web.Request) -> web.Response | None:
+        """The server of the tests makes its JSON with the standard library, which refuses some of this."""
+        if not request.path.endswith("/one"):
+            return None
+        body = json.dumps(node.api.objects[request.path]).encode().replace(b'"PARAMETERS"', parameters)
+        return web.Response(body=body, content_type="application/json")
+
+    node.api.faults.append(answer)
+    answers = await node.prepare(hostile, other)
+
+    assert answers["one"].error.startswith("opaque configuration of the claim: ")
+    assert answers["other"].error == ""
+
+
 # --- the disk --------------------------------------------------------------------------------------------------------
 
 
@@ -172,8 +205,8 @@ async def test_the_disk_fails_between_the_two_writes_of_the_checkpoint(root: Pat
         claim = node.claim("one", "gpu-0")
         before = Disk.write
 
-        def then_full(disk: Disk, path: Path, content: bytes, *, durable: bool = False) -> None:
-            before(disk, path, content, durable=durable)
+        def then_full(disk: Disk, path: Path, content: bytes, **how: Any) -> None:
+            before(disk, path, content, **how)
             if path.parent == node.cdi:
                 trouble.at = "write checkpoint"
 

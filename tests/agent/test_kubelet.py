@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
+from dra_operator.agent.checkpoint import FILE_NAME
 from dra_operator.agent.health import DeviceHealth, HealthBoard, HealthState
 from dra_operator.agent.healthstream import HealthService
 from dra_operator.agent.protos import dra_v1beta1_pb2 as v1beta1
@@ -202,3 +203,21 @@ async def test_a_long_message_is_cut_to_what_the_kubelet_keeps(node: Bench) -> N
     report = await anext(WATCH_V1.call_stream(node.channel, health_v1.NodeWatchResourcesRequest()))
 
     assert len(report.devices[0].message) == 1024
+
+
+# --- who may read what ------------------------------------------------------------------------------------------------
+
+
+async def test_what_claims_say_is_for_the_owner_alone_and_what_containers_read_is_for_all(node: Bench) -> None:
+    """Variables of a claim are in its spec and in the checkpoint; another user of the node has no business there."""
+    claim = node.claim("one", "gpu-1")
+    await node.prepare(claim)
+
+    def mode(path: Path) -> int:
+        return path.stat().st_mode & 0o777
+
+    assert mode(node.folder) & 0o027 == 0, "nobody else comes to the socket, the lock and the checkpoint"
+    assert mode(node.folder / FILE_NAME) == 0o600
+    assert mode(node.cdi / node.spec_name(claim)) == 0o600
+    [metadata] = (node.folder / "metadata").iterdir()
+    assert mode(metadata) == 0o644

@@ -17,7 +17,10 @@ from pathlib import Path
 from typing import Final
 
 _TEMPORARY: Final = ".tmp"
-_FILE_MODE: Final = 0o644
+_PRIVATE: Final = 0o600
+"""A claim's configuration is nobody else's on the node, and a record that others could write would be obeyed."""
+READABLE: Final = 0o644
+"""For what containers of any user read."""
 _FOLDER_MODE: Final = 0o755
 
 
@@ -31,11 +34,11 @@ class Disk:
     def __init__(self, step: Callable[[str], None] = _no_step) -> None:
         self._step = step
 
-    def write(self, path: Path, content: bytes, *, durable: bool = False) -> None:
+    def write(self, path: Path, content: bytes, *, durable: bool = False, mode: int = _PRIVATE) -> None:
         temporary = path.with_name(f".{path.name}{_TEMPORARY}")
         try:
             self._step(f"create {temporary.name}")
-            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _FILE_MODE)
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
             with open(handle, "wb") as file:
                 self._step(f"write {temporary.name}")
                 file.write(content)

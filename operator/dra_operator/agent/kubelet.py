@@ -96,7 +96,7 @@ class NodePlugin:
 
     @contextmanager
     def _only_one(self) -> Iterator[None]:
-        self.sockets.folder.mkdir(parents=True, exist_ok=True)
+        self.sockets.folder.mkdir(mode=0o750, parents=True, exist_ok=True)  # as the kubelet's own folders
         with (self.sockets.folder / "agent.lock").open("a") as handle:
             try:
                 fcntl.flock(handle, (fcntl.LOCK_EX if self.exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)

@@ -18,7 +18,7 @@ from typing import Final
 
 from dra_operator.agent.allocated import AllocatedDevice
 from dra_operator.agent.cdi import is_safe_uid
-from dra_operator.agent.disk import Disk
+from dra_operator.agent.disk import READABLE, Disk
 from dra_operator.agent.edits import Mount
 from dra_operator.api.codec import encode
 from dra_operator.api.meta import ObjectMeta, Struct, Uid
@@ -95,7 +95,7 @@ class MetadataFolder:
                 requests=(_Request(name=request, devices=tuple(given)),),
             )
             path = self._path(claim.uid, request)
-            self._disk.write(path, encode(content) + b"\n")
+            self._disk.write(path, encode(content) + b"\n", mode=READABLE)
 
     def remove(self, uid: Uid) -> None:
         if is_safe_uid(uid):

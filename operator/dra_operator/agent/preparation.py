@@ -37,11 +37,13 @@ from dra_operator.agent.injection import Injector
 from dra_operator.agent.journal import Journal
 from dra_operator.agent.metadata import MetadataFolder
 from dra_operator.api.meta import Uid
+from dra_operator.api.names import POD_CLAIM_NAME_ANNOTATION
 from dra_operator.api.resource import BasicDevice, ResourceClaim
 
 log = structlog.get_logger()
 
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_SUBDOMAIN: Final = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
 class NotPreparedError(Exception):
@@ -186,6 +188,11 @@ class Preparation:
             raise NotPreparedError("it is not allocated")
         if not is_safe_uid(claim.uid):
             raise NotPreparedError(f"its UID {claim.uid!r} is not one that a file could be named by")
+        in_pod = claim.metadata.annotation(POD_CLAIM_NAME_ANNOTATION)
+        if in_pod and _LABEL.fullmatch(in_pod) is None:
+            raise NotPreparedError(f"annotation {POD_CLAIM_NAME_ANNOTATION}: {in_pod!r} is no DNS label")
+        if _SUBDOMAIN.fullmatch(claim.metadata.name) is None:
+            raise NotPreparedError(f"its name {claim.metadata.name!r} is no DNS subdomain")
         allocated = self._allocated(claim)
         if not allocated:
             raise NotPreparedError(f"it has no device of driver {self._driver}")
