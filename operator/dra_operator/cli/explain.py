@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from dra_operator.cli.output import PROBLEM, Format, emit, note, note_refused, refuses_bad_input
+from dra_operator.cli.printable import printable
 from dra_operator.cli.scenes import load_scene
 from dra_operator.query.documents import InputError
 from dra_operator.query.explain import AlternativeReport, Explanation, find_subject
@@ -45,7 +46,7 @@ def explain(
         for text in loaded.scene.notes:
             note(text)
         note_refused(loaded.scene.refused)
-        typer.echo("\n".join(_lines(explanation, subject.remark)))
+        typer.echo("\n".join(map(printable, _lines(explanation, subject.remark))))
     else:
         emit(explanation, output)
     if explanation.state != "Allocated":
@@ -88,7 +89,8 @@ def _funnel(one: AlternativeReport, *, several: bool) -> list[str]:
         text = " ".join(step.expression.split())
         lines.append(f"    {step.left:>6} left by {owner} {text}")
         if step.error is not None:
-            lines.append(f"           fails on {step.errors}: " + step.error.replace("\n", "\n           "))
+            first, *more = step.error.split("\n")
+            lines += [f"           fails on {step.errors}: {first}", *(f"           {line}" for line in more)]
     left = funnel.matching
     for count, what in (
         (funnel.in_use, "in use"),

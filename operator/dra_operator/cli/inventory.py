@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
 
 from dra_operator.agent.slices import split_into_slices
 from dra_operator.api.core import Node
@@ -19,7 +18,6 @@ from dra_operator.query.documents import InputError, read_documents
 from dra_operator.query.objects import load_objects
 from dra_operator.sandbox.inventory import InventoryError, NodeGroup, SimulatedNode, expand, parse_groups
 
-MAX_NODES: Final = 50_000
 _ADDED = re.compile(r"(?P<profile>[a-z0-9.-]+):(?P<count>[0-9]+)(?:[xX](?P<gpus>[0-9]+))?(?:@(?P<driver>[a-z0-9.-]+))?")
 
 
@@ -67,8 +65,6 @@ class Machines:
 
     def add_groups(self, groups: list[NodeGroup]) -> None:
         """Raises `InventoryError`."""
-        if sum(group.count for group in groups) > MAX_NODES:
-            raise InventoryError(f"more than {MAX_NODES:,} nodes")
         for node in expand(groups):
             self._add(node)
 

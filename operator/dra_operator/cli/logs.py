@@ -7,6 +7,8 @@ import sys
 
 import structlog
 
+from dra_operator.cli.printable import printable, printable_lines
+
 
 def configure_logging(form: str, level: str) -> None:
     """`form`: auto, json or console; `level`: debug, info, warning or error. To standard error."""
@@ -21,8 +23,9 @@ def configure_logging(form: str, level: str) -> None:
     renderer: structlog.types.Processor = (
         structlog.dev.ConsoleRenderer(colors=colours) if console else structlog.processors.JSONRenderer()
     )
+    last: list[structlog.types.Processor] = [structlog.processors.format_exc_info, *([_shown] if console else [])]
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, renderer],
+        processors=[*shared, *last, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
@@ -31,7 +34,15 @@ def configure_logging(form: str, level: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last, renderer],
         )
     )
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+
+
+def _shown(logger: object, method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """For a terminal. JSON escapes by itself."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = printable_lines(value) if key == "exception" else printable(value)
+    return event

@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 import typer
 
+from dra_operator.cli.printable import printable, printable_lines
 from dra_operator.query.documents import InputError
 from dra_operator.query.objects import Refused
 
@@ -48,7 +49,7 @@ def is_terminal() -> bool:
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], styles: dict[int, Callable[[str], str]]) -> None:
     """Columns; on a terminal with rules and colours. `styles`: by column, the style of a cell."""
-    lines = [list(row) for row in rows]
+    lines = [[printable(cell) for cell in row] for row in rows]
     if is_terminal():
         sys.stdout.write(render_table(headers, lines, styles))
         return
@@ -84,7 +85,7 @@ def style_of_state(cell: str) -> str:
 
 def note(text: str) -> None:
     """Something to know about the output, beside it."""
-    typer.echo(f"note: {text}", err=True)
+    typer.echo(f"note: {printable_lines(text)}", err=True)
 
 
 def note_refused(refused: Iterable[Refused]) -> None:
@@ -95,7 +96,7 @@ def note_refused(refused: Iterable[Refused]) -> None:
 
 def fail(text: str) -> NoReturn:
     """The input cannot be used."""
-    typer.echo(f"error: {text}", err=True)
+    typer.echo(f"error: {printable_lines(text)}", err=True)
     raise typer.Exit(USAGE)
 
 

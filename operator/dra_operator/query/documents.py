@@ -31,6 +31,8 @@ _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INT = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
 _RADIX = re.compile(r"[-+]?0(x[0-9a-fA-F_]+|o[0-7_]+|b[01_]+|[0-7_]+)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?")
+_NUMBER_MAX: Final = 400
+"""Digits: more than any number has that JSON's readers take. Python refuses to convert 4,300 of them."""
 _WORDS: Final[dict[str, Any]] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"), True),
@@ -74,7 +76,7 @@ def parse_documents(data: bytes, source: str) -> Iterator[Document]:
         try:
             yield Document(source, 1, msgspec.json.decode(data))
             return
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, msgspec.DecodeError, RecursionError):
             pass  # several documents, or YAML's flow style; if it is neither, the parser below tells where
     try:
         text = data.decode("utf-8-sig")
@@ -213,10 +215,11 @@ class _Composer:
             into.has_key = False
 
     def _scalar(self, event: Any) -> Any:
-        if event.tag is None and event.implicit[0]:
-            return _resolve(event.value)
-        if event.tag in (None, "!", "tag:yaml.org,2002:str") or event.implicit[1]:
+        is_plain = event.tag is None and event.implicit[0]
+        if not is_plain and (event.tag in (None, "!", "tag:yaml.org,2002:str") or event.implicit[1]):
             return event.value
+        if len(event.value) > _NUMBER_MAX and _is_number(event.value):
+            raise self._mistake(event.start_mark, f"a number of more than {_NUMBER_MAX} digits")
         return _resolve(event.value)
 
     def _name(self, anchor: str | None, value: Any, size: int) -> None:
@@ -237,6 +240,10 @@ def _as_key(event: Any) -> str:
     """Keys are strings in the API: `1:` and `true:` keep their spelling."""
     text: str = event.value
     return text
+
+
+def _is_number(text: str) -> bool:
+    return any(form.fullmatch(text) for form in (_INT, _RADIX, _FLOAT))
 
 
 @lru_cache(maxsize=4096)

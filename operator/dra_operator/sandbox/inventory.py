@@ -10,14 +10,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-import yaml
 
 from dra_operator.agent.gpu import naming_of
 from dra_operator.agent.profiles import UnknownProfileError, load_profile
 from dra_operator.agent.sources import NodeDevices
+from dra_operator.query.documents import InputError, read_documents
+
+MAX_NODES: Final = 50_000
+MAX_DEVICES: Final = 1_000_000
+"""GPUs of all nodes."""
 
 
 class InventoryError(ValueError):
@@ -52,8 +56,14 @@ class SimulatedNode:
 def read_inventory(file: Path) -> list[NodeGroup]:
     """Raises `InventoryError`."""
     try:
-        return parse_groups(yaml.safe_load(file.read_text()))
-    except (OSError, yaml.YAMLError, InventoryError) as error:
+        documents = list(read_documents([file]))
+    except InputError as error:
+        raise InventoryError(str(error)) from error
+    if len(documents) != 1:
+        raise InventoryError(f'{file}: has to be one document, with "nodes:"')
+    try:
+        return parse_groups(documents[0].content)
+    except InventoryError as error:
         raise InventoryError(f"{file}: {error}") from error
 
 
@@ -70,13 +80,19 @@ def parse_groups(content: Any) -> list[NodeGroup]:
 
 
 def expand(groups: list[NodeGroup]) -> list[SimulatedNode]:
-    """The nodes of all groups. Raises `InventoryError` for an unknown profile or a name used twice."""
+    """The nodes of all groups. Raises `InventoryError` for an unknown profile, a name used twice, or too much."""
+    if sum(group.count for group in groups) > MAX_NODES:
+        raise InventoryError(f"more than {MAX_NODES:,} nodes")
+    devices = 0
     nodes: list[SimulatedNode] = []
     for group in groups:
         try:
             profile = load_profile(group.profile)
         except UnknownProfileError as error:
             raise InventoryError(f"node group {group.name!r}: {error}") from error
+        devices += group.count * (profile.gpus if group.gpus is None else group.gpus)
+        if devices > MAX_DEVICES:
+            raise InventoryError(f"node group {group.name!r}: more than {MAX_DEVICES:,} devices")
         driver = group.driver or profile.driver
         for index in range(group.count):
             name = group.name if group.count == 1 else f"{group.name}-{index}"

@@ -102,6 +102,17 @@ def test_depth_is_bounded(text: str) -> None:
     assert f"deeper than {MAX_DEPTH} levels" in refusal(text)
 
 
+@pytest.mark.parametrize("text", ["a: NUMBER", '{"a": NUMBER}', "a: -NUMBER.5", "a: 0xNUMBER"])
+def test_a_number_that_is_none_any_more_is_refused(text: str) -> None:
+    assert "a number of more than 400 digits" in refusal(text.replace("NUMBER", "9" * 5_000))
+
+
+def test_text_may_be_of_digits(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(f"a: '{'9' * 5_000}'")
+    [document] = read_documents([tmp_path])
+    assert document.content == {"a": "9" * 5_000}
+
+
 def test_deep_json_is_bounded_too() -> None:
     assert "levels" in refusal('{"a":' * 100_000)
 
