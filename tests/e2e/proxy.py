@@ -83,7 +83,7 @@ class Proxy:
             number = len(self.writes)
             await self.before(number, write)
             self.moments.append(time.time())
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP}
         async with self._session.request(
             request.method,
             self._target.server + request.path_qs,
@@ -94,7 +94,7 @@ class Proxy:
             if number:
                 await answer.read()
                 self.after(number)
-            passed = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
+            passed = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP}
             response = web.StreamResponse(status=answer.status, headers=passed)
             with suppress(ConnectionResetError, aiohttp.ClientError):  # the operator is gone
                 await response.prepare(request)
@@ -167,4 +167,4 @@ class PartingProxy(Proxy):
             await self._whole.wait()
 
 
-_HOP_BY_HOP = frozenset({"host", "content-length", "transfer-encoding", "connection", "content-encoding"})
+HOP_BY_HOP = frozenset({"host", "content-length", "transfer-encoding", "connection", "content-encoding"})

@@ -97,6 +97,10 @@ class ControlPlane:
         return f"https://127.0.0.1:{self.port}"
 
     @property
+    def etcd_server(self) -> str:
+        return f"http://127.0.0.1:{self._etcd_port}"
+
+    @property
     def _certificate(self) -> Path:
         """The API server makes it when it first starts, signed by an authority that is in the same file."""
         return self.data / "apiserver" / "apiserver.crt"
@@ -216,7 +220,7 @@ class ControlPlane:
         self.processes[name] = start(name, command, self.logs / f"{name}.log")
 
     def _start_etcd(self) -> None:
-        client, peer = f"http://127.0.0.1:{self._etcd_port}", f"http://127.0.0.1:{self._etcd_peer_port}"
+        client, peer = self.etcd_server, f"http://127.0.0.1:{self._etcd_peer_port}"
         self._run(
             "etcd",
             f"--data-dir={self.data / 'etcd'}",
@@ -233,7 +237,7 @@ class ControlPlane:
         disabled = () if self.options.service_account_admission else ("--disable-admission-plugins=ServiceAccount",)
         self._run(
             "kube-apiserver",
-            f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
+            f"--etcd-servers={self.etcd_server}",
             "--bind-address=127.0.0.1",
             "--advertise-address=127.0.0.1",
             f"--secure-port={self.port}",

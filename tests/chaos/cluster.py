@@ -1,0 +1,163 @@
+"""The parts of the cluster that faults happen to, each a process that can be killed and comes back.
+
+Control plane, two replicas of the operator that share a lease, an agent on every node. Operators and agents reach the
+API server through the weather only. The nodes' kubelets are stand-ins in this process, which nothing happens to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from dra_operator.agent.registration import Sockets
+from dra_operator.cluster.http import ApiClient
+from dra_operator.cluster.kubeconfig import find_credentials
+from dra_operator.sandbox.controlplane import ControlPlane, Options
+from dra_operator.sandbox.inventory import NodeGroup, SimulatedNode, expand
+from dra_operator.sandbox.nodes import Nodes
+from dra_operator.sandbox.plugins import PluginRuntime
+from dra_operator.sandbox.processes import Process, start, wait_until
+from tests.chaos.weather import Fault, Weather
+from tests.controlplane import running_control_plane
+
+_COMMAND: Final = (sys.executable, "-m", "dra_operator.cli.main")
+_GROUPS: Final = (
+    NodeGroup(name="l4", profile="l4", count=3, gpus=6),
+    NodeGroup(name="mig", profile="a100-sxm-80gb-mig", gpus=2),
+)
+_REPLICAS: Final = 2
+_PLUGIN_SECONDS: Final = 60.0
+
+
+@dataclass(slots=True)
+class Cluster:
+    """See the module."""
+
+    plane: ControlPlane
+    folder: Path
+    weather: tuple[Weather, ...]
+    nodes: tuple[SimulatedNode, ...]
+    commands: dict[str, list[str]]
+    processes: dict[str, Process] = field(default_factory=dict)
+    kills: Counter[str] = field(default_factory=Counter)
+    _down: set[str] = field(default_factory=set)
+
+    @property
+    def operators(self) -> list[str]:
+        return [name for name in self.commands if name.startswith("operator")]
+
+    @property
+    def agents(self) -> list[str]:
+        return [name for name in self.commands if name.startswith("agent")]
+
+    def set_chance(self, chance: float) -> None:
+        for one in self.weather:
+            one.chance = chance
+
+    async def kill(self, name: str, pause: float) -> None:
+        """With SIGKILL. It is back after the pause; etcd and API server are waited for until they serve."""
+        self.kills[name.rstrip("-0123456789")] += 1
+        if name in self.commands:
+            self._down.add(name)
+            self.processes[name].kill()
+            await asyncio.sleep(pause)
+            self._down.discard(name)
+            self.start(name)
+        else:
+            self.plane.kill(name)
+            await asyncio.sleep(pause)
+            await self.plane.start_again(name)
+
+    def start(self, name: str) -> None:
+        self.processes[name] = start(name, self.commands[name], self.folder / "log" / f"{name}.log")
+
+    def restart_those_that_ended(self) -> list[str]:
+        """As a Deployment and a DaemonSet do it. Returns their names: nothing but a kill should end them."""
+        ended = [name for name, process in self.processes.items() if not process.alive and name not in self._down]
+        for name in ended:
+            self.start(name)
+        return ended
+
+    def cdi_specs(self) -> int:
+        """Claims that are prepared, by what lies on the nodes' disks."""
+        return sum(1 for number in range(len(self.nodes)) for _ in (self.folder / str(number) / "cdi").glob("*.json"))
+
+
+@asynccontextmanager
+async def running_cluster(
+    folder: Path, rng: random.Random, faults: Counter[Fault]
+) -> AsyncIterator[tuple[Cluster, ApiClient]]:
+    """All of it, and a client that the weather does not touch."""
+    options = Options(api_server_flags=("--storage-media-type=application/json", "--etcd-compaction-interval=0"))
+    nodes = tuple(expand(list(_GROUPS)))
+    (folder / "log").mkdir()
+    async with AsyncExitStack() as stack:
+        plane = await stack.enter_async_context(running_control_plane(options))
+        client = await stack.enter_async_context(plane.client())
+        runtime = await stack.enter_async_context(PluginRuntime(client, nodes, folder, _wait_for_plugin))
+        kubelets = Nodes(client, nodes, sandbox="chaos", runtime=runtime, publish=False)
+        await kubelets.register()
+        cluster = await _with_programs(stack, plane, nodes, folder, rng, faults)
+        background = asyncio.create_task(kubelets.run())
+        try:
+            yield cluster, client
+        finally:
+            background.cancel()
+            await asyncio.gather(*(process.stop() for process in cluster.processes.values()))
+            await asyncio.wait({background})
+
+
+async def _with_programs(
+    stack: AsyncExitStack,
+    plane: ControlPlane,
+    nodes: tuple[SimulatedNode, ...],
+    folder: Path,
+    rng: random.Random,
+    faults: Counter[Fault],
+) -> Cluster:
+    weather = []
+    commands = {}
+    for number in range(_REPLICAS):
+        proxy = await stack.enter_async_context(
+            Weather(find_credentials(plane.kubeconfig("operator")), random.Random(rng.random()), faults)
+        )
+        weather.append(proxy)
+        kubeconfig = proxy.write_kubeconfig(folder / f"operator-{number}.kubeconfig")
+        flags = ("--claims=generate", "--log-format=json", f"--kubeconfig={kubeconfig}")
+        commands[f"operator-{number}"] = [*_COMMAND, "run", *flags]
+    for number, node in enumerate(nodes):
+        proxy = await stack.enter_async_context(
+            Weather(find_credentials(plane.agent_kubeconfig(node.name)), random.Random(rng.random()), faults)
+        )
+        weather.append(proxy)
+        kubeconfig = proxy.write_kubeconfig(folder / f"agent-{number}.kubeconfig")
+        place = folder / str(number)
+        (place / "plugins_registry").mkdir(parents=True)
+        group = next(group for group in _GROUPS if node.name.startswith(group.name))
+        commands[f"agent-{number}"] = [
+            *(*_COMMAND, "agent", "--plugin=on", "--log-format=json", f"--node-name={node.name}"),
+            *(f"--profile={group.profile}", f"--gpus={group.gpus}", f"--kubeconfig={kubeconfig}"),
+            *(f"--kubelet-dir={place}", f"--cdi-dir={place / 'cdi'}"),
+        ]
+    cluster = Cluster(plane, folder, tuple(weather), nodes, commands)
+    for name in commands:
+        cluster.start(name)
+    return cluster
+
+
+async def _wait_for_plugin(node: SimulatedNode, folder: Path, stack: AsyncExitStack) -> Path:
+    """The agent's own process serves it; a kubelet finds it by its registration socket."""
+    socket = Sockets(folder, node.driver).registration
+
+    async def there() -> bool:
+        return socket.exists()
+
+    await wait_until(f"the agent of {node.name} to serve {socket}", there, _PLUGIN_SECONDS)
+    return socket
