@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -101,8 +102,15 @@ async def running_cluster(
     async with AsyncExitStack() as stack:
         plane = await stack.enter_async_context(running_control_plane(options))
         client = await stack.enter_async_context(plane.client())
-        runtime = await stack.enter_async_context(PluginRuntime(client, nodes, folder, _wait_for_plugin))
-        kubelets = Nodes(client, nodes, sandbox="chaos", runtime=runtime, publish=False)
+        runtime = await stack.enter_async_context(
+            PluginRuntime(
+                {
+                    node.name: (node.driver, partial(_plugin, folder / str(n), node.driver))
+                    for n, node in enumerate(nodes)
+                }
+            )
+        )
+        kubelets = Nodes(client, nodes, sandbox="chaos", runtime=runtime, publishes=False)
         await kubelets.register()
         cluster = await _with_programs(stack, plane, nodes, folder, rng, faults)
         background = asyncio.create_task(kubelets.run())
@@ -152,12 +160,13 @@ async def _with_programs(
     return cluster
 
 
-async def _wait_for_plugin(node: SimulatedNode, folder: Path, stack: AsyncExitStack) -> Path:
+@asynccontextmanager
+async def _plugin(folder: Path, driver: str) -> AsyncIterator[Path]:
     """The agent's own process serves it; a kubelet finds it by its registration socket."""
-    socket = Sockets(folder, node.driver).registration
+    socket = Sockets(folder, driver).registration
 
     async def there() -> bool:
         return socket.exists()
 
-    await wait_until(f"the agent of {node.name} to serve {socket}", there, _PLUGIN_SECONDS)
-    return socket
+    await wait_until(f"an agent to serve {socket}", there, _PLUGIN_SECONDS)
+    yield socket

@@ -10,10 +10,10 @@ import asyncio
 import signal
 import sys
 
-import kopf
 import structlog
 
 from dra_operator import handlers
+from dra_operator.cli.kopf_life import live
 from dra_operator.cli.logs import configure_logging
 from dra_operator.cli.options import takes_settings
 from dra_operator.controller.controller import Controller
@@ -47,7 +47,7 @@ async def _run(settings: Settings) -> int:
     ending = asyncio.create_task(_end(controller, stop))
     try:
         while not stop.is_set():
-            await _kopf(controller, stop)
+            await live(controller, stop)
             if not stop.is_set():
                 log.warning("kopf ended; starting it again", pause=_RESTART_PAUSE)
                 await asyncio.sleep(_RESTART_PAUSE)
@@ -61,23 +61,3 @@ async def _end(controller: Controller, stop: asyncio.Event) -> None:
     """At once, and not when Kopf has ended, which takes it seconds: another replica waits for the lease."""
     await stop.wait()
     await controller.stop()
-
-
-async def _kopf(controller: Controller, stop: asyncio.Event) -> None:
-    """One life of Kopf. Its own signal handlers would end only Kopf: ours are put back."""
-    ready = asyncio.Event()
-    task = asyncio.create_task(
-        kopf.operator(
-            memo=kopf.Memo(controller=controller), clusterwide=True, standalone=True, stop_flag=stop, ready_flag=ready
-        )
-    )
-    waiting = asyncio.create_task(ready.wait())
-    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    try:
-        await task
-    except Exception:
-        # Whatever ends Kopf, the operator goes on with a new one.
-        log.exception("kopf failed")
