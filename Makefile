@@ -8,7 +8,7 @@ LIMIT ?= 20
 SEEDS ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: docs manifests help setup controlplane demo check test unit test-agent cluster e2e conformance fuzz fuzz-cel bench-core bench-cel bench-e2e validation-diff validation-record setup-kubelet e2e-kubelet bench-agent clean
+.PHONY: docs manifests help setup controlplane demo check test unit test-agent cluster e2e conformance fuzz fuzz-cel bench-core bench-cel bench-e2e validation-diff validation-record setup-kubelet e2e-kubelet bench-agent image clean
 
 help: ## this list
 	@echo 'targets:'
@@ -70,6 +70,9 @@ fuzz-cel: setup ## selectors, quantities, versions and slices against random tex
 
 bench-e2e: controlplane ## pods a second, end to end, beside the stock programs (BENCH_FLAGS='--nodes 100 --rounds 3')
 	@$(BIN)/python -m tests.perf.bench_e2e $(BENCH_FLAGS)
+
+image: setup ## the container image as an OCI archive, without a daemon and without pulling (IMAGE=name, FRESH=1: newer packages)
+	@$(BIN)/python -m tools.image $(if $(IMAGE),--name $(IMAGE)) $(if $(FRESH),--fresh)
 
 setup-kubelet: setup ## what a real kubelet needs: runc, busybox, CNI plugins, containerd (needs root)
 	@tools/kubelet/setup.sh

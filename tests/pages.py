@@ -25,7 +25,7 @@ _FENCE = re.compile(r"^```(\w*)(?: file=(\S+))?\s*$")
 
 ELSEWHERE: Final = {
     r"make demo( KEEP=1)?": "tests/integration/test_sandbox.py",
-    r"make (test|check|setup|conformance|bench\S*|fuzz|docs|help)\b.*": "Makefile",
+    r"make (test|check|setup|conformance|bench\S*|fuzz|docs|help|image)\b.*": "Makefile",
     r"(\.venv/bin/)?dra-operator sandbox .*": "tests/integration/test_sandbox.py",
     r"(\.venv/bin/)?dra-operator run\b.*": "tests/e2e/test_crash.py",
     r"(\.venv/bin/)?dra-operator agent\b.*": "tests/unit/agent/test_start.py",

@@ -1,110 +1,84 @@
-"""One real node for all tests here, with the operator, and the agents of two drivers that users' examples ask for."""
+"""One real node for all tests here, and on it, a module after the other, what the tests are about."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeVar
 
 import pytest
 
-from dra_operator.api.kinds import SLICES
-from dra_operator.cluster.http import ApiClient
-from dra_operator.sandbox.controlplane import ControlPlane, Options
-from dra_operator.sandbox.processes import Process, start, wait_until
+from dra_operator.cluster.http import ApiClient, ApiError
+from dra_operator.sandbox.controlplane import Options
+from dra_operator.sandbox.processes import wait_until
 from tests.controlplane import running_control_plane
-from tests.e2e.operators import operator
-from tests.kubelet.node import NAME, Node, real_node
+from tests.kubelet.installed import installed_operator
+from tests.kubelet.node import real_node
+from tests.kubelet.scene import Cluster, Scene, example
+from tests.kubelet.world import World, running_world
 
-EXAMPLE = "driver.example.com"
-GPU = "gpu.dra-operator.io"
-_PROFILES = {EXAMPLE: "driver-example", GPU: "l4"}
-_PATIENCE = 60.0
+_T = TypeVar("_T")
 
 
-@dataclass
-class World:
-    """The cluster, its one node, and the agents by driver."""
-
-    plane: ControlPlane
-    node: Node
-    agents: dict[str, Process] = field(default_factory=dict)
-
-    @property
-    def control(self) -> Path:
-        """What ails the simulated GPUs."""
-        return self.node.folder / "control.yaml"
-
-    async def start_agent(self, driver: str) -> None:
-        """Returns when its slices are published and the kubelet knows it."""
-        command = [
-            *(
-                sys.executable,
-                "-m",
-                "dra_operator.cli.main",
-                "agent",
-                f"--profile={_PROFILES[driver]}",
-                "--refresh=0.5",
-            ),
-            f"--control={self.control}",
-            f"--node-name={NAME}",
-            f"--kubeconfig={self.plane.agent_kubeconfig(NAME)}",
-            f"--kubelet-dir={self.node.kubelet_folder}",
-            f"--cdi-dir={self.node.cdi}",
-        ]
-        log = self.node.log / f"agent-{driver}.log"
-        registrations = self.registrations(driver)
-        self.agents[driver] = start(f"agent of {driver}", command, log)
-        await self.registered(driver, registrations + 1)
-
-    def registrations(self, driver: str) -> int:
-        """How often the kubelet has taken the driver's plugin."""
-        log = self.node.log / f"agent-{driver}.log"
-        return log.read_text(errors="replace").count("registered with the kubelet") if log.exists() else 0
-
-    async def registered(self, driver: str, times: int) -> None:
-        async def there() -> bool:
-            return self.registrations(driver) >= times and await self.published(driver)
-
-        await wait_until(f"{driver} to be registered and published", there, _PATIENCE, [self.agents[driver]])
-
-    async def published(self, driver: str) -> bool:
-        async with self.plane.client() as client:
-            return bool((await client.list_objects(SLICES, field_selector=f"spec.driver={driver}"))[0])
+def _held(manager: AbstractAsyncContextManager[_T]) -> Iterator[_T]:
+    """For a fixture that belongs to no event loop."""
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        yield runner.run(manager.__aenter__())
+        runner.run(manager.__aexit__(None, None, None))
 
 
 @asynccontextmanager
-async def _world() -> AsyncIterator[World]:
-    options = Options(api_server_flags=("--kubelet-preferred-address-types=Hostname",))
-    async with (
-        running_control_plane(options) as plane,
-        real_node(plane) as node,
-        operator(plane.kubeconfig("operator"), node.log / "operator.log"),
-    ):
-        world = World(plane, node)
+async def _cluster() -> AsyncIterator[Cluster]:
+    options = Options(service_account_admission=True, api_server_flags=("--kubelet-preferred-address-types=Hostname",))
+    async with running_control_plane(options) as plane, real_node(plane) as node:
+        plane.kubectl("apply", *(f"--filename={example(number)}" for number in ("02", "11")))
+        async with plane.client() as client:
+            for namespace in ("gpu-claim", "gpu-examples", "dra-operator"):
+                await _takes_pods(client, namespace)
+        yield Cluster(plane, node)
+
+
+async def _takes_pods(client: ApiClient, namespace: str) -> None:
+    """Pods need the account `default` to be created, and the authority's certificate to start."""
+
+    async def there() -> bool:
         try:
-            await asyncio.gather(*(world.start_agent(driver) for driver in _PROFILES))
-            yield world
-        finally:
-            for agent in world.agents.values():
-                await agent.stop()
+            for resource in ("serviceaccounts/default", "configmaps/kube-root-ca.crt"):
+                await client.request("GET", f"/api/v1/namespaces/{namespace}/{resource}")
+        except ApiError:
+            return False
+        return True
+
+    await wait_until(f"namespace {namespace} to take pods", there, 30.0)
 
 
 @pytest.fixture(scope="session")
-def world() -> Iterator[World]:
+def cluster() -> Iterator[Cluster]:
     if os.geteuid() != 0:
         pytest.skip("a kubelet needs root")
-    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        running = _world()
-        yield runner.run(running.__aenter__())
-        runner.run(running.__aexit__(None, None, None))
+    yield from _held(_cluster())
+
+
+@pytest.fixture(scope="module")
+def world(cluster: Cluster) -> Iterator[World]:
+    """The operator and the agents as processes, which a test may kill."""
+    yield from _held(running_world(cluster))
+
+
+@pytest.fixture(scope="module")
+def installed(cluster: Cluster) -> Iterator[None]:
+    """The operator and the agent as pods."""
+    yield from _held(installed_operator(cluster))
 
 
 @pytest.fixture
-async def client(world: World) -> AsyncIterator[ApiClient]:
-    async with world.plane.client() as one:
+async def client(cluster: Cluster) -> AsyncIterator[ApiClient]:
+    async with cluster.plane.client() as one:
         yield one
+
+
+@pytest.fixture
+def scene(cluster: Cluster, client: ApiClient) -> Scene:
+    return Scene(cluster, client)

@@ -1,8 +1,11 @@
 """A real node on this machine: containerd and a kubelet, which join a control plane of the sandbox.
 
-Nearly all of it lies in a folder of its own. What cannot: the cgroups `kubepods`, the network bridge, containerd's
-/run/containerd, and kernel settings that the kubelet makes; all are put back at the end, and a lock keeps a second such
-node off the machine.
+Nearly all of it lies in a folder of its own. What cannot: the cgroups `kubepods`, the network bridge, the address of
+the Service `kubernetes`, containerd's /run/containerd, and kernel settings that the kubelet makes; all are put back at
+the end, and a lock keeps a second such node off the machine.
+
+There is no kube-proxy: the one Service that pods need, the API server's, is an address of this machine, where a relay
+listens. Pods find the API server as everywhere, by the environment that the kubelet gives them.
 
 Machines that tests run on lack some of what a node has: they have cgroups v1, and no right to lower OOM scores.
 """
@@ -16,6 +19,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,6 +36,9 @@ NAME = "localhost"
 """The API server reaches the kubelet by this name."""
 _BRIDGE = "dra-test0"
 _CNI_PLUGINS = Path("/usr/lib/cni")
+_SERVICES = "10.223.0.0/24"
+"""The control plane's range of Service addresses. Its first is the API server's."""
+_API_SERVICE = "10.223.0.1"
 _SETTINGS = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
 _PATIENCE = 90.0
 
@@ -54,6 +61,7 @@ class Node:
         self._plane = plane
         self._containerd: Process | None = None
         self._kubelet: Process | None = None
+        self._relay: Process | None = None
 
     async def start(self) -> None:
         for path in (self.kubelet_folder, self.cdi, self.pod_logs, self.log, self.folder / "cni"):
@@ -73,8 +81,19 @@ class Node:
             return self._ctr("version", check=False).returncode == 0
 
         await wait_until("containerd", answers, _PATIENCE, [self._containerd])
-        self._ctr("--namespace=k8s.io", "images", "import", str(self.folder / "images.tar"))
+        self.import_images(self.folder / "images.tar")
+        self._serve_api()
         await self.start_kubelet()
+
+    def import_images(self, archive: Path) -> None:
+        """From then on pods run them: nothing is pulled."""
+        self._ctr("--namespace=k8s.io", "images", "import", str(archive))
+
+    def _serve_api(self) -> None:
+        subprocess.run(["ip", "address", "replace", f"{_API_SERVICE}/32", "dev", "lo"], check=True)
+        listener, target = f"{_API_SERVICE}:443", f"127.0.0.1:{self._plane.port}"
+        command = [sys.executable, "-m", "tests.kubelet.relay", listener, target]
+        self._relay = start("relay", command, self.log / "relay.log")
 
     async def start_kubelet(self) -> None:
         """Returns when the node is ready."""
@@ -116,6 +135,9 @@ class Node:
                 self._ctr("--namespace=k8s.io", "tasks", "delete", "--force", task, check=False)
         if self._containerd is not None:
             await self._containerd.stop()
+        if self._relay is not None:
+            await self._relay.stop()
+            subprocess.run(["ip", "address", "delete", f"{_API_SERVICE}/32", "dev", "lo"], check=False)
         mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
         for mount in sorted((one for one in mounts if one.startswith(f"{self.folder}/")), reverse=True):
             subprocess.run(["umount", "--lazy", mount], check=False)
@@ -147,6 +169,7 @@ class Node:
                         "type": "host-local",
                         "dataDir": str(self.folder / "ipam"),
                         "ranges": [[{"subnet": "10.224.0.0/24"}]],
+                        "routes": [{"dst": _SERVICES}],
                     },
                 }
             ],

@@ -1,126 +1,25 @@
-"""The user's pods on a real kubelet, from `kubectl apply` to what a program sees in its container, and back."""
+"""The user's pods on a real kubelet, from `kubectl apply` to what a program sees in its container, and back.
+
+The operator and the agents run beside the node, as processes: some of these tests kill them.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from dra_operator.api.kinds import PODS
 from dra_operator.api.meta import ObjectKey
-from dra_operator.cluster.http import ApiClient, ApiError
-from dra_operator.sandbox.processes import wait_until
-from tests.kubelet.conftest import EXAMPLE, GPU, World
 from tests.kubelet.node import NAME
+from tests.kubelet.scene import EXAMPLE, GPU, Scene, example
+from tests.kubelet.world import World
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("world")]
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-PATIENCE = 90.0
 _METADATA = "/var/run/kubernetes.io/dra-device-attributes"
-
-
-def example(prefix: str) -> str:
-    """The file whose name begins so."""
-    (file,) = EXAMPLES.glob(f"{prefix}-*.yaml")
-    return str(file)
-
-
-class Scene:
-    """Pods of a test, and the verbs for them."""
-
-    def __init__(self, world: World, client: ApiClient) -> None:
-        self.world = world
-        self.client = client
-
-    def apply(self, *files: str) -> None:
-        self.world.plane.kubectl("apply", *(f"--filename={file}" for file in files))
-
-    def delete(self, *arguments: str) -> None:
-        self.world.plane.kubectl("delete", "--wait=false", "--ignore-not-found", *arguments)
-
-    async def phase(self, key: ObjectKey, phase: str) -> None:
-        seen: list[object] = [None]
-
-        async def there() -> bool:
-            pod = await self.client.get(PODS, key)
-            seen[0] = pod.status
-            return pod.status.phase == phase
-
-        try:
-            await wait_until(f"pod {key} to be {phase}", there, PATIENCE)
-        except TimeoutError as error:
-            raise AssertionError(f"{error}; it is {seen[0]}; logs: {self.world.node.log}") from error
-
-    async def gone(self, key: ObjectKey) -> None:
-        async def there() -> bool:
-            try:
-                await self.client.get(PODS, key)
-            except ApiError as error:
-                return error.status == 404
-            return False
-
-        await wait_until(f"pod {key} to be gone", there, PATIENCE)
-
-    async def unprepared(self, *drivers: str) -> None:
-        """No claim of these drivers has a CDI spec any more."""
-
-        async def none() -> bool:
-            return not [name for driver in drivers for name in self.specs(driver)]
-
-        await wait_until("all claims to be unprepared", none, PATIENCE)
-
-    def specs(self, driver: str) -> list[str]:
-        return sorted(path.name for path in self.world.node.cdi.glob(f"{driver}-*"))
-
-    def run(self, key: ObjectKey, container: str, *command: str) -> str:
-        """What a program in the container prints."""
-        arguments = ("exec", f"--namespace={key.namespace}", key.name, f"--container={container}", "--", *command)
-        return self.world.plane.kubectl(*arguments).stdout
-
-    def env(self, key: ObjectKey, container: str) -> dict[str, str]:
-        """What the container was told of its devices."""
-        lines = self.run(key, container, "env").splitlines()
-        pairs = (line.partition("=") for line in lines if line.startswith("DRA_DEVICE_"))
-        return {name: value for name, _, value in pairs}
-
-    async def container_id(self, key: ObjectKey) -> tuple[str, int]:
-        """The first container of the pod, and how often it was restarted."""
-        answer = await self.client.request("GET", f"/api/v1/namespaces/{key.namespace}/pods/{key.name}")
-        status = json.loads(answer.body)["status"]["containerStatuses"][0]
-        return status["containerID"], status["restartCount"]
-
-    async def health(self, key: ObjectKey) -> list[tuple[str, str]]:
-        """Health and message of each device, as the pod's status shows them."""
-        answer = await self.client.request("GET", f"/api/v1/namespaces/{key.namespace}/pods/{key.name}")
-        statuses: list[dict[str, Any]] = json.loads(answer.body)["status"]["containerStatuses"]
-        return [
-            (resource["health"], resource.get("message", ""))
-            for status in statuses
-            for claim in status.get("allocatedResourcesStatus", ())
-            for resource in claim["resources"]
-        ]
-
-    async def says_health(self, key: ObjectKey, *wanted: tuple[str, str]) -> None:
-        seen: list[object] = [None]
-
-        async def there() -> bool:
-            seen[0] = await self.health(key)
-            return seen[0] == list(wanted)
-
-        try:
-            await wait_until("the health", there, PATIENCE)
-        except TimeoutError as error:
-            raise AssertionError(f"{error}; it is {seen[0]}") from error
-
-
-@pytest.fixture
-def scene(world: World, client: ApiClient) -> Scene:
-    return Scene(world, client)
 
 
 @asynccontextmanager
@@ -213,12 +112,12 @@ async def test_a_pod_that_has_ended_gives_its_device_back(scene: Scene) -> None:
         await scene.unprepared(GPU)
 
 
-async def test_pods_go_on_while_the_agent_is_killed_and_comes_back(scene: Scene) -> None:
+async def test_pods_go_on_while_the_agent_is_killed_and_comes_back(scene: Scene, world: World) -> None:
     async with running_gpu_pod(scene) as pod:
         before, env, specs = await scene.container_id(pod), scene.env(pod, "main"), scene.specs(GPU)
-        scene.world.agents[GPU].kill()
+        world.agents[GPU].kill()
 
-        await scene.world.start_agent(GPU)
+        await world.start_agent(GPU)
 
         assert (await scene.container_id(pod), scene.env(pod, "main"), scene.specs(GPU)) == (before, env, specs)
         async with running_gpu_pod_beside(scene) as beside:
@@ -229,7 +128,7 @@ async def test_pods_go_on_while_the_agent_is_killed_and_comes_back(scene: Scene)
 async def running_gpu_pod_beside(scene: Scene) -> AsyncIterator[ObjectKey]:
     """A second pod with a GPU; its end does not wait for the first one's."""
     name = "beside"
-    scene.world.plane.kubectl(
+    scene.cluster.plane.kubectl(
         "run",
         name,
         "--namespace=gpu-examples",
@@ -262,27 +161,29 @@ async def running_gpu_pod_beside(scene: Scene) -> AsyncIterator[ObjectKey]:
         await scene.gone(key)
 
 
-async def test_a_kubelet_that_starts_anew_finds_the_plugins_and_their_slices_are_back(scene: Scene) -> None:
+async def test_a_kubelet_that_starts_anew_finds_the_plugins_and_their_slices_are_back(
+    scene: Scene, world: World
+) -> None:
     async with running_gpu_pod(scene) as pod:
         before = await scene.container_id(pod)
-        counts = {driver: scene.world.registrations(driver) for driver in (EXAMPLE, GPU)}
+        counts = {driver: world.registrations(driver) for driver in (EXAMPLE, GPU)}
 
-        await scene.world.node.restart_kubelet()
+        await world.node.restart_kubelet()
 
         for driver, count in counts.items():
-            await scene.world.registered(driver, count + 1)
+            await world.registered(driver, count + 1)
         assert await scene.container_id(pod) == before
         async with running_gpu_pod_beside(scene):
             pass
 
 
-async def test_the_health_of_its_device_is_in_the_pods_status(scene: Scene) -> None:
+async def test_the_health_of_its_device_is_in_the_pods_status(scene: Scene, world: World) -> None:
     async with running_gpu_pod(scene) as pod:
         await scene.says_health(pod, ("Healthy", ""))
         (device,) = [value for name, value in scene.env(pod, "main").items() if value.startswith(GPU)]
-        scene.world.control.write_text(f"devices: {{{device.rpartition('/')[2]}: {{eccUncorrectable: 2}}}}")
+        world.control.write_text(f"devices: {{{device.rpartition('/')[2]}: {{eccUncorrectable: 2}}}}")
         try:
             message = "2 uncorrectable ECC errors since the driver was loaded"
             await scene.says_health(pod, ("Unhealthy", message))
         finally:
-            scene.world.control.unlink()
+            world.control.unlink()

@@ -265,6 +265,7 @@ class ControlPlane:
             "--secure-port=0",
             "--use-service-account-credentials",
             f"--service-account-private-key-file={self._key}",
+            f"--root-ca-file={self._certificate}",  # pods learn from it whom to trust
             *self._limits(),
             *self.options.controller_manager_flags,
         )
