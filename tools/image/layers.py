@@ -89,6 +89,8 @@ class _Builder:
         target = self._scratch / "wheels"
         interpreter.install(_LOCK, target)
         shutil.rmtree(target / "bin")  # commands of libraries; their first line names the Python of this machine
+        for record in target.glob("*.dist-info/RECORD"):  # it lists those commands, and not what is compiled
+            record.unlink()
         interpreter.compile(target, SITE)
         return read_tree(target, SITE)
 
