@@ -42,14 +42,19 @@ def apply_webhook(plane: ControlPlane, port: int, components: Sequence[str] = ("
             "kind": "Kustomization",
             "resources": [f"{root}/base"],
             "components": [f"{root}/components/{name}" for name in components],
-            "patches": [
-                {"target": {"kind": f"{kind}WebhookConfiguration", "name": name}, "patch": _at(port, path)}
-                for kind in ("Mutating", "Validating")
-                for name, path in (("dra-operator-gate", "gate"), ("dra-operator-selectors", "selectors"))
-            ],
+            "patches": url_patches(port),
         }
         (Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
         plane.kubectl("apply", "--server-side", "-k", folder)
+
+
+def url_patches(port: int) -> list[dict[str, object]]:
+    """Of a kustomization: the webhooks are at that port of loopback."""
+    return [
+        {"target": {"kind": f"{kind}WebhookConfiguration", "name": name}, "patch": _at(port, path)}
+        for kind in ("Mutating", "Validating")
+        for name, path in (("dra-operator-gate", "gate"), ("dra-operator-selectors", "selectors"))
+    ]
 
 
 def _at(port: int, path: str) -> str:

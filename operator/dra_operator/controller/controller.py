@@ -227,10 +227,9 @@ class Controller:
     # --- health ----------------------------------------------------------------------------------------------------
 
     def _dead(self) -> str | None:
-        """All tasks run for ever; one that has ended, however it did, leaves its work undone."""
         for task in self._tasks:
-            if task.done():
-                why = "cancelled" if task.cancelled() else task.exception()
+            if task.done() and (task.cancelled() or task.exception() is not None):
+                why = "cancelled" if task.cancelled() else repr(task.exception())
                 return f"a task has ended: {task.get_coro()}: {why}"
         return self._progress.stuck() if self.synced.is_set() else None
 

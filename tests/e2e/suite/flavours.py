@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from dra_operator.api.rights import RESOURCE_GROUP
+from dra_operator.api.rights import CONTROLLER, CONTROLLER_OWN, RESOURCE_GROUP, WEBHOOK, WEBHOOK_OWN, Role
 from tests.e2e.suite.audit import Use
+from tests.webhook import WITHOUT_POLICIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class Flavour:
     stock_generator: bool = False
     """Leave upstream's resourceclaim-controller in kube-controller-manager."""
     api_server_flags: tuple[str, ...] = ()
+    roles: tuple[Role, ...] = (CONTROLLER, CONTROLLER_OWN)
+    """Of the controller."""
     not_used: Mapping[Use, str] = field(default_factory=dict)
     """Rights that nothing asks for in this flavour, and why."""
     everyday: bool = True
@@ -36,6 +39,18 @@ FLAVOURS: Final = (
         flags=("--claims=adopt",),
         stock_generator=True,
         not_used={Use(RESOURCE_GROUP, "resourceclaims", "create"): "kube-controller-manager generates"},
+    ),
+    Flavour(
+        "native-webhook",
+        overlay="webhook",
+        flags=("--claims=generate",),
+        api_server_flags=WITHOUT_POLICIES.api_server_flags,
+        roles=(CONTROLLER, CONTROLLER_OWN, WEBHOOK, WEBHOOK_OWN),
+        not_used={
+            Use(
+                "admissionregistration.k8s.io", "validatingwebhookconfigurations", "patch"
+            ): "its webhooks are mutating",
+        },
     ),
 )
 

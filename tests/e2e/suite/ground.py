@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import shutil
 import sys
@@ -44,6 +45,7 @@ from tests.e2e.stage import make_class
 from tests.e2e.suite import audit
 from tests.e2e.suite.doubles import Doubles
 from tests.e2e.suite.flavours import Flavour
+from tests.webhook import free_port, url_patches
 
 MANIFESTS: Final = Path(__file__).parents[3] / "manifests"
 GROUPS: Final = (
@@ -68,12 +70,23 @@ class Ground:
     admin: ApiClient
     folder: Path
     doubles: Doubles
+    webhook_port: int
     controllers: dict[str, Replica] = field(default_factory=dict)
     agents: dict[str, Replica] = field(default_factory=dict)
 
     @property
     def overlay(self) -> Path:
-        return MANIFESTS / "overlays" / self.flavour.overlay
+        """The flavour's, with webhooks at a port of this machine, since its Service leads nowhere."""
+        folder = self.folder / "overlay"
+        folder.mkdir(exist_ok=True)
+        kustomization = {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": [os.path.relpath(MANIFESTS / "overlays" / self.flavour.overlay, folder.resolve())],
+            "patches": url_patches(self.webhook_port),
+        }
+        (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+        return folder
 
     # --- controllers -------------------------------------------------------------------------------------------------
 
@@ -81,7 +94,9 @@ class Ground:
         """In the place of that pod; returns when it is ready."""
         config = await asyncio.to_thread(self.plane.bound_kubeconfig, CONTROLLER_ACCOUNT, "Pod", pod)
         flags = await asyncio.to_thread(self._deployed_flags)
-        given = [flag for flag in flags if not flag.startswith("--metrics-address")]
+        given = [flag for flag in flags if not flag.startswith(("--metrics-address", "--webhook-address"))]
+        if any(flag.startswith("--webhook-address") for flag in flags):
+            given.append(f"--webhook-address=127.0.0.1:{self.webhook_port}")
         log = self.plane.logs / f"{pod}-{len(list(self.plane.logs.glob(f'{pod}*')))}.log"
         command = [*RUN, *given, *self.flavour.flags, f"--kubeconfig={config}", "--metrics-address=127.0.0.1:0"]
         replica = Replica(pod, start(pod, command, log, {"DRA_OPERATOR_NAMESPACE": OPERATOR_NAMESPACE}))
@@ -133,9 +148,8 @@ async def installed(flavour: Flavour) -> AsyncIterator[Ground]:
         admin = await stack.enter_async_context(plane.client())
         await wait_for_service_accounts(admin)
         doubles = Doubles()
-        ground = Ground(flavour, plane, admin, folder, doubles)
+        ground = Ground(flavour, plane, admin, folder, doubles, free_port())
         await asyncio.to_thread(plane.kubectl, "apply", "--validate=strict", "-k", str(ground.overlay))
-        await wait_for_gate(admin)
         await _make_classes(admin)
         places = {node.name: Place(folder / str(i), folder / str(i) / "cdi") for i, node in enumerate(nodes)}
         for place in places.values():
@@ -148,6 +162,7 @@ async def installed(flavour: Flavour) -> AsyncIterator[Ground]:
         stack.callback(_end, ground)
         await stack.enter_async_context(_in_background(cluster, admin, doubles))
         await _start_everything(ground, nodes, places)
+        await wait_for_gate(admin)
         yield ground
 
 
