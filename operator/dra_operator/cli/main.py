@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "devices": ("dra_operator.cli.inspect", "devices", "Devices: free, in use and by whom, tainted."),
     "claims": ("dra_operator.cli.inspect", "claims", "ResourceClaims: what they were given, and who uses them."),
     "audit": ("dra_operator.cli.inspect", "audit", "Admin accesses, and whether they are still granted."),
+    "doctor": ("dra_operator.cli.doctor", "doctor", "What is wrong with a cluster, why it matters, and the cure."),
     "sandbox": ("dra_operator.cli.sandbox", "app", "A real control plane on loopback, with simulated GPU nodes."),
 }
 """Module, attribute (a function, or a Typer app), one line of help."""
