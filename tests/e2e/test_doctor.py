@@ -10,7 +10,7 @@ import sys
 import pytest
 import yaml
 
-from dra_operator.query.doctor.findings import CHECKS
+from dra_operator.query.doctor.examine import CHECKS
 from dra_operator.sandbox.state import State
 from tests.e2e.stage import Stage
 

@@ -237,7 +237,8 @@ async def test_a_webhook_beside_the_policy_that_nobody_trusts_or_reaches(ward: C
             {
                 "name": "gate.dra-operator.io",
                 "clientConfig": {"service": {"namespace": "dra-operator", "name": "nowhere", "port": 443}},
-                "rules": [{**rule, "resources": ["nothing"]}],
+                "rules": [rule],
+                "objectSelector": {"matchLabels": {"nobody": "has-this"}},
                 "sideEffects": "None",
                 "admissionReviewVersions": ["v1"],
             }

@@ -12,7 +12,8 @@ from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
 from dra_operator.cluster.kubeconfig import KubeconfigError, find_credentials
 from dra_operator.query.doctor import api_server, devices, gating, installation, leftovers, neighbours
 from dra_operator.query.doctor.facts import Facts
-from dra_operator.query.doctor.findings import CHECKS, Check, Diagnosis, Examined, Finding, NotChecked, State
+from dra_operator.query.doctor.findings import CHECKS as CHECKS
+from dra_operator.query.doctor.findings import Check, Diagnosis, Examined, Finding, NotChecked, State
 from dra_operator.query.documents import InputError
 
 PARTS = (api_server, gating, installation, devices, neighbours, leftovers)

@@ -13,8 +13,7 @@ from typing import Any, Final
 from dra_operator.api.core import Namespace
 from dra_operator.api.kinds import NAMESPACES, PODS
 from dra_operator.api.meta import LabelSelector, ObjectKey
-from dra_operator.api.names import GATE
-from dra_operator.api.rights import GATE_POLICY
+from dra_operator.api.names import GATE, GATE_CONFIGURATION
 from dra_operator.cluster.http import ApiError
 from dra_operator.lifecycle.gate import excludes_namespace
 from dra_operator.lifecycle.policy import Policy as LifecyclePolicy
@@ -39,6 +38,9 @@ class Gates:
     policies: tuple[str, ...]
     bound: frozenset[str]
     webhooks: tuple[tuple[str, Webhook], ...]
+    """Those that look at pods, each with the name of its configuration."""
+    all_webhooks: tuple[tuple[str, Webhook], ...]
+    """Every one of ours that changes something."""
     selector: LabelSelector | None
 
     @property
@@ -50,15 +52,19 @@ async def find_gates(facts: Facts) -> Gates:
     policies, bindings, webhooks = await asyncio.gather(
         facts.all(MUTATING_POLICIES), facts.all(MUTATING_BINDINGS), facts.all(MUTATING_WEBHOOKS)
     )
-    ours = [one for one in policies if one.metadata.name == GATE_POLICY or GATE.encode() in bytes(one.spec.mutations)]
+    ours = [
+        one for one in policies if one.metadata.name == GATE_CONFIGURATION or GATE.encode() in bytes(one.spec.mutations)
+    ]
     names = {one.metadata.name for one in ours}
     hooks = [(one.metadata.name, hook) for one in webhooks if is_ours(one) for hook in one.webhooks or ()]
     selectors = [one.spec.match_constraints.namespace_selector for one in ours if one.spec.match_constraints]
-    selectors += [hook.namespace_selector for _, hook in hooks]
+    gating = [(name, hook) for name, hook in hooks if any("pods" in rule.resources for rule in hook.rules or ())]
+    selectors += [hook.namespace_selector for _, hook in gating]
     return Gates(
         policies=tuple(sorted(names)),
         bound=frozenset(one.spec.policy_name for one in bindings) & names,
-        webhooks=tuple(hooks),
+        webhooks=tuple(gating),
+        all_webhooks=tuple(hooks),
         selector=next((one for one in selectors if one is not None), None),
     )
 
@@ -88,7 +94,7 @@ async def gate(facts: Facts) -> Iterable[Finding]:
                 "the others",
             )
         )
-    for name, hook in gates.webhooks:
+    for name, hook in gates.all_webhooks:
         findings += await _webhook(facts, name, hook)
     if not ways and not gates.policies and await facts.is_installed():
         findings.append(
@@ -104,11 +110,10 @@ async def gate(facts: Facts) -> Iterable[Finding]:
 
 async def _webhook(facts: Facts, name: str, hook: Webhook) -> list[Finding]:
     about = f"MutatingWebhookConfiguration {name}"
-    follows = (
-        "pods with claims cannot be created"
-        if hook.failure_policy != "Ignore"
-        else "pods are not gated, and kube-scheduler gives out their devices"
-    )
+    asked = ", ".join(sorted({one for rule in hook.rules or () for one in rule.resources}))
+    follows = f"{asked} that it is asked about cannot be created"
+    if hook.failure_policy == "Ignore":
+        follows = f"{asked} are taken as they come, ungated"
     findings = []
     if not hook.client_config.ca_bundle:
         findings.append(

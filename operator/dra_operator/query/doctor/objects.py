@@ -83,8 +83,13 @@ class ClientConfig(Struct, frozen=True):
     ca_bundle: str | None = None
 
 
+class WebhookRule(Struct, frozen=True):
+    resources: tuple[str, ...] = ()
+
+
 class Webhook(Struct, frozen=True):
     name: str = ""
+    rules: tuple[WebhookRule, ...] | None = None
     client_config: ClientConfig = ClientConfig()
     failure_policy: str = ""
     namespace_selector: LabelSelector | None = None
