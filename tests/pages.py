@@ -31,6 +31,7 @@ ELSEWHERE: Final = {
     r"(\.venv/bin/)?dra-operator agent\b.*": "tests/unit/agent/test_start.py",
     r"kopf run .*": "tests/e2e/test_kopf_run.py",
     r"kubectl apply -k manifests/.*": "tests/integration/test_manifests.py",
+    r"kubectl -n dra-operator patch secret dra-operator-webhook .*": "tests/integration/test_webhook_replicas.py",
     r"kubectl apply -f examples/.*": "tests/integration/test_examples.py",
 }
 """Commands by pattern, and the test (or the file whose tests) that runs them."""

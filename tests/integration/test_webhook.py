@@ -1,6 +1,6 @@
 """The gate by webhook, on an API server that has no MutatingAdmissionPolicy: the same pods, the same gates.
 
-One operator serves the module; tests that end or break one bring their own (tests/e2e/test_webhook.py).
+One operator serves the module; tests that end or break one bring their own (test_webhook_replicas.py).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from dra_operator.cluster.http import ApiClient, ApiError
 from dra_operator.sandbox.controlplane import ControlPlane
 from dra_operator.sandbox.processes import Process
 from dra_operator.sandbox.supervisor import wait_for_gate
-from tests.controlplane import new_namespace, running_control_plane
+from tests.controlplane import new_namespace
 from tests.e2e.operators import FLAGS, launch
 from tests.e2e.stage import until
-from tests.webhook import WITHOUT_POLICIES, apply_webhook, free_port
+from tests.webhook import apply_webhook, free_port
 
 pytestmark = pytest.mark.cluster
 
@@ -39,22 +39,19 @@ class Webhooked:
 
 
 @pytest.fixture(scope="module")
-def webhooked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webhooked]:
+def webhooked(without_policies: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webhooked]:
     """A control plane without policies, and one operator that answers."""
     log = tmp_path_factory.mktemp("webhook") / "operator.log"
+    port = free_port()
+    apply_webhook(without_policies, port)
+    flags = (*FLAGS, f"--webhook-address=127.0.0.1:{port}")
+    operator = launch(without_policies.kubeconfig("operator"), log, flags)
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        running = running_control_plane(WITHOUT_POLICIES, manifests=False)
-        plane = runner.run(running.__aenter__())
-        port = free_port()
-        apply_webhook(plane, port)
-        flags = (*FLAGS, f"--webhook-address=127.0.0.1:{port}")
-        operator = launch(plane.kubeconfig("operator"), log, flags)
         try:
-            runner.run(_gated(plane, operator))
-            yield Webhooked(plane, operator, port)
+            runner.run(_gated(without_policies, operator))
+            yield Webhooked(without_policies, operator, port)
         finally:
             runner.run(operator.stop())
-            runner.run(running.__aexit__(None, None, None))
 
 
 async def _gated(plane: ControlPlane, operator: Process) -> None:

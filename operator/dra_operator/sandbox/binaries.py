@@ -48,6 +48,10 @@ class Release:
     version: str
     folder: str = "."
 
+    @property
+    def minor(self) -> int:
+        return int(self.version.split(".")[1])
+
 
 RELEASES: Final = {"1.37": Release("v1.37.2"), "1.34": Release("v1.34.4", "1.34")}
 """1.34 is the oldest that serves resource.k8s.io/v1, and has no MutatingAdmissionPolicy v1."""

@@ -10,6 +10,7 @@ from dra_operator.api.kinds import NAMESPACES, PODS
 from dra_operator.api.meta import ObjectKey
 from dra_operator.api.names import ADMIN_ACCESS_LABEL, DELETE_PROTECTION_FINALIZER
 from dra_operator.cluster.http import ApiError
+from dra_operator.sandbox.binaries import release
 from tests.e2e.stage import Stage, devices_of, until
 from tests.e2e.suite.ground import MIG_CLASS, Ground
 
@@ -64,6 +65,7 @@ async def test_two_devices_share_the_attribute_that_they_have_to(here: Stage) ->
     assert len(set(devices_of(claim))) == 2
 
 
+@pytest.mark.skipif(release().minor < 36, reason="the API server drops counters; tests/e2e/releases shows that")
 async def test_partitions_share_a_gpu_and_never_overlap(here: Stage) -> None:
     for name, profile in (("small", "1g.10gb"), ("half", "3g.40gb"), ("whole", "7g.80gb")):
         await here.template(name, class_name=MIG_CLASS, selector=f"{ATTRIBUTES}.profile == '{profile}'")

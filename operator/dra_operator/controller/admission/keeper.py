@@ -39,7 +39,9 @@ from dra_operator.controller.admission.certificates import (
 
 log = structlog.get_logger()
 
-_TICK_MAX: Final = 30.0
+_TICK_MAX: Final = 10.0
+"""So long may somebody be without `caBundle` who has replaced a configuration."""
+_TROUBLED: Final = 2.0
 _RETRY: Final = 0.5
 _CONFLICT: Final = 409
 _ABSENT: Final = (403, 404)
@@ -143,10 +145,10 @@ class Keeper:
             if trouble != self.trouble and trouble is not None:
                 log.warning("the webhook's certificate is not kept", why=trouble)
             self.trouble = trouble
-            await self._wait()
+            await self._wait(_TROUBLED if trouble is not None else _TICK_MAX)
 
-    async def _wait(self) -> None:
-        seconds = min(self._lifetimes.announce / 2, _TICK_MAX) * self._rng.uniform(0.8, 1.2)
+    async def _wait(self, most: float) -> None:
+        seconds = min(self._lifetimes.announce / 2, most) * self._rng.uniform(0.8, 1.2)
         try:
             async with asyncio.timeout(seconds):
                 await self._woken.wait()
