@@ -8,13 +8,13 @@ Upstream: `isSelectable` and `selectorsMatch` of structured/internal/experimenta
 
 from __future__ import annotations
 
+from dra_operator.allocation.asking import ask
 from dra_operator.allocation.outcome import Abort
 from dra_operator.allocation.requests import Alternative
 from dra_operator.api.reasons import Reason
-from dra_operator.cel.errors import CELCompileError, CELRuntimeError
-from dra_operator.cel.hints import explain_failure, explain_refusal
-from dra_operator.cel.selector import compile_selector
-from dra_operator.inventory.devices import Device, UnsupportedAttribute
+from dra_operator.cel.errors import CELCompileError
+from dra_operator.cel.hints import explain_refusal
+from dra_operator.inventory.devices import Device
 
 
 def matches(alternative: Alternative, device: Device) -> bool:
@@ -47,18 +47,10 @@ def matches_request(alternative: Alternative, device: Device) -> bool:
 
 
 def _ask(expression: str, device: Device, where: str) -> bool:
-    known = device.match(expression)
-    if known is None:
-        try:
-            known = compile_selector(expression).matches(device.view)
-        except CELCompileError as error:
-            raise Abort(Reason.SELECTOR_INVALID, f"{where} does not compile: {error}{_cure(error)}") from error
-        except CELRuntimeError as error:
-            explained = explain_failure(expression, device.view)
-            known = str(error) if explained is None else explained.sentence
-        except UnsupportedAttribute as error:
-            known = str(error)
-        device.remember_match(expression, known)
+    try:
+        known = ask(expression, device)
+    except CELCompileError as error:
+        raise Abort(Reason.SELECTOR_INVALID, f"{where} does not compile: {error}{_cure(error)}") from error
     if isinstance(known, str):
         raise Abort(Reason.SELECTOR_FAILED, f"{where} failed on device {device.id}: {known}")
     return known

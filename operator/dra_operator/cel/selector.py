@@ -14,6 +14,7 @@ Upstream: `CompileCELExpression` in k8s.io/dynamic-resource-allocation/cel.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from functools import lru_cache
 from typing import Final
 
@@ -66,6 +67,22 @@ class Selector:
             return result
         raise _no_bool(result)
 
+    def ask(self, device: DeviceView, *, cost_limit: int) -> tuple[bool, int]:
+        """Like `matches`, with about what it cost. Going over lists for more than `cost_limit` raises CELCostError."""
+        if self._decide is None:
+            return self.measure(device, cost_limit=min(cost_limit, COST_LIMIT))
+        if not self.counts:
+            return self.matches(device), self.most
+        result, cost = self._decide(device, min(cost_limit, COST_LIMIT))
+        if result is True or result is False:
+            return result, cost
+        raise _no_bool(result)
+
+    @property
+    def most(self) -> int:
+        """What `ask` costs at most. What goes over no list costs less time by far than its bound says."""
+        return min(self.estimated_cost, COST_LIMIT) if self.counts else self.estimated_cost // 10 + 1
+
     def measure(self, device: DeviceView, *, cost_limit: int = COST_LIMIT) -> tuple[bool, int]:
         """Like `matches`, by the reference evaluator, with what the evaluation cost."""
         budget = Budget(cost_limit)
@@ -92,12 +109,25 @@ def compile_selector(expression: str, features: Features = STORED) -> Selector:
     raise CELCompileError(found.expression, found.issues, found.prefix)
 
 
+def is_compiled(expression: str, features: Features = STORED) -> bool:
+    """Whether `compile_selector` would answer at once."""
+    return (expression, features) in _COMPILED
+
+
+_COMPILED: Final[OrderedDict[tuple[str, Features], None]] = OrderedDict()
+"""What was compiled, by age; what the cache drops by use may be in here a little longer, or shorter."""
+
+
 @lru_cache(maxsize=_CACHE_SIZE)
 def _compiled(expression: str, features: Features) -> Selector | CELCompileError:
     try:
         return Selector(expression, features, program_of(expression, features))
     except CELCompileError as error:
         return error.with_traceback(None)
+    finally:
+        _COMPILED[expression, features] = None
+        if len(_COMPILED) > _CACHE_SIZE:
+            _COMPILED.popitem(last=False)
 
 
 def program_of(expression: str, features: Features = STORED, *, derives: bool = False) -> Program:

@@ -22,7 +22,9 @@ from typing import Protocol
 
 import structlog
 
+from dra_operator.allocation.asking import Question, TakesLong, spending
 from dra_operator.api.core import Pod
+from dra_operator.api.depth import allow_deep_json
 from dra_operator.api.meta import ObjectKey, Uid
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import ResourceClaim
@@ -63,6 +65,8 @@ REFUSAL_RETRY = 10.0
 """Seconds until a refused creation is tried again: a quota is freed, a role is granted."""
 _READ_PAUSE = 0.1
 _READ_PAUSE_MAX = 5.0
+SELECTOR_STEPS = 100_000
+"""What selectors may cost in one look: some 40 ms."""
 LOOKS_PER_TURN = 16
 """Looks in a row before other tasks of the event loop get their turn."""
 
@@ -104,6 +108,9 @@ class Engine:
     """What is on its way to the API server."""
     _untold: dict[Ref, tuple[Notice, ...]] = field(default_factory=dict)
     """Notices of writes whose answer was lost: told when the next look finds the write done."""
+    _asking: set[asyncio.Task[None]] = field(default_factory=set)
+    """Looks that wait for the answer to a question too long for the event loop."""
+    _aside: asyncio.Lock = field(default_factory=asyncio.Lock)
     _not_kept: set[str] = field(default_factory=set)
     """Fields of allocations that came back other than written: each is told once."""
 
@@ -133,14 +140,19 @@ class Engine:
 
     async def run(self) -> None:
         """Look at what is dirty, for ever. Cancelled to stop; writes on their way are then waited for by `drain`."""
+        allow_deep_json()  # the limit of Python's stack is no thread's own
+        steps = 0
         while True:
             ref = await self.queue.get()
             self.taken += 1
             if self.leads():
-                self._look(ref)
+                with spending(SELECTOR_STEPS) as allowance:
+                    self._look(ref)
+                steps += SELECTOR_STEPS - allowance.left
             else:
                 self.queue.done(ref)  # marked again by the sweep that follows the acquisition of the lease
-            if self.taken % LOOKS_PER_TURN == 0:
+            if self.taken % LOOKS_PER_TURN == 0 or steps >= SELECTOR_STEPS:
+                steps = 0
                 await asyncio.sleep(0)
 
     async def drain(self) -> None:
@@ -152,6 +164,11 @@ class Engine:
         started = asyncio.get_running_loop().time()
         try:
             verdict = self._reconcile(ref)
+        except TakesLong as long:
+            task = asyncio.get_running_loop().create_task(self._ask_aside(ref, long.question))
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
+            return
         except Exception:
             # One object that breaks a rule must not stop the others; it is tried again, ever more slowly.
             pause = self.queue.retry(ref)
@@ -180,6 +197,20 @@ class Engine:
         task = asyncio.get_running_loop().create_task(self._carry_out(ref, verdict, assumed))
         self.writes.add(task)
         task.add_done_callback(self.writes.discard)
+
+    async def _ask_aside(self, ref: Ref, question: Question) -> None:
+        """One at a time, in a thread. The look is then repeated, later the longer it took: half the time is others'."""
+        loop = asyncio.get_running_loop()
+        async with self._aside:
+            began = loop.time()
+            try:
+                await asyncio.to_thread(question.answer)
+                pause = loop.time() - began
+            except Exception:
+                pause = self.queue.retry(ref)
+                log.exception("selector could not be asked", ref=str(ref), retry_in=pause)
+            self._queue(ref, after=pause)
+            self.queue.done(ref)
 
     def _reconcile(self, ref: Ref) -> Verdict:
         match ref:

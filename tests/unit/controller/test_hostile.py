@@ -1,0 +1,130 @@
+"""Selectors made to hold up the operator: they hold up their own pod, and nothing that shares its event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from dra_operator.allocation.asking import TakesLong, ask, spending
+from dra_operator.api.meta import Object
+from dra_operator.cel.selector import compile_selector
+from dra_operator.controller.engine import SELECTOR_STEPS
+from dra_operator.inventory.devices import Device
+from tests.builders import claim, request, slice_of, template
+from tests.unit.controller.desk import Desk, play
+from tests.unit.lifecycle.scene import PROTECTED, gated, gpus
+
+TEN = "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]"
+
+
+def loops(depth: int, inner: str) -> str:
+    """`inner`, ten to the power of `depth` times."""
+    return "".join(f"{TEN}.all({name}, " for name in "abcdefgh"[:depth]) + inner + ")" * depth
+
+
+SLOW = loops(4, "quantity('1Gi').add(quantity('1Mi')).isGreaterThan(quantity('3'))")
+"""Some 80,000 steps; the API server stores it."""
+SLOWER = loops(5, "device.driver != 'x'")
+ENDLESS = loops(6, "true")
+"""Spends the whole budget of an evaluation."""
+FAILS = loops(4, "device.attributes['example.com'].missing == 'x'")
+LONG = " && ".join(f"device.driver != 'x{number}'" for number in range(300))
+"""Takes long to compile."""
+
+
+def test_the_texts_are_what_they_say() -> None:
+    [device] = devices(1)
+    assert SELECTOR_STEPS / 2 < compile_selector(SLOW).measure(device.view)[1] < SELECTOR_STEPS
+    assert compile_selector(SLOWER).measure(device.view)[1] > SELECTOR_STEPS
+    assert all(compile_selector(text).estimated_cost <= 1_000_000 for text in (SLOW, SLOWER, FAILS, LONG))
+
+
+def devices(count: int) -> list[Device]:
+    slice_ = slice_of(gpus=count)
+    return [Device(slice_, basic) for basic in slice_.spec.devices or ()]
+
+
+def answered(expression: str, of: list[Device]) -> int:
+    return sum(device.match(expression) is not None for device in of)
+
+
+def test_an_allowance_ends_where_it_is_spent_and_what_was_answered_stays() -> None:
+    of = devices(8)
+    looks = 0
+    while answered(SLOW, of) < len(of):
+        before = answered(SLOW, of)
+        with spending(SELECTOR_STEPS):
+            try:
+                for device in of:
+                    ask(SLOW, device)
+            except TakesLong as long:
+                long.question.answer()
+        assert answered(SLOW, of) - before <= 2, "one that fits, and one aside"
+        looks += 1
+    assert looks >= 4
+
+
+@pytest.mark.parametrize("expression", [SLOW, SLOWER, ENDLESS, FAILS, LONG, "device.driver == 'x'", "true"])
+def test_answers_are_the_same_with_an_allowance_and_without(expression: str) -> None:
+    [one], [other] = devices(1), devices(1)
+    alone = ask(expression, one)
+    found: Any = None
+    while found is None:
+        with spending(SELECTOR_STEPS):
+            try:
+                found = ask(expression, other)
+            except TakesLong as long:
+                long.question.answer()
+    assert found is alone if isinstance(alone, bool) else found.split("\n")[0] in alone or alone in found
+
+
+def hostile(expression: str) -> tuple[Object, ...]:
+    return template(request("gpu", expression), name="hostile"), gated("hostile", templates=["hostile"])
+
+
+@pytest.mark.parametrize("expression", [SLOW, SLOWER])
+def test_a_pod_whose_selector_takes_long_gets_its_device_in_the_end(expression: str) -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.create(*gpus(6), *hostile(expression))
+        await desk.until(lambda: desk.ungated("hostile"), "the pod with the slow selector is ungated")
+
+    play(scenario)
+
+
+def test_a_pod_whose_selector_never_ends_is_told_so() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.create(*gpus(6), *hostile(ENDLESS))
+        await desk.until(lambda: desk.reason("hostile") == "SelectorFailed", "the pod with the endless selector waits")
+
+    play(scenario)
+
+
+def test_others_are_not_kept_waiting() -> None:
+    """On a real loop: the longest turn of it is a small part of what the selectors cost."""
+    turns: list[float] = []
+    real = asyncio.events.Handle._run
+
+    def timed(handle: asyncio.Handle) -> None:
+        began = time.thread_time()
+        real(handle)
+        turns.append(time.thread_time() - began)
+
+    async def scenario() -> None:
+        desk = Desk()
+        working = asyncio.create_task(desk.work())
+        desk.create(*gpus(5), claim(name="mine", finalizers=PROTECTED), *hostile(SLOWER))
+        desk.create(gated("other", claims=["mine"]))
+        async with asyncio.timeout(120):
+            while not desk.ungated("other", "hostile"):
+                await asyncio.sleep(0.01)
+        working.cancel()
+
+    began = time.process_time()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asyncio.events.Handle, "_run", timed)
+        asyncio.run(scenario())
+    spent = time.process_time() - began
+    assert max(turns) < spent / 4, "the thread has done most of it"
