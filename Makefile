@@ -13,7 +13,7 @@ export DRA_OPERATOR_CONTROLPLANE_VERSION := $(CONTROLPLANE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: docs manifests help setup controlplane demo check test unit test-agent cluster e2e conformance fuzz fuzz-cel bench-core bench-cel bench-e2e validation-diff validation-record setup-kubelet e2e-kubelet bench-agent image clean
+.PHONY: docs manifests help setup controlplane demo check audit test unit test-agent cluster e2e conformance fuzz fuzz-cel bench-core bench-cel bench-e2e validation-diff validation-record setup-kubelet e2e-kubelet bench-agent image clean
 
 help: ## this list
 	@echo 'targets:'
@@ -33,6 +33,7 @@ check: setup ## style, types, layers: what needs no test run
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/bandit --quiet --recursive --configfile pyproject.toml operator
 	@$(BIN)/python tools/protos.py --check
 	@$(BIN)/python tools/docs.py --check
 	@$(BIN)/python tools/manifests.py --check
@@ -48,6 +49,9 @@ conformance: setup ## golden vectors of any folder: VECTORS=DIR [LIMIT=20 failin
 fuzz: setup ## generated cases and selectors, decided by Kubernetes' libraries too: SEEDS=20000 of each (Go builds them once)
 	@$(BIN)/python -m tests.fuzz --seeds $(SEEDS)
 	@$(BIN)/python -m tests.fuzz.selectors --seeds $(SEEDS)
+
+audit: setup ## known weaknesses of the locked packages; asks PyPI's advisories, and fails if a package cannot be asked about
+	@$(BIN)/pip-audit --disable-pip --require-hashes --strict --progress-spinner off --requirement requirements-dev.lock
 
 bench-core: setup ## our decisions beside those of kube-scheduler's library, on the same inventories (minutes)
 	@$(BIN)/python -m tests.perf

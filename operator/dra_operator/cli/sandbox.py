@@ -189,7 +189,7 @@ def kubectl(context: typer.Context, name: Name = "default") -> None:
     # By the environment: before the name of a plugin kubectl takes no flags. Ours is beside this program.
     path = f"{os.environ.get('PATH', os.defpath)}{os.pathsep}{Path(sys.executable).parent}"
     environment = {**os.environ, "KUBECONFIG": state.kubeconfig, "PATH": path}
-    os.execve(state.kubectl, [state.kubectl, *context.args], environment)  # noqa: S606
+    os.execve(state.kubectl, [state.kubectl, *context.args], environment)  # noqa: S606 - kubectl # nosec B606
 
 
 def _show(state: State) -> None:

@@ -213,7 +213,7 @@ class ApiClient:
 
     async def _pages(self, path: str, params: dict[str, str], type_: type[P], *, accept: str) -> list[P]:
         pages: list[P] = []
-        token = ""
+        token = ""  # of the list # nosec B105
         while True:
             try:
                 answer = await self.request("GET", path, params=params | _params(**{"continue": token}), accept=accept)

@@ -117,7 +117,7 @@ def _load_certificate(tls: ssl.SSLContext, certificate: bytes, key: bytes) -> No
     with tempfile.NamedTemporaryFile() as pair:  # ssl loads certificates from files only
         pair.write(certificate + b"\n" + key)
         pair.flush()
-        tls.load_cert_chain(pair.name, password="")  # an encrypted key fails instead of asking
+        tls.load_cert_chain(pair.name, password="")  # an encrypted key fails instead of asking # nosec B106
 
 
 def connect(kubeconfig: str | Path | None = None, context: str | None = None) -> ApiClient:
