@@ -32,7 +32,7 @@ FLAGS = ("--log-format=json", "--claims=generate", "--metrics-address=127.0.0.1:
 FAILOVER = 15.0
 HANDOVER = LEASE_DURATION - RETRY_PERIOD
 """A lease that nobody gave back is not taken sooner."""
-USERS = 4
+USERS = 2
 
 
 @dataclass(slots=True)

@@ -136,6 +136,23 @@ async def test_a_namespace_that_is_labelled_so_is_left_alone(policed: ApiClient,
     assert await gates(policed, namespace) == []
 
 
+# --- priority and fairness -------------------------------------------------------------------------------------------
+
+
+async def test_the_controllers_requests_are_not_queued_behind_those_of_others(base: ControlPlane) -> None:
+    """The API server says by which schema it classified a request, and each schema names its level."""
+    schemas = json.loads(base.kubectl("get", "flowschemas", "-o=json").stdout)["items"]
+    levels = {one["metadata"]["uid"]: one["spec"]["priorityLevelConfiguration"]["name"] for one in schemas}
+    lease = "/apis/coordination.k8s.io/v1/namespaces/dra-operator/leases"
+    named = {"metadata": {"name": "dra-operator", "namespace": "dra-operator"}}
+    claims = "/apis/resource.k8s.io/v1/resourceclaims"
+    async with base.client("operator") as operator:
+        renewal = await operator.request("POST", lease, params={"dryRun": "All"}, body=json.dumps(named).encode())
+        answers = [renewal, *[await operator.request("GET", path) for path in ("/api/v1/pods", claims)]]
+    found = [levels[answer.headers["X-Kubernetes-PF-FlowSchema-UID"]] for answer in answers]
+    assert found == ["leader-election", "workload-high", "workload-high"]
+
+
 # --- the roles -------------------------------------------------------------------------------------------------------
 
 

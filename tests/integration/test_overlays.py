@@ -71,8 +71,9 @@ def test_every_object_says_whose_it_is_and_where_it_goes(control_plane: ControlP
             assert one["metadata"].get("namespace", "dra-operator") == "dra-operator", what
 
 
-def test_the_controller_is_hardened_and_runs_as_any_user(control_plane: ControlPlane) -> None:
-    [deployment] = [one for one in objects(control_plane, "native") if one["kind"] == "Deployment"]
+@pytest.mark.parametrize("overlay", [name for name in NAMES if name != "agent-only"])
+def test_the_controller_is_hardened_and_runs_as_any_user(control_plane: ControlPlane, overlay: str) -> None:
+    [deployment] = [one for one in objects(control_plane, overlay) if one["kind"] == "Deployment"]
     pod = deployment["spec"]["template"]["spec"]
     [container] = pod["containers"]
     assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}

@@ -50,6 +50,7 @@ FLAVOURS: Final = (
         overlay="webhook",
         flags=("--claims=generate",),
         api_server_flags=WITHOUT_POLICIES.api_server_flags,
+        everyday=release().minor < POLICIES_SINCE,  # tests/integration/test_webhook.py is part of every day
         roles=(CONTROLLER, CONTROLLER_OWN, WEBHOOK, WEBHOOK_OWN),
         not_used={
             Use(_ADMISSION, "validatingwebhookconfigurations", "patch"): "its webhooks are mutating",
