@@ -9,12 +9,14 @@ and the startup handler makes one from the environment (`DRA_OPERATOR_…`) and 
 from __future__ import annotations
 
 import base64
+import logging
 import os
 import socket
 import uuid
 from typing import Any
 
 import kopf
+import structlog
 
 from dra_operator.api.codec import convert
 from dra_operator.api.depth import allow_deep_json
@@ -26,6 +28,8 @@ from dra_operator.lifecycle.admission import find_refusal
 from dra_operator.lifecycle.gate import NewPod, find_gates
 from dra_operator.settings.model import SettingError, variables_of
 from dra_operator.settings.resolve import resolve
+
+log = structlog.get_logger()
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):
@@ -137,4 +141,16 @@ async def selectors(body: kopf.Body, **given: Any) -> None:
     before = given.get("old")
     refusal = find_refusal(dict(body), dict(before) if before is not None else None)
     if refusal is not None:
+        meta = body.meta
+        log.info("refused", kind=body.get("kind"), namespace=meta.namespace, name=meta.name, why=refusal)
         raise kopf.AdmissionError(refusal, code=422)
+
+
+class _Answered(logging.Filter):
+    """Kopf logs a refusal as a failure of its handler. It is an answer to whoever wrote the object."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("Webhook 'selectors' failed permanently")
+
+
+logging.getLogger("kopf.objects").addFilter(_Answered())

@@ -33,6 +33,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 DEFAULT_LIFETIME: Final = 365 * 86400.0
+_NAMES_MAX: Final = 32
+"""In one certificate; addresses of replicas that are long gone drop out."""
 _RENEWED_AT: Final = 2 / 3
 """The part of its life after which a certificate is replaced."""
 _SERVING_PART: Final = 1 / 4
@@ -153,7 +155,7 @@ def step(ring: Keyring | None, now: float, names: Iterable[str], lifetimes: Life
     if _is_good(ring, wanted, now):
         return ring
     everyone = tuple(dict.fromkeys((*wanted, *_names_of(ring.serving))))  # of replicas at other addresses, too
-    return replace(ring, serving=_new_serving(ring.current, everyone, now, lifetimes))
+    return replace(ring, serving=_new_serving(ring.current, everyone[:_NAMES_MAX], now, lifetimes))
 
 
 def _step_authority(ring: Keyring, now: float, lifetimes: Lifetimes, *, trusted: bool) -> Keyring:
@@ -174,7 +176,7 @@ def _is_good(ring: Keyring, names: tuple[str, ...], now: float) -> bool:
         ring.serving.parsed.verify_directly_issued_by(ring.current.parsed)
     except (ValueError, TypeError, InvalidSignature):
         return False
-    return _names_of(ring.serving).issuperset(names) and not _is_old(ring.serving, now)
+    return set(names).issubset(_names_of(ring.serving)) and not _is_old(ring.serving, now)
 
 
 def _left(pair: Pair, now: float) -> float:
@@ -186,12 +188,12 @@ def _is_old(pair: Pair, now: float) -> bool:
     return now >= begin + (end - begin) * _RENEWED_AT
 
 
-def _names_of(pair: Pair) -> set[str]:
+def _names_of(pair: Pair) -> tuple[str, ...]:
     try:
         found = pair.parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        return set()
-    return {str(name.value) for name in found}
+        return ()
+    return tuple(str(name.value) for name in found)
 
 
 # --- making them -----------------------------------------------------------------------------------------------------

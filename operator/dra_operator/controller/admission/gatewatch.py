@@ -27,8 +27,10 @@ _ROOT: Final = "/apis/admissionregistration.k8s.io/v1"
 _POLICIES: Final = ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings")
 _WEBHOOKS: Final = "mutatingwebhookconfigurations"
 _AGAIN: Final = 60.0
-_SOON: Final = 2.0
-"""After a start, and while something is missing: an admin may be applying it right now."""
+_SOON: Final = 5.0
+"""While something is missing: an admin may be applying it right now."""
+_ABSENT: Final = (403, 404)
+"""Not there, or the right to see it, which comes with it."""
 
 
 class _Resource(Struct, frozen=True):
@@ -106,5 +108,7 @@ class GateWatch:
         try:
             await self._client.request("GET", f"{_ROOT}/{resource}/{GATE_CONFIGURATION}")
         except ApiError as error:
-            return f"{resource}/{GATE_CONFIGURATION}: {error}"
+            if error.status in _ABSENT:
+                return f"{resource}/{GATE_CONFIGURATION}: {error}"
+            raise
         return None

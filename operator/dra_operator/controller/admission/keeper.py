@@ -140,8 +140,10 @@ class Keeper:
             except _Conflict:
                 await asyncio.sleep(_RETRY * self._rng.random())
                 continue
-            except (ApiError, NoAnswer, KeyringError, OSError, msgspec.MsgspecError) as error:
+            except (ApiError, NoAnswer, OSError, msgspec.MsgspecError) as error:
                 trouble = f"admission webhooks: {error or type(error).__name__}"
+                if isinstance(error, ApiError) and error.status in _ABSENT:
+                    trouble += f"; Secret {self._secret} comes with manifests/components/webhook-server"
             if trouble != self.trouble and trouble is not None:
                 log.warning("the webhook's certificate is not kept", why=trouble)
             self.trouble = trouble

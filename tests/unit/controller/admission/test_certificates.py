@@ -118,6 +118,17 @@ def test_a_replica_at_another_address_adds_its_name_and_takes_none_away() -> Non
     assert step(second, START + 2, ("service", "10.0.0.2"), YEAR, trusted=True) is second
 
 
+def test_addresses_of_replicas_that_are_long_gone_drop_out() -> None:
+    ring = fresh(("service", "10.0.0.1"))
+    for last in range(2, 200):
+        ring = step(ring, START + last, ("service", f"10.0.0.{last}"), YEAR, trusted=True)
+
+    found = ring.serving.parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    names = [str(name.value) for name in found]
+    assert len(names) == 32
+    assert names[:3] == ["service", "10.0.0.199", "10.0.0.198"]
+
+
 @pytest.mark.parametrize("phase", ["first", "announced", "switched"])
 def test_a_secret_holds_all_of_it(phase: str) -> None:
     ring = fresh()
