@@ -54,8 +54,10 @@ _FAILURES_MAX: Final = 16
 _LIST_AFTER_FAILURES: Final = 4
 _SHORT_SECONDS: Final = 1.0
 _GONE: Final = 410
-_TURN: Final = 500
-"""Objects decoded before other tasks of the event loop get their turn."""
+TURN_BYTES: Final = 4 * 1024 * 1024
+"""Decoded before other tasks of the event loop get their turn: some 20 ms, also of the largest slices there can be."""
+_OBJECT_BYTES: Final = 2048
+"""What an object costs beside its text."""
 
 
 class Sink(Protocol[O_contra]):
@@ -167,11 +169,14 @@ class Reflector(Generic[O]):
             raise GarbledWatch("a list without a resourceVersion")
         objects: dict[ObjectKey, O] = {}
         unreadable, self.unreadable = self.unreadable, {}
-        for index, item in enumerate(raw, start=1):
+        turn = 0
+        for item in raw:
             object_ = self._read(item, known=unreadable)
             if object_ is not None:
                 objects[object_.key] = object_
-            if index % _TURN == 0:
+            turn += _OBJECT_BYTES + memoryview(item).nbytes
+            if turn >= TURN_BYTES:
+                turn = 0
                 await asyncio.sleep(0)
         self._objects = objects
         self._sink.replace(list(objects.values()), version)

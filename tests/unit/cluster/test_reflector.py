@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from dra_operator.api.kinds import CLAIMS
 from dra_operator.api.meta import ObjectKey
 from dra_operator.api.resource import ResourceClaim
 from dra_operator.cluster.http import WATCH_LINE_MAX, ApiClient
-from dra_operator.cluster.reflector import Reflector
+from dra_operator.cluster.reflector import TURN_BYTES, Reflector
 from tests.unit.cluster.script import Answer, Script, eventually, failure, listing, play
 
 Heard = tuple[Any, ...]
@@ -376,3 +378,37 @@ def test_an_unreadable_object_of_the_same_name_is_not_the_one_that_was() -> None
     other = unreadable("a", 15)
     other["metadata"]["uid"] = "another"
     assert mirror(scenario, listing("10", claim("a", 5)), listing("20", other))[0][-1] == ("LIST", "20", [])
+
+
+class OneList(ApiClient):
+    """Answers every LIST with these objects, and no watch."""
+
+    def __init__(self, objects: Sequence[Any]) -> None:
+        super().__init__("http://nowhere")
+        self._raw = [msgspec.Raw(json.dumps(one).encode()) for one in objects]
+
+    async def list_raw(self, *_: Any, **__: Any) -> tuple[list[msgspec.Raw], str]:
+        return self._raw, "7"
+
+    async def watch(self, *_: Any, **__: Any) -> AsyncGenerator[bytes, None]:
+        await asyncio.Event().wait()
+        yield b""
+
+
+def test_large_objects_of_a_list_are_decoded_a_few_at_a_time() -> None:
+    """Others get their turn after so many bytes, not so many objects: a driver decides how large its slices are."""
+    text = "x" * 100_000
+    objects = [claim(f"c{index}", index, status={"note": text}) for index in range(4 * TURN_BYTES // len(text))]
+
+    async def scenario() -> int:
+        """The turns that another task had until the list was there."""
+        turns = 0
+        reflector = Reflector(OneList(objects), CLAIMS, Sink(), rng=random.Random(0))
+        running = asyncio.create_task(reflector.run())
+        while not reflector.synced.is_set():
+            turns += 1
+            await asyncio.sleep(0)
+        running.cancel()
+        return turns
+
+    assert asyncio.run(scenario()) >= 4
