@@ -37,6 +37,7 @@ check: setup ## style, types, layers: what needs no test run
 	@$(BIN)/python tools/protos.py --check
 	@$(BIN)/python tools/docs.py --check
 	@$(BIN)/python tools/manifests.py --check
+	@$(BIN)/python -m tools.crds --check
 
 test: check unit test-agent cluster ## everything: check, unit, conformance, simulation, agent, integration, e2e
 
@@ -95,8 +96,9 @@ bench-agent: controlplane ## the agent's start, memory, idle load, and how long 
 docs: setup ## docs/reference, written from the code
 	@$(BIN)/python tools/docs.py
 
-manifests: setup ## roles, gate policy and flow schemas of manifests/, written from the code
+manifests: setup ## crds/, and roles, policies and flow schemas of manifests/, written from the code
 	@$(BIN)/python tools/manifests.py
+	@$(BIN)/python -m tools.crds
 
 clean: ## remove what was generated here (the control plane in the cache stays)
 	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

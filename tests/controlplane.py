@@ -33,10 +33,11 @@ async def running_control_plane(
     options: Options | None = None, *, manifests: bool = True
 ) -> AsyncIterator[ControlPlane]:
     """A control plane of one's own for the length of the block."""
-    async with ControlPlane(binaries(), options or Options()) as plane, plane.client() as client:
+    options = options or Options()
+    async with ControlPlane(binaries(), options) as plane, plane.client() as client:
         await wait_for_service_accounts(client)
         if manifests:
-            await apply_manifests(plane.binaries, plane.kubeconfig())
+            await apply_manifests(plane.binaries, plane.kubeconfig(), crd=options.crd)
             await wait_for_gate(client)
         yield plane
 

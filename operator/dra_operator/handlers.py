@@ -21,6 +21,7 @@ import structlog
 from dra_operator.api.codec import convert
 from dra_operator.api.depth import allow_deep_json
 from dra_operator.api.kinds import CLAIMS, CLASSES, NAMESPACES, NODES, PODS, TEMPLATES
+from dra_operator.cluster.flavour import Api
 from dra_operator.cluster.kubeconfig import Credentials
 from dra_operator.controller.controller import Controller
 from dra_operator.controller.settings import Settings
@@ -137,9 +138,10 @@ async def gate(body: Any, namespace: str | None, patch: kopf.Patch, memo: Any, *
 @kopf.on.validate(CLASSES.group, CLASSES.version, CLASSES.plural, id="selectors", operations=["CREATE", "UPDATE"])
 @kopf.on.validate(TEMPLATES.group, TEMPLATES.version, TEMPLATES.plural, id="selectors", operations=["CREATE"])
 @kopf.on.validate(CLAIMS.group, CLAIMS.version, CLAIMS.plural, id="selectors", operations=["CREATE"])
-async def selectors(body: kopf.Body, **given: Any) -> None:
+async def selectors(body: kopf.Body, memo: Any, **given: Any) -> None:
     before = given.get("old")
-    refusal = find_refusal(dict(body), dict(before) if before is not None else None)
+    everything = memo["controller"].api is Api.CRD  # a schema cannot say all that the built-in API checks
+    refusal = find_refusal(dict(body), dict(before) if before is not None else None, everything=everything)
     if refusal is not None:
         meta = body.meta
         log.info("refused", kind=body.get("kind"), namespace=meta.namespace, name=meta.name, why=refusal)

@@ -16,6 +16,7 @@ from dra_operator import handlers
 from dra_operator.cli.kopf_life import live
 from dra_operator.cli.logs import configure_logging
 from dra_operator.cli.options import takes_settings
+from dra_operator.cluster.flavour import ApiMissing
 from dra_operator.controller.controller import Controller
 from dra_operator.controller.settings import Settings
 
@@ -40,7 +41,12 @@ async def _run(settings: Settings) -> int:
     except (OSError, ValueError) as error:
         log.error("cannot connect", error=str(error))
         return 1
-    await controller.start()
+    try:
+        await controller.start()
+    except ApiMissing as error:
+        log.error("cannot start", error=str(error))
+        await controller.stop()
+        return 1
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

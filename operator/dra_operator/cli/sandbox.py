@@ -23,6 +23,7 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TaskID, TimeElapsedColumn
 
 from dra_operator.cli.logs import configure_logging
+from dra_operator.cluster.flavour import Api
 from dra_operator.lifecycle.policy import ClaimsMode
 from dra_operator.sandbox.binaries import BinariesError, find_binaries
 from dra_operator.sandbox.controlplane import Options
@@ -60,6 +61,9 @@ def up(
     operator_flag: Annotated[list[str] | None, typer.Option(help="Flag for the operator, as --claims=adopt.")] = None,
     kubeconfig: Annotated[str, typer.Option(help="Use this cluster, not a control plane of our own.")] = "",
     manifests: Annotated[bool, typer.Option(help="Apply manifests/base.")] = True,
+    api: Annotated[
+        Api, typer.Option(help="Who serves resource.k8s.io/v1: the API server, or custom resources.")
+    ] = Api.NATIVE,
     resourceclaim_controller: Annotated[
         bool, typer.Option(help="Leave upstream's generator of claims in kube-controller-manager.")
     ] = False,
@@ -79,6 +83,12 @@ def up(
     if running is not None and running.supervisor.alive:
         typer.echo(f"sandbox {name!r} is up already; `dra-operator sandbox down --name {name}` ends it", err=True)
         raise typer.Exit(1)
+    if api is Api.CRD and (kubeconfig or resourceclaim_controller):
+        why = (
+            "only in a control plane of our own, and without upstream's generator, which cannot write custom resources"
+        )
+        typer.echo(f"{ERROR_PREFIX}--api={api.value}: {why}", err=True)
+        raise typer.Exit(2)
     # In our own control plane it is known whether kube-controller-manager generates claims; elsewhere it is learned.
     claims = ClaimsMode.AUTO if resourceclaim_controller or kubeconfig else ClaimsMode.GENERATE
     plan = Plan(
@@ -88,7 +98,7 @@ def up(
         operator=operator,
         operator_flags=(f"--claims={claims.value}", *(operator_flag or ())),
         kubeconfig=kubeconfig,
-        options=Options(resourceclaim_controller=resourceclaim_controller, client_qps=client_qps),
+        options=Options(crd=api is Api.CRD, resourceclaim_controller=resourceclaim_controller, client_qps=client_qps),
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends a build, too, and what was started
     try:

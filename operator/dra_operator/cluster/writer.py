@@ -77,6 +77,8 @@ class Writer:
         self._reads = client
         self._writes = client.guarded(allow)
         self._on_write = on_write
+        self.clears_devices = False
+        """The API server does not take `status.devices` away with the allocation (cluster/flavour.py)."""
 
     async def perform(self, action: Action) -> Outcome:
         """Perform one action. Never raises for what the API server or the network may do."""
@@ -109,7 +111,7 @@ class Writer:
                 }
                 return Done(await client.patch(CLAIMS, action.key, body, patch_type="merge"))
             case WriteClaimStatus():
-                body = _claim_status_body(action)
+                body = _claim_status_body(action, clear_devices=self.clears_devices)
                 return Done(await client.patch(CLAIMS, action.key, body, patch_type="merge", subresource="status"))
             case DeleteClaim() | DeletePod():
                 return await self._delete(action)
@@ -162,14 +164,14 @@ class Writer:
         return Done(left)
 
 
-def _claim_status_body(action: WriteClaimStatus) -> dict[str, Any]:
-    return {
-        "metadata": {"uid": action.uid, "resourceVersion": action.resource_version},
-        "status": {
-            "allocation": None if action.allocation is None else _every_member(action.allocation),
-            "reservedFor": action.reserved_for or None,
-        },
+def _claim_status_body(action: WriteClaimStatus, *, clear_devices: bool) -> dict[str, Any]:
+    status = {
+        "allocation": None if action.allocation is None else _every_member(action.allocation),
+        "reservedFor": action.reserved_for or None,
     }
+    if clear_devices and action.allocation is None:
+        status["devices"] = None
+    return {"metadata": {"uid": action.uid, "resourceVersion": action.resource_version}, "status": status}
 
 
 def _every_member(allocation: AllocationResult) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import gc
 import random
 import time
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -27,6 +28,7 @@ from dra_operator.api.kinds import CLAIMS, SLICES, Kind
 from dra_operator.api.meta import ObjectKey, Uid
 from dra_operator.cluster.census import Census
 from dra_operator.cluster.events import EventRecorder
+from dra_operator.cluster.flavour import Api, ApiMissing, expect_api
 from dra_operator.cluster.http import ApiClient
 from dra_operator.cluster.kubeconfig import KubeconfigError, find_credentials
 from dra_operator.cluster.lease import LeaderElection
@@ -40,10 +42,11 @@ from dra_operator.controller.health import HealthServer
 from dra_operator.controller.metrics import Metrics
 from dra_operator.controller.mirrors import KOPF_KINDS, ClaimMirror, KopfMirror, SliceMirror
 from dra_operator.controller.progress import Progress
-from dra_operator.controller.settings import Settings
+from dra_operator.controller.settings import CANNOT_ADOPT, Settings
 from dra_operator.controller.sync import wait_until_shown
 from dra_operator.lifecycle.decide import Decider
 from dra_operator.lifecycle.keys import Ref
+from dra_operator.lifecycle.policy import ClaimsMode
 from dra_operator.lifecycle.view import View
 
 log = structlog.get_logger()
@@ -51,6 +54,8 @@ log = structlog.get_logger()
 _RELEASE_POLL = 0.5
 _DRAIN_SECONDS = 20.0
 """How long a stop waits for answers; a Pod has 30 s by default until it is killed."""
+_API_PATIENCE = 20.0
+"""Seconds. A cluster that comes up with us gets its definitions in that time."""
 
 
 class Controller:
@@ -67,6 +72,8 @@ class Controller:
                 "Kopf knows neither; use the account itself, and a name that is in the certificate"
             )
         self._client: ApiClient = self.credentials.client()
+        self.api = settings.api
+        """Who serves resource.k8s.io; known from the start on."""
         self.view = View()
         self.view.held_back.seconds, self.view.held_back.now = settings.release_hold, time.time
         decider = Decider(self.view, Features(), settings.placement)
@@ -78,12 +85,13 @@ class Controller:
             self._client, namespace=settings.namespace, name=settings.lease_name, identity=identity
         )
         self._recorder = EventRecorder(self._client, instance=identity, rng=self._rng)
+        self._writer = Writer(self._client, allow=self._may_write)
         self.engine = Engine(
             view=self.view,
             decider=decider,
             policy=settings.policy(),
             queue=self._queue,
-            perform=Writer(self._client, allow=self._may_write).perform,
+            perform=self._writer.perform,
             record=self._recorder.record,
             now=time.time,
             leads=self._may_write,
@@ -125,13 +133,14 @@ class Controller:
     # --- life ------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Start everything but Kopf, whose events come in through `observe`."""
+        """Start everything but Kopf, whose events come in through `observe`. Raises `ApiMissing`."""
         if self.settings.metrics_address:
             self._health = HealthServer(
                 self.settings.metrics_address, self.metrics.registry, self._dead, self._unready, self.admission.remarks
             )
             await self._health.start()
             log.info("serving metrics and health", port=self._health.port)
+        await self._find_api()
         for reflector in self._reflectors:
             self._spawn(reflector.run())
         self._spawn(self._recorder.run())
@@ -223,6 +232,18 @@ class Controller:
 
     def _may_write(self) -> bool:
         return self.synced.is_set() and (not self.settings.leader_elect or self._lease.holds())
+
+    async def _find_api(self) -> None:
+        def waiting(why: str) -> None:
+            log.warning("waiting for the API", why=why)
+
+        self.api = await expect_api(self._client, self.settings.api, patience=_API_PATIENCE, waiting=waiting)
+        if self.api is Api.CRD:
+            log.info("resource.k8s.io is served by custom resources")
+            self._writer.clears_devices = True
+            if self.settings.claims is ClaimsMode.ADOPT:
+                raise ApiMissing(f"--claims=adopt: {CANNOT_ADOPT}")
+            self.engine.policy = replace(self.engine.policy, claims=ClaimsMode.GENERATE)
 
     # --- health ----------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from dra_operator.allocation.strategy import Strategy
 from dra_operator.api.names import LEASE_NAME, OPERATOR_NAMESPACE
+from dra_operator.cluster.flavour import Api
 from dra_operator.controller.admission.certificates import DEFAULT_LIFETIME
 from dra_operator.controller.evictor import TaintEviction
 from dra_operator.lifecycle.policy import ClaimsMode, OnNoCapacity, Policy, Repack
@@ -34,6 +35,12 @@ AuthorityLifetime: TypeAlias = Annotated[
 """Less, and API servers could not keep up with its replacement."""
 
 
+CANNOT_ADOPT = (
+    "kube-controller-manager cannot generate claims where resource.k8s.io is served by custom resources; leave it at "
+    "auto, and take resourceclaim-controller out of its --controllers"
+)
+
+
 class Gate(StrEnum):
     """How pods come to wait for their devices (`--gate`)."""
 
@@ -52,6 +59,9 @@ class Settings(Model, frozen=True, kw_only=True):
         str, Meta(description="Kubeconfig file; otherwise $KUBECONFIG, the pod's own account, or ~/.kube/config.")
     ] = ""
     context: Annotated[str, Meta(description="Context of the kubeconfig.")] = ""
+    api: Annotated[
+        Api, Meta(description="Who serves resource.k8s.io/v1: the API server itself, or custom resources.")
+    ] = Api.AUTO
     claims: Annotated[ClaimsMode, Meta(description="Who generates claims from templates.")] = ClaimsMode.AUTO
     gate: Annotated[Gate, Meta(description="How pods come to wait for their devices.")] = Gate.AUTO
     on_no_capacity: Annotated[OnNoCapacity, Meta(description="What becomes of a pod that finds no devices.")] = (
@@ -98,6 +108,8 @@ class Settings(Model, frozen=True, kw_only=True):
             yield Contradiction(
                 "gate", "the webhook has to be served somewhere; set webhook-address, for example to :9443"
             )
+        if self.api is Api.CRD and self.claims is ClaimsMode.ADOPT:
+            yield Contradiction("claims", CANNOT_ADOPT)
         if self.gate is Gate.OFF and self.on_no_capacity is OnNoCapacity.HANDOVER:
             yield Contradiction(
                 "on-no-capacity",

@@ -9,6 +9,7 @@ By default the controller manager runs without `resourceclaim-controller`: that 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import shutil
@@ -26,8 +27,14 @@ from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
 from dra_operator.cluster.kubeconfig import KubeconfigError, connect
 from dra_operator.sandbox.processes import Process, ProcessDiedError, start, wait_until
 
+CRDS: Final = Path(__file__).resolve().parents[3] / "crds"
 _READY_SECONDS: Final = 90.0
 _PORT_TRIES: Final = 3
+_WITHOUT_THE_GROUP: Final = (
+    "--runtime-config=" + ",".join(f"resource.k8s.io/{v}=false" for v in ("v1", "v1beta1", "v1beta2", "v1alpha3")),
+    # It takes every ResourceSlice for one of the built-in types, and refuses custom resources.
+    "--disable-admission-plugins=NodeDeclaredFeatureValidator",
+)
 _API_SERVER_PATIENCE: Final = 2.0
 """Seconds that it may take to end. It would wait a minute for watches to end, and has nothing to lose."""
 
@@ -50,6 +57,8 @@ IDENTITIES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
 class Options:
     """What a cluster is made of."""
 
+    crd: bool = False
+    """Do not serve the group resource.k8s.io: custom resources take its place."""
     resourceclaim_controller: bool = False
     """Leave upstream's generator of claims in the controller manager."""
     scheduler: bool = True
@@ -152,7 +161,7 @@ class ControlPlane:
             try:
                 self._start_etcd()
                 self._start_api_server()
-                await wait_until("the API server", self._is_ready, _READY_SECONDS, list(self.processes.values()))
+                await self._wait_until_served()
                 break
             except ProcessDiedError:
                 await self._stop_processes()
@@ -186,7 +195,7 @@ class ControlPlane:
         self.processes.pop(name, None)
         if name in ("etcd", "kube-apiserver"):
             self._start_etcd() if name == "etcd" else self._start_api_server()
-            await wait_until("the API server", self._is_ready, _READY_SECONDS, list(self.processes.values()))
+            await self._wait_until_served()
         elif name == "kube-controller-manager":
             self._start_controller_manager()
         elif name == "kube-scheduler":
@@ -206,10 +215,24 @@ class ControlPlane:
         else:
             await process.stop()
 
+    async def _wait_until_served(self) -> None:
+        programs = list(self.processes.values())
+        if self.options.crd:
+            # The Node authorizer lists ResourceSlices: the API server is not ready before it finds some kind of them.
+            await wait_until("the API server", self._is_nearly_ready, _READY_SECONDS, programs)
+            await asyncio.to_thread(self.kubectl, "apply", "--server-side", f"--kustomize={CRDS}")
+        await wait_until("the API server", self._is_ready, _READY_SECONDS, programs)
+
     async def _is_ready(self) -> bool:
+        return await self._answers("/readyz")
+
+    async def _is_nearly_ready(self) -> bool:
+        return await self._answers("/readyz?exclude=informer-sync")
+
+    async def _answers(self, path: str) -> bool:
         try:
             async with self.client() as client:
-                return (await client.request("GET", "/readyz", timeout=5.0)).status == 200
+                return (await client.request("GET", path, timeout=5.0)).status == 200
         except (ApiError, NoAnswer, KubeconfigError, OSError):  # the last two: the certificate is not written yet
             return False
 
@@ -235,6 +258,7 @@ class ControlPlane:
 
     def _start_api_server(self) -> None:
         disabled = () if self.options.service_account_admission else ("--disable-admission-plugins=ServiceAccount",)
+        without = _WITHOUT_THE_GROUP if self.options.crd else ()
         self._run(
             "kube-apiserver",
             f"--etcd-servers={self.etcd_server}",
@@ -251,6 +275,7 @@ class ControlPlane:
             "--endpoint-reconciler-type=none",
             "--allow-privileged",  # as every real cluster: node agents need it
             *disabled,
+            *without,
             *self.options.api_server_flags,
         )
 

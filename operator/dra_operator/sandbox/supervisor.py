@@ -36,7 +36,7 @@ from dra_operator.sandbox.state import ProcessId, State, read_state, remove_stat
 
 Say = Callable[[str], None]
 
-_MANIFESTS: Final = Path(__file__).resolve().parents[3] / "manifests" / "base"
+_MANIFESTS: Final = Path(__file__).resolve().parents[3] / "manifests"
 _GATE_SECONDS: Final = 30.0
 _UP_SECONDS: Final = 180.0
 _DOWN_SECONDS: Final = 40.0
@@ -159,7 +159,7 @@ class _Sandbox:
                 await wait_for_service_accounts(client)
             if plan.manifests:
                 say("applying manifests/base")
-                await apply_manifests(self._binaries, self._admin)
+                await apply_manifests(self._binaries, self._admin, crd=plan.options.crd)
                 await wait_for_gate(client)
             nodes = Nodes(client, plan.nodes, sandbox=plan.name, runtime=runtime)
             if plan.nodes:
@@ -228,9 +228,19 @@ class _Sandbox:
         )
 
 
-async def apply_manifests(binaries: Path, kubeconfig: Path) -> None:
-    """Apply `manifests/base` with the real kubectl, as an admin would. Safe to repeat."""
-    command = [str(binaries / "kubectl"), f"--kubeconfig={kubeconfig}", "apply", "--server-side", "-k", str(_MANIFESTS)]
+async def apply_manifests(binaries: Path, kubeconfig: Path, *, crd: bool = False) -> None:
+    """Apply `manifests/base` with the real kubectl, as an admin would. Safe to repeat.
+
+    `crd`: and the policies that stand in for the API server's own rules about claims.
+    """
+    await _apply(binaries, kubeconfig, "-k", _MANIFESTS / "base")
+    if crd:
+        await _apply(binaries, kubeconfig, "-f", _MANIFESTS / "components" / "crd" / "policies.yaml")
+        await _apply(binaries, kubeconfig, "-f", _MANIFESTS / "components" / "crd" / "defaults.yaml")
+
+
+async def _apply(binaries: Path, kubeconfig: Path, option: str, what: Path) -> None:
+    command = [str(binaries / "kubectl"), f"--kubeconfig={kubeconfig}", "apply", "--server-side", option, str(what)]
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
@@ -241,7 +251,8 @@ async def apply_manifests(binaries: Path, kubeconfig: Path) -> None:
             process.kill()
             await process.wait()
     if process.returncode != 0:
-        raise SandboxError(f"kubectl apply of manifests/base failed:\n{output.decode(errors='replace')}")
+        name = what.relative_to(_MANIFESTS.parent)
+        raise SandboxError(f"kubectl apply of {name} failed:\n{output.decode(errors='replace')}")
 
 
 async def wait_for_gate(client: ApiClient) -> None:

@@ -28,6 +28,8 @@ class Flavour:
     """Of `dra-operator run`, beside those of the Deployment."""
     stock_generator: bool = False
     """Leave upstream's resourceclaim-controller in kube-controller-manager."""
+    crd: bool = False
+    """resource.k8s.io is served by the custom resources of `crds/`."""
     api_server_flags: tuple[str, ...] = ()
     roles: tuple[Role, ...] = (CONTROLLER, CONTROLLER_OWN)
     """Of the controller."""
@@ -57,6 +59,13 @@ FLAVOURS: Final = (
             Use(_ADMISSION, "mutatingadmissionpolicies", "get"): "1.34 has none",
             Use(_ADMISSION, "mutatingadmissionpolicybindings", "get"): "1.34 has none",
         },
+    ),
+    Flavour(
+        "crd",
+        overlay="crd",
+        crd=True,
+        roles=(CONTROLLER, CONTROLLER_OWN, WEBHOOK, WEBHOOK_OWN),
+        everyday=False,
     ),
 )
 

@@ -140,6 +140,7 @@ async def installed(flavour: Flavour) -> AsyncIterator[Ground]:
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(_folder())
         options = Options(
+            crd=flavour.crd,
             resourceclaim_controller=flavour.stock_generator,
             service_account_admission=True,
             api_server_flags=(*audit.flags(folder), *flavour.api_server_flags),
@@ -150,7 +151,6 @@ async def installed(flavour: Flavour) -> AsyncIterator[Ground]:
         doubles = Doubles()
         ground = Ground(flavour, plane, admin, folder, doubles, free_port())
         await asyncio.to_thread(plane.kubectl, "apply", "--validate=strict", "-k", str(ground.overlay))
-        await _make_classes(admin)
         places = {node.name: Place(folder / str(i), folder / str(i) / "cdi") for i, node in enumerate(nodes)}
         for place in places.values():
             (place.kubelet / "plugins_registry").mkdir(parents=True)
@@ -163,6 +163,7 @@ async def installed(flavour: Flavour) -> AsyncIterator[Ground]:
         await stack.enter_async_context(_in_background(cluster, admin, doubles))
         await _start_everything(ground, nodes, places)
         await wait_for_gate(admin)
+        await wait_until("classes to be accepted", lambda: _make_classes(admin), _PATIENCE)
         yield ground
 
 
@@ -205,9 +206,16 @@ async def _in_background(nodes: Nodes, admin: ApiClient, doubles: Doubles) -> As
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _make_classes(admin: ApiClient) -> None:
-    await make_class(admin, GPU_CLASS, f"{_ATTRIBUTES}.type == 'gpu'")
-    await make_class(admin, MIG_CLASS, f"{_ATTRIBUTES}.type == 'mig'")
+async def _make_classes(admin: ApiClient) -> bool:
+    """Whether they are there: a webhook that checks them has to be reached first."""
+    try:
+        await make_class(admin, GPU_CLASS, f"{_ATTRIBUTES}.type == 'gpu'")
+        await make_class(admin, MIG_CLASS, f"{_ATTRIBUTES}.type == 'mig'")
+    except ApiError as error:
+        if error.status < 500:
+            raise
+        return False
+    return True
 
 
 def _already(place: Place, driver: str) -> Serving:

@@ -15,7 +15,7 @@ from dra_operator.api.validation.gates import Gates
 from dra_operator.api.validation.lists import check_set
 from dra_operator.api.validation.slicetypes import CapacityRequestPolicy, CapacityRequestPolicyRange, DeviceCapacity
 
-_OPTIONS_MAX: Final = 10
+OPTIONS_MAX: Final = 10
 _MAX_INT64: Final = (1 << 63) - 1
 _SPELLED_OUT: Final = 400
 
@@ -60,8 +60,8 @@ def _options(
         return []
 
     identify = _decimal_text if fractional else _whole_text
-    found += check_set(path, options, check, identify, limit=_OPTIONS_MAX, declared=False)
-    if len(options) > _OPTIONS_MAX or default not in options:
+    found += check_set(path, options, check, identify, limit=OPTIONS_MAX, declared=False)
+    if len(options) > OPTIONS_MAX or default not in options:
         found.append(invalid(path, default.as_written(), "default value is not valid according to the requestPolicy"))
     return found
 

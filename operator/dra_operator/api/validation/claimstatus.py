@@ -54,8 +54,8 @@ RESULTS_MAX: Final = 32
 RESERVED_FOR_MAX: Final = 256
 CONDITIONS_MAX: Final = 8
 _SOURCES: Final = ("FromClaim", "FromClass")
-_INTERFACE_MAX: Final = 256
-_HARDWARE_MAX: Final = 128
+INTERFACE_MAX: Final = 256
+HARDWARE_MAX: Final = 128
 _IPS_MAX: Final = 16
 
 
@@ -173,8 +173,8 @@ def _not_allocated(path: str, device: _SharedDeviceId) -> FieldError:
 def _network(path: str, data: NetworkDeviceData) -> list[FieldError]:
     found = []
     for name, value, limit in (
-        ("interfaceName", data.interface_name, _INTERFACE_MAX),
-        ("hardwareAddress", data.hardware_address, _HARDWARE_MAX),
+        ("interfaceName", data.interface_name, INTERFACE_MAX),
+        ("hardwareAddress", data.hardware_address, HARDWARE_MAX),
     ):
         if content.size(value) > limit:
             found.append(too_long(child(path, name), limit, origin="maxBytes", covered=True))

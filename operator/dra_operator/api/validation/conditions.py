@@ -20,9 +20,9 @@ from dra_operator.api.validation.errors import (
 )
 from dra_operator.api.validation.metatypes import Condition
 
-_STATUSES: Final = ("False", "True", "Unknown")
-_REASON_MAX: Final = 1024
-_MESSAGE_MAX: Final = 32 * 1024
+STATUSES: Final = ("False", "True", "Unknown")
+REASON_MAX: Final = 1024
+MESSAGE_MAX: Final = 32 * 1024
 
 
 def check_conditions(path: str, conditions: tuple[Condition, ...] | None) -> list[FieldError]:
@@ -45,8 +45,8 @@ def _condition(path: str, condition: Condition) -> list[FieldError]:
         found.append(required(child(path, "type"), "is required"))
     if not condition.status:
         found.append(required(child(path, "status")))
-    elif condition.status not in _STATUSES:
-        found.append(not_supported(child(path, "status"), condition.status, _STATUSES))
+    elif condition.status not in STATUSES:
+        found.append(not_supported(child(path, "status"), condition.status, STATUSES))
     if condition.observed_generation < 0:
         detail = "must be greater than or equal to zero"
         found.append(invalid(child(path, "observedGeneration"), condition.observed_generation, detail))
@@ -57,8 +57,8 @@ def _condition(path: str, condition: Condition) -> list[FieldError]:
         found.append(required(where))
     else:
         found += [invalid(where, condition.reason, message) for message in content.condition_reason(condition.reason)]
-        if content.size(condition.reason) > _REASON_MAX:
-            found.append(too_long(where, _REASON_MAX))
-    if content.size(condition.message) > _MESSAGE_MAX:
-        found.append(too_long(child(path, "message"), _MESSAGE_MAX))
+        if content.size(condition.reason) > REASON_MAX:
+            found.append(too_long(where, REASON_MAX))
+    if content.size(condition.message) > MESSAGE_MAX:
+        found.append(too_long(child(path, "message"), MESSAGE_MAX))
     return found

@@ -1,6 +1,6 @@
 """What names, labels and their like may consist of. Each function returns the complaints, in the API server's words.
 
-Lengths are in bytes, as everywhere in the API.
+Lengths are in bytes, as everywhere in the API. The patterns are also those of the schemas in crds/.
 
 Upstream: k8s.io/apimachinery/pkg/api/validate/content and pkg/util/validation.
 """
@@ -17,20 +17,19 @@ CHARACTERS: Final = "characters"
 """How the hand-written rules call bytes."""
 LABEL_MAX: Final = 63
 SUBDOMAIN_MAX: Final = 253
-_LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-_SUBDOMAIN: Final = _LABEL + r"(\." + _LABEL + ")*"
-_KEY: Final = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
-_VALUE: Final = f"({_KEY})?"
-_IDENTIFIER: Final = "[A-Za-z_][A-Za-z0-9_]*"
-_REASON: Final = "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?"
+LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+SUBDOMAIN: Final = LABEL + r"(\." + LABEL + ")*"
+KEY: Final = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
+VALUE: Final = f"({KEY})?"
+IDENTIFIER: Final = "[A-Za-z_][A-Za-z0-9_]*"
+REASON: Final = "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?"
 _SEMVER_PART: Final = r"(0|[1-9]\d*)"
 _SEMVER_PRE: Final = r"(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)"
-_SEMVER: Final = re.compile(
+SEMVER: Final = (
     rf"{_SEMVER_PART}\.{_SEMVER_PART}\.{_SEMVER_PART}"
-    rf"(-{_SEMVER_PRE}(\.{_SEMVER_PRE})*)?(\+[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?",
-    re.ASCII,
+    rf"(-{_SEMVER_PRE}(\.{_SEMVER_PRE})*)?(\+[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?"
 )
-_UUID: Final = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+UUID: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 _LABEL_WORDS: Final = (
     "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end "
@@ -65,18 +64,18 @@ def size(text: str) -> int:
 
 def dns_label(value: str, *, unit: str = BYTES) -> list[str]:
     found = [_too_long(LABEL_MAX, unit)] if size(value) > LABEL_MAX else []
-    if not re.fullmatch(_LABEL, value):
-        if re.fullmatch(_SUBDOMAIN, value):
+    if not re.fullmatch(LABEL, value):
+        if re.fullmatch(SUBDOMAIN, value):
             found.append("must not contain dots")
         else:
-            found.append(_mismatch(_LABEL_WORDS, _LABEL, ("my-name", "123-abc")))
+            found.append(_mismatch(_LABEL_WORDS, LABEL, ("my-name", "123-abc")))
     return found
 
 
 def dns_subdomain(value: str, *, unit: str = BYTES) -> list[str]:
     found = [_too_long(SUBDOMAIN_MAX, unit)] if size(value) > SUBDOMAIN_MAX else []
-    if not re.fullmatch(_SUBDOMAIN, value):
-        found.append(_mismatch(_SUBDOMAIN_WORDS, _SUBDOMAIN, ("example.com",)))
+    if not re.fullmatch(SUBDOMAIN, value):
+        found.append(_mismatch(_SUBDOMAIN_WORDS, SUBDOMAIN, ("example.com",)))
     return found
 
 
@@ -84,8 +83,8 @@ def dns_subdomain_caseless(value: str) -> list[str]:
     found = [_too_long(SUBDOMAIN_MAX)] if size(value) > SUBDOMAIN_MAX else []
     # Go's case folding takes these two for k and s.
     folded = value.replace("\u212a", "k").replace("\u017f", "s")
-    if not re.fullmatch(_SUBDOMAIN, folded, re.IGNORECASE | re.ASCII):
-        found.append(_mismatch(_CASELESS_WORDS, _SUBDOMAIN, ("Example.com",)))
+    if not re.fullmatch(SUBDOMAIN, folded, re.IGNORECASE | re.ASCII):
+        found.append(_mismatch(_CASELESS_WORDS, SUBDOMAIN, ("Example.com",)))
     return found
 
 
@@ -96,7 +95,7 @@ def label_key(value: str) -> list[str]:
     if not slash:
         name = prefix
     elif "/" in name:
-        words = _mismatch(_KEY_WORDS, _KEY, ("MyName", "my.name", "123-abc"))
+        words = _mismatch(_KEY_WORDS, KEY, ("MyName", "my.name", "123-abc"))
         return [f"a valid label key {words} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"]
     elif not prefix:
         found.append("prefix part must be non-empty")
@@ -106,29 +105,29 @@ def label_key(value: str) -> list[str]:
         found.append("name part must be non-empty")
     elif size(name) > LABEL_MAX:
         found.append(f"name part {_too_long(LABEL_MAX)}")
-    if not re.fullmatch(_KEY, name):
-        found.append(f"name part {_mismatch(_KEY_WORDS, _KEY, ('MyName', 'my.name', '123-abc'))}")
+    if not re.fullmatch(KEY, name):
+        found.append(f"name part {_mismatch(_KEY_WORDS, KEY, ('MyName', 'my.name', '123-abc'))}")
     return found
 
 
 def label_value(value: str) -> list[str]:
     found = [_too_long(LABEL_MAX)] if size(value) > LABEL_MAX else []
-    if not re.fullmatch(_VALUE, value):
-        found.append(_mismatch(_VALUE_WORDS, _VALUE, ("MyValue", "my_value", "12345")))
+    if not re.fullmatch(VALUE, value):
+        found.append(_mismatch(_VALUE_WORDS, VALUE, ("MyValue", "my_value", "12345")))
     return found
 
 
 def c_identifier(value: str) -> list[str]:
-    if re.fullmatch(_IDENTIFIER, value):
+    if re.fullmatch(IDENTIFIER, value):
         return []
-    return [_mismatch(_IDENTIFIER_WORDS, _IDENTIFIER, ("my_name", "MY_NAME", "MyName"))]
+    return [_mismatch(_IDENTIFIER_WORDS, IDENTIFIER, ("my_name", "MY_NAME", "MyName"))]
 
 
 def condition_reason(value: str) -> list[str]:
-    if re.fullmatch(_REASON, value):
+    if re.fullmatch(REASON, value):
         return []
     examples = ("my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB")
-    return [_mismatch(_REASON_WORDS, _REASON, examples)]
+    return [_mismatch(_REASON_WORDS, REASON, examples)]
 
 
 def path_segment(value: str, *, prefix: bool = False) -> list[str]:
@@ -139,11 +138,11 @@ def path_segment(value: str, *, prefix: bool = False) -> list[str]:
 
 
 def is_semantic_version(value: str) -> bool:
-    return _SEMVER.fullmatch(value) is not None
+    return re.fullmatch(SEMVER, value, re.ASCII) is not None
 
 
 def is_uuid(value: str) -> bool:
-    return _UUID.fullmatch(value) is not None
+    return re.fullmatch(UUID, value) is not None
 
 
 def interface_address(value: str) -> list[str]:

@@ -30,7 +30,7 @@ _ANNOTATIONS_MAX: Final = 256 * 1024
 _MANAGER_MAX: Final = 128
 _SUBRESOURCE_MAX: Final = 256
 _OPERATIONS: Final = ("Apply", "Update")
-_STANDARD_FINALIZERS: Final = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
+STANDARD_FINALIZERS: Final = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
 _NEGATIVE: Final = "must be greater than or equal to 0"
 _IMMUTABLE: Final = "field is immutable"
 
@@ -108,7 +108,7 @@ def check_finalizer_names(path: str, meta: ObjectMeta) -> list[FieldError]:
     return [
         invalid(index(child(path, "finalizers"), i), name, detail)
         for i, name in enumerate(meta.finalizers or ())
-        if "/" not in name and name not in _STANDARD_FINALIZERS
+        if "/" not in name and name not in STANDARD_FINALIZERS
     ]
 
 
