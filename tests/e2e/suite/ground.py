@@ -30,7 +30,7 @@ from dra_operator.agent.registration import Sockets
 from dra_operator.api.kinds import CLAIMS, PODS, SLICES
 from dra_operator.api.names import OPERATOR_NAMESPACE
 from dra_operator.api.rights import AGENT_ACCOUNT, CONTROLLER_ACCOUNT
-from dra_operator.cluster.http import ApiClient
+from dra_operator.cluster.http import ApiClient, ApiError
 from dra_operator.cluster.reflector import Reflector
 from dra_operator.sandbox.controlplane import ControlPlane, Options, wait_for_service_accounts
 from dra_operator.sandbox.inventory import NodeGroup, SimulatedNode, expand
