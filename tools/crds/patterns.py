@@ -19,7 +19,12 @@ _KEY: Final = content.KEY.replace("*", f"{{0,{content.LABEL_MAX - 2}}}")
 _IDENTIFIER: Final = content.IDENTIFIER.replace("*", f"{{0,{names.IDENTIFIER_MAX - 1}}}")
 _MORE_SLASHES: Final = "[^/]*/[^/]*/.*"
 """Upstream lets qualified names with two slashes and more through unseen."""
-_QUANTITY: Final = r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]*)(?:[numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?\s*"
+_SUFFIX: Final = "(?:[numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?"
+_OF_NOTHING: Final = r"(?:[numkMGTPE]|[KMGTP]i|[eE](?:\+?[0-9]+|-[0-9]))"
+"""Upstream takes a suffix, a dot or a sign without a digit for nothing of it, but for some suffixes."""
+_QUANTITY: Final = (
+    rf"\s*(?:[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+){_SUFFIX}|[+-]\.?{_OF_NOTHING}?|\.{_OF_NOTHING}?|{_OF_NOTHING})\s*"
+)
 _TIME: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{1,2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]+)?(?:Z|[+-][0-9]{2}:[0-9]{2})"
 
 QUANTITY_MAX: Final = 64

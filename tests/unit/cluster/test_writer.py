@@ -124,6 +124,21 @@ def test_a_release_clears_allocation_and_consumers() -> None:
     assert only(RELEASE).body["status"] == {"allocation": None, "reservedFor": None}
 
 
+def test_what_drivers_said_goes_along_where_the_api_server_does_not_take_it_away() -> None:
+    async def scenario(script: Script) -> list[Seen]:
+        script.tell(Answer(200, BARE_CLAIM), Answer(200, BARE_CLAIM))
+        async with ApiClient(script.url) as client:
+            writer = Writer(client)
+            writer.clears_devices = True
+            await writer.perform(RELEASE)
+            await writer.perform(WriteClaimStatus(KEY, UID, "7", allocation("node-a/gpu-0"), ()))
+        return script.seen
+
+    release, allocate = play(scenario)
+    assert release.body["status"] == {"allocation": None, "reservedFor": None, "devices": None}
+    assert "devices" not in allocate.body["status"]
+
+
 def test_no_member_of_the_allocation_before_is_left_over() -> None:
     """A merge patch merges objects; the server has the old allocation, and gets the new one."""
     names = (*AllocationResult.__struct_fields__, *DeviceAllocationResult.__struct_fields__)
