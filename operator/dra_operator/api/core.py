@@ -150,6 +150,7 @@ class PodStatus(Struct, frozen=True):
     message: str = ""
     conditions: tuple[Condition, ...] | None = None
     resource_claim_statuses: tuple[PodResourceClaimStatus, ...] | None = None
+    nominated_node_name: str = ""
     start_time: str | None = None
 
 

@@ -1,5 +1,8 @@
 """A work queue of keys: coalescing, delayed, with backoff per key, highest priority first, then in turn, then oldest.
 
+How old a key is the caller says, or else the order in which keys came in. With the age of the object itself, what takes
+several steps is done one after the other: the first is ready early, not all of them at the end.
+
 Keys of one priority are handed out in turn over their flows (namespaces, say), and within a flow oldest first: a flow
 with thousands of keys delays another's only key by one. Upstream's flow control calls that fair queueing.
 
@@ -22,9 +25,10 @@ import itertools
 import random
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 K = TypeVar("K", bound=Hashable)
+Age: TypeAlias = tuple[float, int]
 
 _BACKOFF_MIN: Final = 0.02
 _BACKOFF_MAX: Final = 30.0
@@ -39,13 +43,13 @@ class _Entry(Generic[K]):
     due: float
     priority: int
     flow: str
-    age: int
-    """Order of the first add since it was last handed out."""
+    age: Age
+    """As the caller said at the first add since it was last handed out, then the order of those adds."""
 
 
 @dataclass(order=True, slots=True)
 class _Ready(Generic[K]):
-    age: int
+    age: Age
     entry: _Entry[K] = field(compare=False)
 
 
@@ -54,7 +58,7 @@ class _Turns(Generic[K]):
 
     def __init__(self) -> None:
         self._due: dict[tuple[int, str], list[_Ready[K]]] = {}
-        self._turns: list[tuple[int, int, int, str]] = []
+        self._turns: list[tuple[int, int, Age, str]] = []
         """A heap of the flows that have something due: priority (negative), round, age of what came first, flow."""
         self._next: dict[tuple[int, str], int] = {}
         """The round in which a flow without anything due may be served again, where that is not now."""
@@ -125,13 +129,13 @@ class WorkQueue(Generic[K]):
         """Keys that `get` would hand out now, one after the other."""
         return sum(key not in self._timers and key not in self._working for key in self._entries)
 
-    def add(self, key: K, *, after: float = 0.0, priority: int = 0, flow: str = "") -> None:
-        """The key has to be worked on, `after` so many seconds."""
+    def add(self, key: K, *, after: float = 0.0, priority: int = 0, flow: str = "", since: float = 0.0) -> None:
+        """The key has to be worked on, `after` so many seconds. `since` when its object is there: the oldest first."""
         due = asyncio.get_running_loop().time() + after
         entry = self._entries.get(key)
         if entry is None:
             self.adds += 1
-            entry = self._entries[key] = _Entry(key, due, priority, flow, next(self._ages))
+            entry = self._entries[key] = _Entry(key, due, priority, flow, (since, next(self._ages)))
         elif due >= entry.due and priority <= entry.priority:
             return
         else:

@@ -187,6 +187,8 @@ def _status_body(action: PublishStatus) -> dict[str, Any]:
     status: dict[str, Any] = {}
     if action.claim_statuses:
         status["resourceClaimStatuses"] = to_plain(action.claim_statuses)
+    if action.nominated:
+        status["nominatedNodeName"] = action.nominated
     if action.condition is not None:
         status["conditions"] = [
             {

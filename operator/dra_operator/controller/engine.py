@@ -4,7 +4,8 @@
 
 The queue hands out refs; a look is synchronous, so no two decisions overlap and each sees the devices that the ones
 before it assumed. The writes of a verdict run concurrently with other verdicts' writes, but an object that is being
-written is left alone: a ref whose verdict would touch it waits until that write is answered.
+written is left alone: a ref whose verdict would touch it waits until that write is answered. So many writes at once
+are under way and no more (`WRITES_AT_ONCE`): what comes next is decided when one is answered, the oldest pod first.
 
 The engine knows neither Kopf nor HTTP. Clock, queue, writer and leadership are passed in, so that the simulation runs
 this very loop on a virtual clock.
@@ -53,6 +54,8 @@ from dra_operator.lifecycle.decide import Decider
 from dra_operator.lifecycle.keys import ClaimRef, PodRef, Ref
 from dra_operator.lifecycle.pod import reconcile_pod
 from dra_operator.lifecycle.policy import Policy
+from dra_operator.lifecycle.publish import moment
+from dra_operator.lifecycle.sharing import find_sharers, join
 from dra_operator.lifecycle.verdict import Verdict
 from dra_operator.lifecycle.versions import newer
 from dra_operator.lifecycle.view import Refusal, View
@@ -67,6 +70,9 @@ _READ_PAUSE = 0.1
 _READ_PAUSE_MAX = 5.0
 SELECTOR_STEPS = 100_000
 """What selectors may cost in one look: some 40 ms."""
+WRITES_AT_ONCE = 32
+"""Enough for a thousand writes a second at 30 ms each. Without an end every pod of a burst opens a connection of its
+own, and a TLS handshake costs the API server as much as four writes."""
 LOOKS_PER_TURN = 16
 """Looks in a row before other tasks of the event loop get their turn."""
 
@@ -74,7 +80,7 @@ LOOKS_PER_TURN = 16
 class Queue(Protocol):
     """What the engine needs of `cluster.queue.WorkQueue`."""
 
-    def add(self, key: Ref, *, after: float = 0.0, priority: int = 0, flow: str = "") -> None: ...
+    def add(self, key: Ref, *, after: float = 0.0, priority: int = 0, flow: str = "", since: float = 0.0) -> None: ...
     def retry(self, key: Ref) -> float: ...
     def forget(self, key: Ref) -> None: ...
     def done(self, key: Ref) -> None: ...
@@ -106,6 +112,9 @@ class Engine:
     """Refs that the loop has taken from the queue so far."""
     writes: set[asyncio.Task[None]] = field(default_factory=set)
     """What is on its way to the API server."""
+    _under_way: int = 0
+    """Writes that are not answered yet. One that was and is still doubtful does not count: others need not wait."""
+    _answered: asyncio.Event = field(default_factory=asyncio.Event)
     _untold: dict[Ref, tuple[Notice, ...]] = field(default_factory=dict)
     """Notices of writes whose answer was lost: told when the next look finds the write done."""
     _asking: set[asyncio.Task[None]] = field(default_factory=set)
@@ -134,7 +143,13 @@ class Engine:
         if pod is None:
             self.queue.add(ref, after=after)
         else:
-            self.queue.add(ref, after=after, priority=pod.spec.priority or 0, flow=pod.metadata.namespace)
+            self.queue.add(
+                ref,
+                after=after,
+                priority=pod.spec.priority or 0,
+                flow=pod.metadata.namespace,
+                since=moment(pod.metadata.creation_timestamp, 0.0),
+            )
 
     # --- loop ------------------------------------------------------------------------------------------------------
 
@@ -143,6 +158,9 @@ class Engine:
         allow_deep_json()  # the limit of Python's stack is no thread's own
         steps = 0
         while True:
+            while self._under_way >= WRITES_AT_ONCE:
+                self._answered.clear()
+                await self._answered.wait()
             ref = await self.queue.get()
             self.taken += 1
             if self.leads():
@@ -192,8 +210,12 @@ class Engine:
                 self._queue(ref, after=verdict.requeue_after)
             self.queue.done(ref)
             return
+        sharers: set[Ref] = set()
+        if isinstance(ref, PodRef):
+            verdict, sharers = self._with_sharers(ref, verdict)
         for target in targets:
-            self._busy[target] = set()
+            self._busy[target] = set(sharers)
+        self._under_way += len(verdict.actions)
         task = asyncio.get_running_loop().create_task(self._carry_out(ref, verdict, assumed))
         self.writes.add(task)
         task.add_done_callback(self.writes.discard)
@@ -242,6 +264,17 @@ class Engine:
                     assumed.add(claim.uid)
         return frozenset(assumed)
 
+    def _with_sharers(self, ref: PodRef, verdict: Verdict) -> tuple[Verdict, set[Ref]]:
+        """The verdict with the reservations of those who share the claim, and who they are."""
+        sharers: set[Ref] = set()
+        for uid in find_sharers(self.view, ref.uid, verdict):
+            theirs = self._reconcile(PodRef(uid))
+            if (both := join(verdict, theirs)) is not None:
+                self._assume(PodRef(uid), theirs)
+                sharers.add(PodRef(uid))
+                verdict = both
+        return verdict, sharers
+
     def _note_waits(self, uid: Uid, verdict: Verdict) -> set[Ref]:
         return self.view.note_waits(uid, verdict.group, verdict.reservation, no_device_helps=verdict.no_device_helps)
 
@@ -286,7 +319,11 @@ class Engine:
 
         Devices of an allocation stay assumed meanwhile, so that no other claim is given them.
         """
-        outcome = await self._timed(action)
+        try:
+            outcome = await self._timed(action)
+        finally:
+            self._under_way -= 1
+            self._answered.set()
         pause = _READ_PAUSE
         while isinstance(action, WriteClaimStatus) and isinstance(outcome, Unknown):
             await asyncio.sleep(max(pause, outcome.retry_after or 0.0))

@@ -80,6 +80,8 @@ class PublishStatus:
     resource_version: str
     claim_statuses: tuple[PodResourceClaimStatus, ...]
     condition: PodCondition | None
+    nominated: str = ""
+    """`nominatedNodeName`: where kube-scheduler will bind the pod."""
     force: bool = False
 
 

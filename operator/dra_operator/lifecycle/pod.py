@@ -218,13 +218,13 @@ class _Look:
         if node is not None and (overdrawn := find_overdrawn(view, node, claims)) is not None:
             return self._undo([overdrawn], names)
         say = condition(pod, Reason.ALLOCATED, allocated_sentence(claims), self.now)
-        if write := publish(pod, names, say, message_due=False):
-            return Verdict(
-                actions=(write,),
-                notices=(self._notice("Normal", Reason.ALLOCATED, say.message),),
-                placement=node,
-            )
-        pinned = pin(pod, node) if node is not None and nodes_tie(claims) and covers(pod) else None
+        pinned_to = node if node is not None and nodes_tie(claims) and covers(pod) else None
+        if write := publish(pod, names, say, message_due=False, nominated=pinned_to or ""):
+            # Who never waited needs no Event: one more write for every pod, and the condition says the same.
+            waited = pod.condition(DEVICES_ALLOCATED) is not None
+            notices = (self._notice("Normal", Reason.ALLOCATED, say.message),) if waited else ()
+            return Verdict(actions=(write,), notices=notices, placement=node)
+        pinned = pin(pod, pinned_to) if pinned_to is not None else None
         return Verdict(actions=(self._ungate(pinned),), placement=node, reason=Reason.ALLOCATED, message=say.message)
 
     def _undo_disputed(self, claims: list[ResourceClaim], names: dict[str, str]) -> Verdict | None:

@@ -5,6 +5,9 @@ left out. An entry that another generator published stays as it is: the same val
 is a conflict, after which the other's claim is the one. Only a name whose claim is gone is overwritten by force:
 its owner may never look again.
 
+Along with "Allocated" goes `nominatedNodeName`: kube-scheduler writes it by itself for every pod with claims before it
+binds it, unless it is there already; so our write spares one of its own. An ungated pod's is stated as it is.
+
 The condition is rewritten when its reason changes; a new sentence for the same reason waits until the last write is
 `Policy.condition_interval` old, so that a busy cluster does not turn into status writes of every waiting pod.
 
@@ -20,6 +23,7 @@ from dra_operator.api.core import Pod, PodResourceClaimStatus
 from dra_operator.api.names import DEVICES_ALLOCATED
 from dra_operator.api.reasons import Reason
 from dra_operator.lifecycle.actions import PodCondition, PublishStatus
+from dra_operator.lifecycle.gate import is_gated
 
 MESSAGE_MAX_LENGTH = 1024
 
@@ -58,11 +62,13 @@ def publish(
     wanted: PodCondition | None,
     *,
     message_due: bool,
+    nominated: str = "",
 ) -> PublishStatus | None:
     """The write that makes the pod's status say this, or None if it does, or need not yet.
 
     Without a wanted condition, the one that is there is stated again. `message_due`: the last write is old enough for
     a new sentence alone. `names` agree with what is published wherever that claim can be used (`generate.py`).
+    `nominated` is stated along with the rest, and is no reason to write.
     """
     statuses = claim_statuses(pod, names)
     current = pod.condition(DEVICES_ALLOCATED)
@@ -85,4 +91,5 @@ def publish(
         status.resource_claim_name not in (None, names.get(status.name, status.resource_claim_name))
         for status in pod.status.resource_claim_statuses or ()
     )
-    return PublishStatus(pod.key, pod.uid, pod.metadata.resource_version, statuses, wanted, force=stale)
+    node = nominated if is_gated(pod) else pod.status.nominated_node_name
+    return PublishStatus(pod.key, pod.uid, pod.metadata.resource_version, statuses, wanted, node, force=stale)

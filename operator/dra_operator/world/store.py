@@ -263,7 +263,10 @@ def _with_status(pod: Pod, action: PublishStatus) -> Pod:
         )
         conditions = (*others, ours)
     status = msgspec.structs.replace(
-        pod.status, conditions=conditions or None, resource_claim_statuses=action.claim_statuses or None
+        pod.status,
+        conditions=conditions or None,
+        resource_claim_statuses=action.claim_statuses or None,
+        nominated_node_name=action.nominated,
     )
     return msgspec.structs.replace(pod, status=status)
 

@@ -104,6 +104,15 @@ def test_the_higher_priority_stays_when_the_key_becomes_due_earlier() -> None:
     play(scenario)
 
 
+def test_the_older_object_comes_first_whenever_its_key_was_added() -> None:
+    async def scenario(queue: Queue) -> None:
+        for key, since in (("young", 9.0), ("old", 1.0), ("young too", 9.0)):
+            queue.add(key, since=since)
+        assert [(await take(queue))[0] for _ in range(3)] == ["old", "young", "young too"]
+
+    play(scenario)
+
+
 def test_a_key_keeps_its_age_when_it_is_added_again() -> None:
     async def scenario(queue: Queue) -> None:
         queue.add("old", priority=0)

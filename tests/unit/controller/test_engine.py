@@ -15,7 +15,7 @@ from dra_operator.api.core import Pod, PodStatus
 from dra_operator.api.meta import Condition
 from dra_operator.api.names import DEVICES_ALLOCATED, GATE
 from dra_operator.api.resource import DeviceToleration, ResourceClaim
-from dra_operator.controller.engine import LOOKS_PER_TURN, REFUSAL_RETRY
+from dra_operator.controller.engine import LOOKS_PER_TURN, REFUSAL_RETRY, WRITES_AT_ONCE
 from dra_operator.lifecycle.actions import (
     Action,
     Conflict,
@@ -98,6 +98,64 @@ def test_devices_come_back_when_pods_end_and_go_to_those_who_wait() -> None:
         assert [one.metadata.controller.name for one in desk.store.all(ResourceClaim) if one.metadata.controller] == [
             "second"
         ]
+
+    play(scenario)
+
+
+def test_pods_that_share_an_allocated_claim_are_reserved_in_one_write() -> None:
+    names = [f"p{index}" for index in range(5)]
+
+    async def scenario(desk: Desk) -> None:
+        desk.create(
+            *gpus(), claim(name="ours", finalizers=PROTECTED), *(gated(name, claims=["ours"]) for name in names)
+        )
+        await desk.until(lambda: desk.ungated(*names), "all pods are ungated")
+        assert [len(call.action.reserved_for) for call in desk.calls(WriteClaimStatus)] == [1, 5]  # type: ignore[union-attr]
+
+    play(scenario)
+
+
+def test_a_pod_that_may_not_go_where_the_shared_claim_is_does_not_join_the_others() -> None:
+    async def scenario(desk: Desk) -> None:
+        lost = gated("lost", claims=["ours"])
+        elsewhere = msgspec.structs.replace(lost.spec, node_selector={"zone": "elsewhere"})
+        desk.create(*gpus(), claim(name="ours", finalizers=PROTECTED), msgspec.structs.replace(lost, spec=elsewhere))
+        desk.create(*(gated(name, claims=["ours"]) for name in ("p1", "p2", "p3")))
+        await desk.until(lambda: desk.ungated("p1", "p2", "p3"), "the others are ungated")
+        users = {user.name for user in desk.claim("ours").status.reserved_for or ()}
+        assert (users, desk.ungated("lost")) == ({"p1", "p2", "p3"}, False)
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("fate", [Conflict("modified"), REQUEST_LOST, ANSWER_LOST])
+def test_those_who_joined_a_write_that_failed_are_served_all_the_same(fate: Fate) -> None:
+    names = [f"p{index}" for index in range(4)]
+
+    async def scenario(desk: Desk) -> None:
+        desk.create(*gpus(), held(claim(name="ours", finalizers=PROTECTED), by=[]))
+        desk.meets(WriteClaimStatus, fate, fate)
+        desk.create(*(gated(name, claims=["ours"]) for name in names))
+        await desk.until(lambda: desk.ungated(*names), "all pods are ungated")
+        assert {user.name for user in desk.claim("ours").status.reserved_for or ()} == set(names)
+
+    play(scenario)
+
+
+def test_so_many_writes_are_under_way_and_no_more_and_the_oldest_pod_is_done_first() -> None:
+    names = [f"p{index:02}" for index in range(3 * WRITES_AT_ONCE)]
+
+    async def scenario(desk: Desk) -> None:
+        desk.create(*gpus(len(names)), template())
+        for age, name in enumerate(reversed(names)):
+            young = gated(name, templates=["template"])
+            created = msgspec.structs.replace(young.metadata, creation_timestamp=timestamp(NOW - age))
+            desk.create(msgspec.structs.replace(young, metadata=created))
+        await desk.until(lambda: len(desk.calls(Ungate)) == len(names), "all pods are ungated")
+        for call in desk.sent:
+            assert sum(other.begun <= call.begun < other.ended for other in desk.sent) <= WRITES_AT_ONCE
+        ended = {call.target.rpartition("/")[2]: call.ended for call in desk.calls(Ungate)}
+        assert max(ended[name] for name in names[:8]) < min(ended[name] for name in names[-8:])
 
     play(scenario)
 

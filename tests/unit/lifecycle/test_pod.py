@@ -154,7 +154,12 @@ def test_4_the_status_is_published() -> None:
     [action] = verdict.actions
     assert isinstance(action, PublishStatus)
     assert {one.name: one.resource_claim_name for one in action.claim_statuses} == NAMES
-    [notice] = verdict.notices
+    assert verdict.notices == ()  # the condition says so, and an Event is one more write
+
+
+def test_4_a_pod_that_was_told_to_wait_gets_an_event_when_it_waits_no_more() -> None:
+    told = says(publishes(USER, NAMES), "DevicesInUse", "none")
+    [notice] = look(view_of(told, held(MADE, by=[told]), *gpus()), told).notices
     assert (notice.type, notice.reason, notice.message, notice.uid) == ("Normal", "Allocated", ALLOCATED, USER.uid)
 
 

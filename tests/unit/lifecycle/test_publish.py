@@ -19,7 +19,7 @@ from dra_operator.lifecycle.publish import (
     timestamp,
 )
 from tests.builders import pod
-from tests.unit.lifecycle.scene import NOW, publishes, says, with_condition
+from tests.unit.lifecycle.scene import NOW, gated, publishes, says, with_condition
 
 LATER = NOW + 100
 
@@ -151,3 +151,24 @@ def test_a_time_is_read_as_it_was_written() -> None:
     assert moment(timestamp(NOW), default=0.0) == NOW
     assert moment("2027-01-15T08:00:00+00:00", default=0.0) == NOW
     assert moment(None, default=5.0) == 5.0
+
+
+def test_the_node_is_nominated_along_with_the_condition_and_is_no_reason_to_write() -> None:
+    waiting = gated(templates=["t"])
+    told = publish(waiting, {}, condition(waiting, Reason.ALLOCATED, "m", NOW), message_due=False, nominated="node-a")
+    assert told is not None
+    assert told.nominated == "node-a"
+
+    said = says(waiting, "Allocated", "m")
+    again = publish(said, {}, condition(said, Reason.ALLOCATED, "m", NOW), message_due=False, nominated="node-a")
+    assert again is None
+
+
+def test_a_gated_pod_that_waits_is_nominated_no_more_and_an_ungated_one_stays_as_it_is() -> None:
+    for waits, left in ((True, ""), (False, "node-a")):
+        placed = gated(templates=["t"]) if waits else pod(templates=["t"])
+        status = msgspec.structs.replace(placed.status, nominated_node_name="node-a")
+        placed = msgspec.structs.replace(placed, status=status)
+        told = publish(placed, {}, condition(placed, Reason.DEVICES_IN_USE, "m", NOW), message_due=False)
+        assert told is not None
+        assert told.nominated == left
