@@ -79,7 +79,10 @@ def place_steps(
     only_node: str | None = None,
     avoid: str | None = None,
 ) -> Generator[None, None, Decision]:
-    """Node by node; yields between two of them, so that a caller can let others run. `avoid` is kept for another."""
+    """Node by node; yields between two of them, so that a caller can let others run. `avoid` is kept for another.
+
+    What happens to the cluster meanwhile may outdate a refusal, never a placement: that is found in one step.
+    """
     plan = allocator.plan([claim for claim in claims if claim.status.allocation is None])
     if isinstance(plan, AllocationError):
         return plan
@@ -137,6 +140,8 @@ class _Walk:
                 yield
             else:
                 position += 1
+                if position % _RANKED_PER_STEP == 0:
+                    yield
         return None
 
     def _try(self, name: str) -> Placement | AllocationError | None:
@@ -225,7 +230,8 @@ def _explain(
     explanation = Explanation(plan)
     if scope.is_everywhere and plan.allocator.inventory.is_local:
         for name in memory.unexplained():
-            memory.explain(name, look_at(plan, nodes[name]))
+            if name in nodes:
+                memory.explain(name, look_at(plan, nodes[name]))
             yield
         for finding, count in memory.findings.items():
             explanation.add(finding, count)

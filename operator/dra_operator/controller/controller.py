@@ -36,7 +36,7 @@ from dra_operator.cluster.queue import WorkQueue
 from dra_operator.cluster.reflector import Reflector
 from dra_operator.cluster.writer import Writer
 from dra_operator.controller.admission.admission import Admission
-from dra_operator.controller.engine import Engine
+from dra_operator.controller.engine import STEPS_IN_ONE_GO, Engine
 from dra_operator.controller.evictor import Evictor, TaintEviction
 from dra_operator.controller.health import HealthServer
 from dra_operator.controller.metrics import Metrics
@@ -76,7 +76,7 @@ class Controller:
         """Who serves resource.k8s.io; known from the start on."""
         self.view = View()
         self.view.held_back.seconds, self.view.held_back.now = settings.release_hold, time.time
-        decider = Decider(self.view, Features(), settings.placement)
+        decider = Decider(self.view, Features(), settings.placement, steps_in_one_go=STEPS_IN_ONE_GO)
         self.metrics = Metrics(self.view, lambda: decider.allocator.steps.total)
         self._client.observe(self.metrics.called)
         self._queue: WorkQueue[Ref] = WorkQueue(self._rng)

@@ -50,7 +50,7 @@ from dra_operator.lifecycle.actions import (
 )
 from dra_operator.lifecycle.answer import find_changed_fields, same_devices
 from dra_operator.lifecycle.claim import reconcile_claim
-from dra_operator.lifecycle.decide import Decider
+from dra_operator.lifecycle.decide import Decider, Search
 from dra_operator.lifecycle.keys import ClaimRef, PodRef, Ref
 from dra_operator.lifecycle.pod import reconcile_pod
 from dra_operator.lifecycle.policy import Policy
@@ -75,6 +75,8 @@ WRITES_AT_ONCE = 32
 own, and a TLS handshake costs the API server as much as four writes."""
 LOOKS_PER_TURN = 16
 """Looks in a row before other tasks of the event loop get their turn."""
+STEPS_IN_ONE_GO = 32
+"""Steps of one search before they do: a step is a node, and some tenths of a millisecond."""
 
 
 class Queue(Protocol):
@@ -163,10 +165,12 @@ class Engine:
                 await self._answered.wait()
             ref = await self.queue.get()
             self.taken += 1
-            if self.leads():
+            while self.leads():
                 with spending(SELECTOR_STEPS) as allowance:
-                    self._look(ref)
+                    search = self._look(ref)
                 steps += SELECTOR_STEPS - allowance.left
+                if search is None or not await self._drive(ref, search):
+                    break
             else:
                 self.queue.done(ref)  # marked again by the sweep that follows the acquisition of the lease
             if self.taken % LOOKS_PER_TURN == 0 or steps >= SELECTOR_STEPS:
@@ -178,28 +182,55 @@ class Engine:
         while self.writes:
             await asyncio.gather(*self.writes, return_exceptions=True)
 
-    def _look(self, ref: Ref) -> None:
+    async def _drive(self, ref: Ref, search: Search) -> bool:
+        """Drive a search to its end, and let others run every few steps. Still no other decision begins before.
+
+        Returns whether the look is to be repeated now; if not, a question is asked aside first.
+        """
+        while True:
+            with spending(SELECTOR_STEPS) as allowance:
+                try:
+                    for _ in range(STEPS_IN_ONE_GO):
+                        next(search)
+                        if allowance.left < SELECTOR_STEPS // 2:
+                            break
+                except StopIteration:
+                    return True
+                except TakesLong as long:
+                    self._begin_to_ask(ref, long.question)
+                    return False
+                except Exception:  # noqa: BLE001
+                    return True  # the look that follows meets it again, and says so
+            await asyncio.sleep(0)
+
+    def _begin_to_ask(self, ref: Ref, question: Question) -> None:
+        task = asyncio.get_running_loop().create_task(self._ask_aside(ref, question))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    def _look(self, ref: Ref) -> Search | None:
+        """Decide, and have it written. Returns what has to be searched before there is anything to decide."""
         started = asyncio.get_running_loop().time()
         try:
             verdict = self._reconcile(ref)
         except TakesLong as long:
-            task = asyncio.get_running_loop().create_task(self._ask_aside(ref, long.question))
-            self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
-            return
+            self._begin_to_ask(ref, long.question)
+            return None
         except Exception:
             # One object that breaks a rule must not stop the others; it is tried again, ever more slowly.
             pause = self.queue.retry(ref)
             log.exception("look failed", ref=str(ref), retry_in=pause)
             self._queue(ref, after=pause)
             self.queue.done(ref)
-            return
+            return None
+        if verdict.search is not None:
+            return verdict.search
         self.watcher.looked(ref, verdict, asyncio.get_running_loop().time() - started)
         targets = {_target(action) for action in verdict.actions}
         if busy := [target for target in targets if target in self._busy]:
             self._busy[busy[0]].add(ref)
             self.queue.done(ref)
-            return
+            return None
         assumed = self._assume(ref, verdict)
         for notice in self._untold.pop(ref, ()):
             if notice.reason == verdict.reason and not verdict.notices:
@@ -209,7 +240,7 @@ class Engine:
             if verdict.requeue_after is not None:
                 self._queue(ref, after=verdict.requeue_after)
             self.queue.done(ref)
-            return
+            return None
         sharers: set[Ref] = set()
         if isinstance(ref, PodRef):
             verdict, sharers = self._with_sharers(ref, verdict)
@@ -219,6 +250,7 @@ class Engine:
         task = asyncio.get_running_loop().create_task(self._carry_out(ref, verdict, assumed))
         self.writes.add(task)
         task.add_done_callback(self.writes.discard)
+        return None
 
     async def _ask_aside(self, ref: Ref, question: Question) -> None:
         """One at a time, in a thread. The look is then repeated, later the longer it took: half the time is others'."""
@@ -268,7 +300,10 @@ class Engine:
         """The verdict with the reservations of those who share the claim, and who they are."""
         sharers: set[Ref] = set()
         for uid in find_sharers(self.view, ref.uid, verdict):
-            theirs = self._reconcile(PodRef(uid))
+            try:
+                theirs = self._reconcile(PodRef(uid))
+            except Exception:  # noqa: BLE001
+                break  # a look of its own meets it, and says so
             if (both := join(verdict, theirs)) is not None:
                 self._assume(PodRef(uid), theirs)
                 sharers.add(PodRef(uid))

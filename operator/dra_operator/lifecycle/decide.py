@@ -5,15 +5,17 @@ node; if the rest does not fit there and only this pod uses what is allocated, t
 pod holds nothing while it waits.
 
 Answers "does not fit" are remembered per signature (what is asked, and where it may go) for as long as nothing has
-become free: a thousand equal waiting pods cost one search.
+become free: a thousand equal waiting pods cost one search. The first of them may cost a second where there are
+thousands of nodes; such a look ends `Unfinished`, and the caller drives the search on, in steps.
 
 Upstream: the dynamicresources plugin of kube-scheduler (PreFilter, Filter, Reserve); here one loop decides serially.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Final, TypeAlias
 
 from dra_operator.access.admin import asks_admin_access, grants_admin_access
@@ -21,7 +23,7 @@ from dra_operator.allocation.allocator import AllocationError, Allocator, Plan, 
 from dra_operator.allocation.asking import TakesLong, spending
 from dra_operator.allocation.features import Features
 from dra_operator.allocation.nodefit import Fit
-from dra_operator.allocation.place import Placement, place
+from dra_operator.allocation.place import Placement, place_steps
 from dra_operator.allocation.strategy import Strategy
 from dra_operator.api.codec import encode
 from dra_operator.api.core import Pod
@@ -35,7 +37,24 @@ from dra_operator.lifecycle.waiting import Group, turn
 _WAKING_STEPS: Final = 20_000
 """What selectors may cost for the question whether a node may serve those who wait: a few milliseconds."""
 
-Decision: TypeAlias = Placement | Unschedulable | AllocationError
+_Key: TypeAlias = tuple[bytes, str | None]
+"""What is asked, and the node that is kept for another."""
+Search: TypeAlias = Generator[None, None, None]
+_UNFINISHED_MAX: Final = 3
+"""Where the cluster changes faster than a search ends, the next look ends all the same: a stall beats no answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """The decision takes longer than one look may: `search` has to be driven to its end, then the pod looked at again.
+
+    What it finds out is remembered, so that the next look has little left to do.
+    """
+
+    search: Search
+
+
+Decision: TypeAlias = Placement | Unschedulable | AllocationError | Unfinished
 
 
 @dataclass(slots=True)
@@ -45,11 +64,15 @@ class Decider:
     view: View
     features: Features = field(default_factory=Features)
     strategy: Strategy = Strategy.BEST_FIT
+    steps_in_one_go: int | None = None
+    """What a look may search before it is `Unfinished`, roughly in nodes; None: as long as it takes."""
     allocator: Allocator = field(init=False)
-    _refused: dict[tuple[bytes, str | None], Unschedulable | AllocationError] = field(init=False, default_factory=dict)
+    _refused: dict[_Key, Unschedulable | AllocationError] = field(init=False, default_factory=dict)
     _hopeless: set[bytes] = field(init=False, default_factory=set)
     """What no node could be kept for."""
     _epoch: int = field(init=False, default=-1)
+    _unfinished: int = field(init=False, default=0)
+    """Looks in a row that were not finished."""
 
     def __post_init__(self) -> None:
         view = self.view
@@ -77,7 +100,7 @@ class Decider:
             self._epoch = view.capacity_epoch
         if signature is not None and (signature, avoid) in self._refused:
             return self._refused[signature, avoid]
-        decision = place(
+        steps = place_steps(
             pod,
             claims,
             nodes=view.nodes,
@@ -86,9 +109,33 @@ class Decider:
             only_node=only_node,
             avoid=avoid,
         )
-        if signature is not None and not isinstance(decision, Placement):
-            self._refused[signature, avoid] = decision
+        key = None if signature is None else (signature, avoid)
+        most = self.steps_in_one_go if self._unfinished < _UNFINISHED_MAX else None
+        for number in count():
+            try:
+                next(steps)
+            except StopIteration as end:
+                decision: Placement | Unschedulable | AllocationError = end.value
+                break
+            if number == most:
+                self._unfinished += 1
+                return Unfinished(self._finish(steps, key))
+        self._unfinished = 0
+        self._remember(key, decision)
         return decision
+
+    def _finish(
+        self, steps: Generator[None, None, Placement | Unschedulable | AllocationError], key: _Key | None
+    ) -> Search:
+        """The rest of a decision. The cluster may change meanwhile: then the outcome is forgotten."""
+        epoch = self.view.capacity_epoch
+        decision = yield from steps
+        if epoch == self.view.capacity_epoch == self._epoch:
+            self._remember(key, decision)
+
+    def _remember(self, key: _Key | None, decision: Placement | Unschedulable | AllocationError) -> None:
+        if key is not None and not isinstance(decision, Placement):
+            self._refused[key] = decision
 
     def group(self, pod: Pod, claims: Sequence[ResourceClaim]) -> Group | None:
         """Those for whom the pod's refusal holds too; None where it waits alone."""

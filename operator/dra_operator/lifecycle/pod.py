@@ -45,7 +45,7 @@ from dra_operator.lifecycle.actions import (
     WriteClaimStatus,
 )
 from dra_operator.lifecycle.books import find_overdrawn
-from dra_operator.lifecycle.decide import Decider
+from dra_operator.lifecycle.decide import Decider, Unfinished
 from dra_operator.lifecycle.gate import excludes_namespace, is_gated, leaves_to_others, other_gates
 from dra_operator.lifecycle.generate import Blocked, Found, NotNeeded, ToCreate, resolve
 from dra_operator.lifecycle.pin import allocated_node, pin
@@ -185,6 +185,8 @@ class _Look:
     def _allocate(self, claims: list[ResourceClaim], names: dict[str, str]) -> Verdict:
         pod = self.pod
         decision = self.decider.place(pod, claims)
+        if isinstance(decision, Unfinished):
+            return Verdict(search=decision.search)
         if not isinstance(decision, Placement):
             if self._handover_due():
                 return self._step(publish(pod, names, None, message_due=False), self._ungate(None))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from dra_operator.api.reasons import Reason
 from dra_operator.lifecycle.actions import Action, Notice
+from dra_operator.lifecycle.decide import Search
 from dra_operator.lifecycle.reservation import Reservation
 from dra_operator.lifecycle.waiting import Group
 
@@ -38,6 +39,8 @@ class Verdict:
     """The pod waits for claims that another generator may make."""
     placement: str | None = None
     """The node whose room the pod takes up from now on."""
+    search: Search | None = None
+    """To be driven to its end, step by step, before the pod is looked at again: nothing is decided yet."""
 
 
 NOTHING = Verdict()

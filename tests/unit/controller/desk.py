@@ -78,7 +78,7 @@ class Desk:
         self._fates: defaultdict[type[Action], deque[Fate]] = defaultdict(deque)
         self.engine = Engine(
             view=self.view,
-            decider=Decider(self.view),
+            decider=Decider(self.view, steps_in_one_go=1),
             policy=policy or Policy(),
             queue=WorkQueue(random.Random(0)),
             perform=self._perform,

@@ -1,0 +1,90 @@
+"""A decision that would take too long ends unfinished; driven on in steps, it comes to what it would have come to."""
+
+from __future__ import annotations
+
+from dra_operator.allocation.outcome import Unschedulable
+from dra_operator.allocation.place import Placement
+from dra_operator.api.core import Pod
+from dra_operator.api.meta import Object
+from dra_operator.api.resource import ResourceClaim
+from dra_operator.lifecycle.decide import Decider, Decision, Unfinished
+from dra_operator.lifecycle.view import View
+from tests.builders import claim, node, pod, request
+from tests.unit.lifecycle.scene import gpus, held, show, view_of
+
+NODES = 40
+USER = pod("user")
+ASK = (claim(request(count=2)),)
+"""Two GPUs of one node, and each node has one: all have to be looked at."""
+
+
+def cluster(*more: Object) -> View:
+    return view_of(*(each for number in range(NODES) for each in gpus(node=f"node-{number:02}")), *more)
+
+
+def decide(decider: Decider, at: Pod = USER, claims: tuple[ResourceClaim, ...] = ASK) -> tuple[Decision, int]:
+    """The decision, and how many searches it took."""
+    for searches in range(9):
+        decision = decider.place(at, claims)
+        if not isinstance(decision, Unfinished):
+            return decision, searches
+        for _ in decision.search:
+            pass
+    raise AssertionError("the decision never ends")
+
+
+def test_a_decision_in_steps_is_the_decision_in_one_go() -> None:
+    view = cluster()
+    whole, _ = decide(Decider(view))
+    stepwise, searches = decide(Decider(view, steps_in_one_go=4))
+    assert isinstance(whole, Unschedulable)
+    assert (stepwise, searches) == (whole, 1)
+
+
+def test_what_was_searched_is_not_searched_again() -> None:
+    decider = Decider(cluster(), steps_in_one_go=4)
+    decide(decider)
+    again = decider.place(pod("another"), ASK)
+    assert isinstance(again, Unschedulable)
+
+
+def test_devices_that_come_free_during_the_search_are_found() -> None:
+    taken = held(claim(request(count=2), name="taken"), "big/gpu-0", "big/gpu-1", by=[pod("holder")], on="big")
+    view = cluster(*gpus(2, node="big"), taken)
+    decider = Decider(view, steps_in_one_go=4)
+    decision = decider.place(USER, ASK)
+    assert isinstance(decision, Unfinished)
+    for number, _ in enumerate(decision.search):
+        if number == NODES // 2:
+            view.forget_claim(taken.key)
+    found, _ = decide(decider)
+    assert isinstance(found, Placement)
+    assert found.node == "big"
+
+
+def test_a_node_that_goes_during_the_search_does_no_harm() -> None:
+    view = cluster()
+    decider = Decider(view, steps_in_one_go=4)
+    decision = decider.place(USER, ASK)
+    assert isinstance(decision, Unfinished)
+    for number, _ in enumerate(decision.search):
+        if number == 3:
+            for gone in range(1, NODES):
+                view.forget_node(f"node-{gone:02}")
+    left, _ = decide(decider)
+    assert isinstance(left, Unschedulable)
+    assert "none of 1 node fits" in left.message
+
+
+def test_a_cluster_that_changes_faster_than_a_search_ends_gets_an_answer_all_the_same() -> None:
+    view = cluster()
+    decider = Decider(view, steps_in_one_go=4)
+    for searches in range(9):
+        decision = decider.place(USER, ASK)
+        if not isinstance(decision, Unfinished):
+            break
+        for number, _ in enumerate(decision.search):
+            show(view, node(f"new-{searches}-{number}"), *gpus(node=f"new-{searches}-{number}")[1:])
+            if number > 2 * NODES:
+                break
+    assert isinstance(decision, Unschedulable)
