@@ -13,7 +13,7 @@ export DRA_OPERATOR_CONTROLPLANE_VERSION := $(CONTROLPLANE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: docs manifests help setup controlplane demo check audit test unit test-agent cluster e2e conformance fuzz fuzz-cel bench-core bench-cel bench-e2e validation-diff validation-record setup-kubelet e2e-kubelet bench-agent image clean
+.PHONY: docs manifests help setup controlplane demo check audit test unit test-agent cluster e2e conformance fuzz fuzz-cel bench-core bench-cel bench-e2e bench-scale validation-diff validation-record setup-kubelet e2e-kubelet bench-agent image clean
 
 help: ## this list
 	@echo 'targets:'
@@ -80,6 +80,9 @@ fuzz-cel: setup ## selectors, quantities, versions and slices against random tex
 
 bench-e2e: controlplane ## pods a second, end to end, beside the stock programs (BENCH_FLAGS='--nodes 100 --rounds 3')
 	@$(BIN)/python -m tests.perf.bench_e2e $(BENCH_FLAGS)
+
+bench-scale: controlplane ## the operator on 5,000 nodes, 40,000 devices and 20,000 pods: start, memory, events, stalls
+	@$(BIN)/python -m tests.perf.bench_scale $(BENCH_FLAGS)
 
 image: setup ## the container image as an OCI archive, without a daemon and without pulling (IMAGE=name, FRESH=1: newer packages)
 	@$(BIN)/python -m tools.image $(if $(IMAGE),--name $(IMAGE)) $(if $(FRESH),--fresh)

@@ -102,11 +102,11 @@ async def measure(client: ApiClient, load: Load, labels: dict[str, str], program
     async with _namespace(client, labels) as namespace, _watching(client) as seen:
         run = _Run(client, load, namespace, seen)
         await run.prepare()
-        cpu, writes = {one.name: _cpu_seconds(one) for one in programs}, await _writes(client)
+        cpu, writes = {one.name: cpu_seconds(one) for one in programs}, await _writes(client)
         started = time.monotonic()
         await run.create()
         seconds = max(run.ends) - started
-        spent = {one.name: _cpu_seconds(one) - cpu[one.name] for one in programs}
+        spent = {one.name: cpu_seconds(one) - cpu[one.name] for one in programs}
         made = await _writes(client) - writes - run.own_writes
         await run.clear()
         return Measured(load.pods, seconds, tuple(run.waits), spent, made)
@@ -232,7 +232,7 @@ async def _writes(client: ApiClient) -> int:
     )
 
 
-def _cpu_seconds(process: Process) -> float:
+def cpu_seconds(process: Process) -> float:
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

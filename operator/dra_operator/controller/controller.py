@@ -52,6 +52,7 @@ from dra_operator.lifecycle.view import View
 log = structlog.get_logger()
 
 _RELEASE_POLL = 0.5
+_LAG_PROBE = 0.1
 _DRAIN_SECONDS = 20.0
 """How long a stop waits for answers; a Pod has 30 s by default until it is killed."""
 _API_PATIENCE = 20.0
@@ -112,7 +113,7 @@ class Controller:
         self._censuses = {kind.plural: self._census(kind) for kind in KOPF_KINDS}
         self._tasks: list[asyncio.Task[None]] = []
         self._election: asyncio.Task[None] | None = None
-        self._progress = Progress(lambda: self.engine.taken, lambda: self._queue.ready, time.monotonic)
+        self._progress = Progress(lambda: self.engine.taken, self._takeable, time.monotonic)
         self._health: HealthServer | None = None
         self.synced = asyncio.Event()
         self.admission = Admission(settings, self._client, rng=self._rng)
@@ -146,6 +147,7 @@ class Controller:
         self._spawn(self._recorder.run())
         self._spawn(self._decide())
         self._spawn(self.admission.run())
+        self._spawn(self._measure_lag())
 
     async def stop(self) -> None:
         """Stop deciding, let writes end, give the Lease back."""
@@ -219,6 +221,18 @@ class Controller:
         while True:
             await asyncio.sleep(_RELEASE_POLL)
             self.engine.mark(self.view.expire_held_back())
+
+    async def _measure_lag(self) -> None:
+        """How late the event loop is with what is due: the Lease and the probes are served by it, too."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _LAG_PROBE
+            await asyncio.sleep(_LAG_PROBE)
+            self.metrics.lagged(loop.time() - due)
+
+    def _takeable(self) -> int:
+        """What the engine could look at now; nothing while it waits for the API server's answers."""
+        return 0 if self.engine.full else self._queue.ready
 
     def _on_acquired(self) -> None:
         log.info("leading")

@@ -153,6 +153,11 @@ class Engine:
                 since=moment(pod.metadata.creation_timestamp, 0.0),
             )
 
+    @property
+    def full(self) -> bool:
+        """Whether as many writes are under way as there may be."""
+        return self._under_way >= WRITES_AT_ONCE
+
     # --- loop ------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -160,7 +165,7 @@ class Engine:
         allow_deep_json()  # the limit of Python's stack is no thread's own
         steps = 0
         while True:
-            while self._under_way >= WRITES_AT_ONCE:
+            while self.full:
                 self._answered.clear()
                 await self._answered.wait()
             ref = await self.queue.get()

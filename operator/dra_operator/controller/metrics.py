@@ -49,6 +49,12 @@ class Metrics:
             buckets=(0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1),
             registry=self.registry,
         )
+        self._lag = Histogram(
+            "dra_operator_loop_lag_seconds",
+            "How late the event loop is with what is due; probed ten times a second",
+            buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
+            registry=self.registry,
+        )
         self._writes = Histogram(
             "dra_operator_write_duration_seconds",
             "Time of one request to the API server",
@@ -94,6 +100,10 @@ class Metrics:
     def drifted(self, resource: str) -> None:
         """A census found that an object is gone."""
         self._drift.labels(resource).inc()
+
+    def lagged(self, seconds: float) -> None:
+        """The event loop was so late."""
+        self._lag.observe(seconds)
 
     def called(self, method: str, status: int | None) -> None:
         """A request to the API server was answered, or not (None)."""
