@@ -31,7 +31,7 @@ from dra_operator.sandbox.processes import Process, start, wait_until
 from dra_operator.sandbox.supervisor import apply_manifests, wait_for_gate
 from tests.builders import DRIVER
 from tests.controlplane import binaries
-from tests.perf.cluster_load import cpu_seconds, peak_megabytes
+from tests.perf.cluster_load import count_writes, cpu_seconds, peak_megabytes
 from tests.perf.large_cluster import NAMESPACE, large_cluster, put
 
 USED: Final = 50
@@ -178,6 +178,16 @@ async def churn(cluster: Cluster, operator: Process, rounds: int, pods: int) -> 
     cluster.say("one look at a pod", f"{1000 * seconds / looks:.2f} ms ({looks:.0f} looks)")
 
 
+async def idle(cluster: Cluster, operator: Process, seconds: float) -> None:
+    """What the operator does when there is nothing to do."""
+    but = frozenset({"leases"})
+    cpu, writes = cpu_seconds(operator), await count_writes(cluster.client, but)
+    await asyncio.sleep(seconds)
+    share = 100 * (cpu_seconds(operator) - cpu) / seconds
+    made = await count_writes(cluster.client, but) - writes
+    cluster.say(f"idle for {seconds:g} s", f"{share:.1f} % of a core, {made} writes but the Lease's")
+
+
 async def _idle(cluster: Cluster) -> bool:
     return (await cluster.metrics()).get(("workqueue_depth", (("name", "dra_operator"),)), 0.0) == 0.0
 
@@ -220,6 +230,7 @@ async def bench(console: Console, nodes: int, rounds: int, pods: int) -> None:
             await events(cluster, operator, min(2_000, 4 * nodes))
             await cold_asks(cluster)
             await churn(cluster, operator, rounds, pods)
+            await idle(cluster, operator, 30.0)
             cluster.say("memory at the end", f"{resident(operator):.0f} MB (peak {peak_megabytes(operator):.0f} MB)")
         finally:
             await operator.stop()

@@ -102,12 +102,12 @@ async def measure(client: ApiClient, load: Load, labels: dict[str, str], program
     async with _namespace(client, labels) as namespace, _watching(client) as seen:
         run = _Run(client, load, namespace, seen)
         await run.prepare()
-        cpu, writes = {one.name: cpu_seconds(one) for one in programs}, await _writes(client)
+        cpu, writes = {one.name: cpu_seconds(one) for one in programs}, await count_writes(client)
         started = time.monotonic()
         await run.create()
         seconds = max(run.ends) - started
         spent = {one.name: cpu_seconds(one) - cpu[one.name] for one in programs}
-        made = await _writes(client) - writes - run.own_writes
+        made = await count_writes(client) - writes - run.own_writes
         await run.clear()
         return Measured(load.pods, seconds, tuple(run.waits), spent, made)
 
@@ -218,8 +218,8 @@ async def _watching(client: ApiClient) -> AsyncIterator[Watched]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _writes(client: ApiClient) -> int:
-    """Writes that the API server has answered, but for leases and events."""
+async def count_writes(client: ApiClient, but: frozenset[str] = _BOOKKEEPING) -> int:
+    """Writes that the API server has answered, but for those of some resources."""
     text = (await client.request("GET", "/metrics", timeout=60.0)).body.decode()
     wanted = "\n".join(line for line in text.splitlines() if "apiserver_request_total" in line)
     return int(
@@ -227,7 +227,7 @@ async def _writes(client: ApiClient) -> int:
             sample.value
             for family in text_string_to_metric_families(wanted + "\n")
             for sample in family.samples
-            if sample.labels.get("verb") in _WRITES and sample.labels.get("resource") not in _BOOKKEEPING
+            if sample.labels.get("verb") in _WRITES and sample.labels.get("resource") not in but
         )
     )
 
