@@ -15,6 +15,7 @@ from tests.webhook import WITHOUT_POLICIES
 _ADMISSION: Final = "admissionregistration.k8s.io"
 POLICIES_SINCE: Final = 36
 """Minor version of Kubernetes that serves MutatingAdmissionPolicy v1."""
+_VALIDATES: Final = {Use(_ADMISSION, "mutatingwebhookconfigurations", "patch"): "its webhook is a validating one"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Flavour:
     """Leave upstream's resourceclaim-controller in kube-controller-manager."""
     crd: bool = False
     """resource.k8s.io is served by the custom resources of `crds/`."""
+    scheduler_allocates: bool = True
+    """kube-scheduler has its plugin DynamicResources; without it, nodes of pods are all that it looks at."""
     api_server_flags: tuple[str, ...] = ()
     roles: tuple[Role, ...] = (CONTROLLER, CONTROLLER_OWN)
     """Of the controller."""
@@ -65,6 +68,16 @@ FLAVOURS: Final = (
         overlay="crd",
         crd=True,
         roles=(CONTROLLER, CONTROLLER_OWN, WEBHOOK, WEBHOOK_OWN),
+        not_used=_VALIDATES,
+        everyday=False,
+    ),
+    Flavour(
+        "crd-without-plugin",
+        overlay="crd",
+        crd=True,
+        scheduler_allocates=False,
+        roles=(CONTROLLER, CONTROLLER_OWN, WEBHOOK, WEBHOOK_OWN),
+        not_used=_VALIDATES,
         everyday=False,
     ),
 )

@@ -144,6 +144,7 @@ async def installed(flavour: Flavour) -> AsyncIterator[Ground]:
             resourceclaim_controller=flavour.stock_generator,
             service_account_admission=True,
             api_server_flags=(*audit.flags(folder), *flavour.api_server_flags),
+            scheduler_flags=() if flavour.scheduler_allocates else _without_plugin(folder),
         )
         plane = await stack.enter_async_context(ControlPlane(binaries(), options, folder))
         admin = await stack.enter_async_context(plane.client())
@@ -226,6 +227,20 @@ def _already(place: Place, driver: str) -> Serving:
         yield Sockets(place.kubelet, driver).registration
 
     return serving
+
+
+def _without_plugin(folder: Path) -> tuple[str, ...]:
+    """Flags of a kube-scheduler that allocates nothing. A configuration leaves it none of the other flags."""
+    config = {
+        "apiVersion": "kubescheduler.config.k8s.io/v1",
+        "kind": "KubeSchedulerConfiguration",
+        "clientConnection": {"kubeconfig": str(folder / "kube-scheduler.kubeconfig")},
+        "leaderElection": {"leaderElect": False},
+        "profiles": [{"plugins": {"multiPoint": {"disabled": [{"name": "DynamicResources"}]}}}],
+    }
+    file = folder / "scheduler.yaml"
+    file.write_text(yaml.safe_dump(config))
+    return (f"--config={file}",)
 
 
 @contextmanager
