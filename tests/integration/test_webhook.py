@@ -175,6 +175,7 @@ async def test_auto_takes_the_webhook_where_there_are_no_policies(webhooked: Web
         ("POST", "gate", b"\xff\xfe", 400),
         ("POST", "gate", b"[]", 400),
         ("POST", "gate", b"{}", 400),
+        ("POST", "gate", b"[" * 100_000, 400),
         ("POST", "gate", b'{"request": {"resource": {"group": "apps", "version": "v1", "resource": "x"}}}', 400),
         ("POST", "other", b"{}", 404),
         ("GET", "gate", b"", 405),

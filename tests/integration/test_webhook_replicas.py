@@ -27,7 +27,7 @@ from dra_operator.sandbox.processes import Process
 from dra_operator.sandbox.supervisor import wait_for_gate
 from tests.controlplane import new_namespace
 from tests.e2e.operators import launch
-from tests.e2e.proxy import Proxy
+from tests.e2e.proxy import PartingProxy
 from tests.e2e.stage import until
 from tests.webhook import apply_webhook, free_port
 
@@ -216,7 +216,7 @@ async def test_authorities_are_replaced_and_no_pod_is_refused(site: Site) -> Non
     assert len(served) >= 2
 
 
-class EndingKopf(Proxy):
+class EndingKopf(PartingProxy):
     """Ends each watch of nodes with an ERROR as soon as it is told to: that is the end of Kopf."""
 
     def __init__(self, target: Any) -> None:
@@ -240,10 +240,14 @@ async def ending_kopf(site: Site) -> AsyncIterator[EndingKopf]:
         yield proxy
 
 
-async def test_kopf_is_started_again_inside_and_admission_is_answered_all_along(site: Site) -> None:
+async def test_no_mirror_has_to_be_synced_and_kopf_may_be_started_again_inside(site: Site) -> None:
     async with ending_kopf(site) as proxy:
+        proxy.cut("/resourceslices")
         replica = await site.start(kubeconfig=proxy.write_kubeconfig(site.logs / "proxy.kubeconfig"))
         await wait_for_gate(site.api)
+        assert await site.admit()
+        assert not events(replica, "synced")
+        proxy.heal()
         await site.said(replica, "synced")
 
         proxy.armed.set()

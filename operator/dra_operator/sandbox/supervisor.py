@@ -33,10 +33,10 @@ from dra_operator.sandbox.nodes import Nodes
 from dra_operator.sandbox.plugins import PluginRuntime
 from dra_operator.sandbox.processes import Process, start, wait_until
 from dra_operator.sandbox.state import ProcessId, State, read_state, remove_state, runtime_folder, write_state
+from dra_operator.sandbox.webhook import MANIFESTS, address_flag, free_port, has_policies, write_kustomization
 
 Say = Callable[[str], None]
 
-_MANIFESTS: Final = Path(__file__).resolve().parents[3] / "manifests"
 _GATE_SECONDS: Final = 30.0
 _UP_SECONDS: Final = 180.0
 _DOWN_SECONDS: Final = 40.0
@@ -113,6 +113,7 @@ class _Sandbox:
         self._plane = ControlPlane(binaries, plan.options, self._folder)
         self._operator: Process | None = None
         self._server = ""
+        self._webhook_port = 0
         self._ready = False
 
     async def run(self) -> None:
@@ -158,9 +159,7 @@ class _Sandbox:
             if not plan.kubeconfig:
                 await wait_for_service_accounts(client)
             if plan.manifests:
-                say("applying manifests/base")
-                await apply_manifests(self._binaries, self._admin, crd=plan.options.crd)
-                await wait_for_gate(client)
+                await self._apply(client)
             nodes = Nodes(client, plan.nodes, sandbox=plan.name, runtime=runtime)
             if plan.nodes:
                 devices = sum(len(node.content.devices) for node in plan.nodes)
@@ -173,10 +172,27 @@ class _Sandbox:
                     self._operator = self._start_operator()
                     self._save()
                     await wait_until("the operator to be ready", self._operator_ready, 60.0, [self._operator])
+                    if self._webhook_port:
+                        await wait_for_gate(client)
+                elif self._webhook_port:
+                    say(f"pods with claims need an operator:  dra-operator run {address_flag(self._webhook_port)}")
                 self._ready = True
                 self._save()
                 say(f"ready; use it:  export KUBECONFIG={self._admin}")
                 tasks.create_task(self._watch())
+
+    async def _apply(self, client: ApiClient) -> None:
+        """As an admin would; where the API server has no policies, the webhook in their place."""
+        if self._plan.kubeconfig or await has_policies(client):
+            self._say("applying manifests/base")
+            await apply_manifests(self._binaries, self._admin, crd=self._plan.options.crd)
+            await wait_for_gate(client)
+            return
+        self._say("applying manifests/base with the webhook, since the API server has no MutatingAdmissionPolicy v1")
+        self._webhook_port = free_port()
+        folder, crd = self._folder / "manifests", self._plan.options.crd
+        write_kustomization(folder, self._webhook_port, ("webhook", "selectors-crd" if crd else "selectors"))
+        await apply_manifests(self._binaries, self._admin, crd=crd, without_policies=folder)
 
     @property
     def _admin(self) -> Path:
@@ -203,6 +219,7 @@ class _Sandbox:
             f"--kubeconfig={self._operator_kubeconfig}",
             "--log-format=json",
             "--metrics-address=127.0.0.1:0",
+            *([address_flag(self._webhook_port)] if self._webhook_port else []),
             *self._plan.operator_flags,
         ]
         return start("operator", command, self._plane.logs / "operator.log")
@@ -228,15 +245,19 @@ class _Sandbox:
         )
 
 
-async def apply_manifests(binaries: Path, kubeconfig: Path, *, crd: bool = False) -> None:
+async def apply_manifests(
+    binaries: Path, kubeconfig: Path, *, crd: bool = False, without_policies: Path | None = None
+) -> None:
     """Apply `manifests/base` with the real kubectl, as an admin would. Safe to repeat.
 
-    `crd`: and the policies that stand in for the API server's own rules about claims.
+    `crd`: and the policies that stand in for the API server's own rules about claims. `without_policies`: what to apply
+    in place of the base where the API server has none that mutate.
     """
-    await _apply(binaries, kubeconfig, "-k", _MANIFESTS / "base")
+    await _apply(binaries, kubeconfig, "-k", without_policies or MANIFESTS / "base")
     if crd:
-        await _apply(binaries, kubeconfig, "-f", _MANIFESTS / "components" / "crd" / "policies.yaml")
-        await _apply(binaries, kubeconfig, "-f", _MANIFESTS / "components" / "crd" / "defaults.yaml")
+        await _apply(binaries, kubeconfig, "-f", MANIFESTS / "components" / "crd" / "policies.yaml")
+    if crd and without_policies is None:
+        await _apply(binaries, kubeconfig, "-f", MANIFESTS / "components" / "crd" / "defaults.yaml")
 
 
 async def _apply(binaries: Path, kubeconfig: Path, option: str, what: Path) -> None:
@@ -251,8 +272,7 @@ async def _apply(binaries: Path, kubeconfig: Path, option: str, what: Path) -> N
             process.kill()
             await process.wait()
     if process.returncode != 0:
-        name = what.relative_to(_MANIFESTS.parent)
-        raise SandboxError(f"kubectl apply of {name} failed:\n{output.decode(errors='replace')}")
+        raise SandboxError(f"kubectl apply of {what} failed:\n{output.decode(errors='replace')}")
 
 
 async def wait_for_gate(client: ApiClient) -> None:

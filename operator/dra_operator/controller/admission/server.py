@@ -56,10 +56,6 @@ class AdmissionServer:
         """Empty for all addresses."""
         return self._host if self._host not in ("0.0.0.0", "::") else ""  # noqa: S104 - compared, not bound
 
-    @property
-    def serving(self) -> bool:
-        return self._runner is not None
-
     async def use(self, pair: Pair) -> None:
         """Serve with this certificate from now on. Raises `OSError` if the address cannot be had."""
         if pair != self._served:
@@ -111,8 +107,8 @@ class AdmissionServer:
         assert self._answer is not None
         try:
             review: Any = json.loads(await request.read())
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise web.HTTPBadRequest(reason="not JSON") from error
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise web.HTTPBadRequest(reason="not JSON, or too deep") from error
         try:
             return web.json_response(await self._answer(review, webhook=kopf.HandlerId(webhook)))
         except Exception as error:  # a review of something else; whatever it is, only this request is lost
