@@ -149,7 +149,7 @@ async def test_a_pod_that_others_gate_gets_devices_only_then(here: Stage) -> Non
 
 async def test_the_leader_is_killed_in_a_burst_and_nothing_is_lost_or_doubled(ground: Ground, here: Stage) -> None:
     await here.template()
-    names = [f"p{index:02}" for index in range(16)]
+    names = [f"p{index:02}" for index in range(24)]
     await asyncio.gather(*(here.pod(name, templates=("gpu",), run_for=0.2) for name in names))
     phases: list[str] = []
 
