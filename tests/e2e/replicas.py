@@ -45,6 +45,15 @@ class Replica:
     async def is_ready(self) -> bool:
         return bool(self.port) and await self.probe("readyz") == 200
 
+    async def ended(self) -> int | None:
+        """Wait until it has, without telling it once more; returns its exit code."""
+
+        async def over() -> bool:
+            return not self.process.alive
+
+        await wait_until(f"{self.process.name} to end", over, _PATIENCE)
+        return self.process.exit_code
+
     async def ready(self) -> None:
         """Wait until it is."""
         await wait_until(f"{self.process.name} to be ready", self.is_ready, _PATIENCE, [self.process])

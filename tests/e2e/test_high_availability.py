@@ -167,12 +167,7 @@ async def test_a_leader_that_is_told_to_end_lets_its_writes_end_and_hands_over(b
     seconds = await house.next_leader(first)
     house.say(f"hand-over after the last answer: {seconds:.2f} s")
     assert seconds < HANDOVER
-
-    async def ended() -> bool:
-        return not first.process.alive
-
-    await until(lambda: "it does not end", ended)
-    assert first.process.exit_code == 0
+    assert await first.ended() == 0
     await there.running("one")
     [claim] = await there.claims_of(pod)
     assert [one.uid for one in claim.status.reserved_for or ()] == [pod.uid]
@@ -193,8 +188,7 @@ async def test_a_rolling_upgrade_loses_no_pod(house: House) -> None:
                 seconds = await house.next_leader(one)
                 house.say(f"hand-over after SIGTERM: {seconds:.2f} s")
                 assert seconds < HANDOVER
-            await one.process.stop()
-            assert one.process.exit_code == 0
+            assert await one.ended() == 0
         await house.leader()
     house.say(f"{len(names)} pods came and ended during the upgrade")
     assert len(names) > USERS
@@ -251,5 +245,5 @@ async def test_ready_is_who_has_seen_everything_and_nobody_else_leads(bare: Stat
     await one.ready()
     assert await house.leader() is one
     assert await one.probe("healthz") == 200
-    await one.process.stop()
-    assert one.process.exit_code == 0
+    one.process.terminate()
+    assert await one.ended() == 0
