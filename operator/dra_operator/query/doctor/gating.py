@@ -121,7 +121,7 @@ async def _webhook(facts: Facts, name: str, hook: Webhook) -> list[Finding]:
                 about,
                 f"webhook {hook.name} has no caBundle",
                 why=f"the API server trusts nobody there, so {follows}",
-                cure="the operator writes it once a replica runs with --gate=webhook: see that one does, and its log",
+                cure="the operator writes it once a replica runs with --webhook-address: see that one does",
             )
         )
     service = hook.client_config.service
