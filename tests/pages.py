@@ -29,6 +29,8 @@ ELSEWHERE: Final = {
     r"(\.venv/bin/)?dra-operator sandbox .*": "tests/integration/test_sandbox.py",
     r"(\.venv/bin/)?dra-operator run\b.*": "tests/e2e/test_crash.py",
     r"(\.venv/bin/)?dra-operator agent\b.*": "tests/unit/agent/test_start.py",
+    r"dra-operator doctor": "tests/e2e/test_doctor.py",
+    r"dra-operator uninstall( --dry-run)?": "tests/e2e/test_uninstall.py",
     r"kopf run .*": "tests/e2e/test_kopf_run.py",
     r"kubectl apply -k manifests/.*": "tests/integration/test_manifests.py",
     r"kubectl -n dra-operator patch secret dra-operator-webhook .*": "tests/integration/test_webhook_replicas.py",

@@ -16,10 +16,9 @@ from typing import Any
 
 import pytest
 
-from dra_operator.api.kinds import CLAIMS, NAMESPACES, NODES, PODS, SLICES, TEMPLATES
-from dra_operator.api.meta import ObjectKey, ObjectMeta
+from dra_operator.api.kinds import CLAIMS, CLASSES, NAMESPACES, NODES, PODS, SLICES, TEMPLATES
+from dra_operator.api.meta import ObjectKey
 from dra_operator.api.names import ADMIN_ACCESS_LABEL, DELETE_PROTECTION_FINALIZER, GATE
-from dra_operator.api.resource import CELDeviceSelector, DeviceClass, DeviceClassSpec, DeviceSelector
 from dra_operator.cluster.http import ApiClient, ApiError
 from dra_operator.query.doctor import examine
 from dra_operator.query.doctor.facts import Facts
@@ -142,16 +141,24 @@ async def test_an_api_server_that_drops_fields() -> None:
             assert any(gate in one.cure for one in findings), gate
 
 
-async def test_a_class_that_does_not_compile(client: ApiClient) -> None:
-    """The API server refuses those; older ones, and custom resources without our policies, do not."""
-    bad = DeviceClass(
-        metadata=ObjectMeta(name="bad"),
-        spec=DeviceClassSpec(selectors=(DeviceSelector(cel=CELDeviceSelector(expression="device.drivr == ''")),)),
-    )
-    facts = Facts(client, now=time.time, known={"deviceclasses": [bad]})
-    [one] = await CHECKS["classes"].examine(facts)
-    assert (one.object, one.severity) == ("DeviceClass bad", "Problem")
-    assert one.what.startswith("its selector 0 does not compile: ")
+async def test_a_cluster_that_serves_custom_resources_or_some_of_them() -> None:
+    options = Options(crd=True, scheduler=False)
+    async with running_control_plane(options, manifests=False) as plane, plane.client() as client:
+        assert await found(client, "resource-api") == []
+        await expect(client, "flavour", "served from CustomResourceDefinitions", severity="Note")
+        await expect(client, "admin-access", "a claim with adminAccess is accepted there")
+
+        selectors = [{"cel": {"expression": "device.drivr == ''"}}]
+        await client.create(CLASSES, {"metadata": {"name": "bad"}, "spec": {"selectors": selectors}})
+        await expect(client, "classes", "DeviceClass bad: its selector 0 does not compile")
+
+        await asyncio.to_thread(plane.kubectl, "delete", "crd", "deviceclasses.resource.k8s.io")
+
+        async def noticed() -> bool:
+            return await about(client, "resource-api", "deviceclasses are not served") is not None
+
+        await until(lambda: "the missing definition is not found", noticed)
+        await expect(client, "flavour", "deviceclasses of them are missing")
 
 
 def definition(kind: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "claims": ("dra_operator.cli.inspect", "claims", "ResourceClaims: what they were given, and who uses them."),
     "audit": ("dra_operator.cli.inspect", "audit", "Admin accesses, and whether they are still granted."),
     "doctor": ("dra_operator.cli.doctor", "doctor", "What is wrong with a cluster, why it matters, and the cure."),
+    "uninstall": ("dra_operator.cli.uninstall", "uninstall", "Take the operator out of a cluster; pods stay well."),
     "sandbox": ("dra_operator.cli.sandbox", "app", "A real control plane on loopback, with simulated GPU nodes."),
 }
 """Module, attribute (a function, or a Typer app), one line of help."""

@@ -64,7 +64,7 @@ def _unused(view: View, claim: ResourceClaim) -> Verdict:
     orphan = fate is _Fate.DONE
     named = any(not pod.done for pod in view.pods_naming(claim.key))
     if claim.status.allocation is not None:
-        if deleting or orphan or (not named and owner is None and _allocated_by_us(claim)):
+        if deleting or orphan or (not named and owner is None and is_allocated_by_us(claim)):
             return _one(WriteClaimStatus(claim.key, claim.uid, claim.metadata.resource_version, None, ()))
         return NOTHING
     protected = DELETE_PROTECTION_FINALIZER in (claim.metadata.finalizers or ())
@@ -95,7 +95,7 @@ def _pod_fate(view: View, uid: Uid) -> _Fate:
     return _Fate.DONE if view.is_gone(uid) else _Fate.UNKNOWN
 
 
-def _allocated_by_us(claim: ResourceClaim) -> bool:
+def is_allocated_by_us(claim: ResourceClaim) -> bool:
     return any(
         entry.manager == FIELD_MANAGER and entry.subresource == "status"
         for entry in claim.metadata.managed_fields or ()

@@ -38,7 +38,7 @@ PART_OF_LABEL: Final = "app.kubernetes.io/part-of"
 COMPONENT_LABEL: Final = "app.kubernetes.io/component"
 PART_OF: Final = "dra-operator"
 _LEASE_SECONDS: Final = 15
-_CLOCK_SKEW: Final = 30.0
+_CLOCK_SKEW: Final = 10.0
 
 
 class Facts:

@@ -171,7 +171,7 @@ async def gate_works(facts: Facts) -> Iterable[Finding]:
                 cure=f"label a namespace: {', '.join(f'{name}={value}' for name, value in wanted.items())}",
             )
         )
-    elif not await _gated(facts, where):
+    elif not await is_gated_in(facts, where):
         findings.append(
             problem(
                 f"Namespace {where}",
@@ -180,7 +180,7 @@ async def gate_works(facts: Facts) -> Iterable[Finding]:
                 cure=f"apply the gate as this version brings it: {_APPLY}",
             )
         )
-    if await _gated(facts, "kube-system"):
+    if await is_gated_in(facts, "kube-system"):
         findings.append(
             problem(
                 "Namespace kube-system",
@@ -202,7 +202,8 @@ def _takes(one: Namespace, wanted: dict[str, str], policy: LifecyclePolicy) -> b
     )
 
 
-async def _gated(facts: Facts, namespace: str) -> bool:
+async def is_gated_in(facts: Facts, namespace: str) -> bool:
+    """Whether a pod with a claim would be, tried as a dry run. Raises `NotChecked`."""
     pod: dict[str, Any] = {
         "metadata": {"name": "dra-operator-doctor"},
         "spec": {

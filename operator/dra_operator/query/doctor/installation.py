@@ -10,7 +10,16 @@ from dra_operator.api.core import Pod
 from dra_operator.api.kinds import CLAIMS, TEMPLATES
 from dra_operator.api.meta import ObjectKey
 from dra_operator.api.names import FIELD_MANAGER, POD_CLAIM_NAME_ANNOTATION
-from dra_operator.api.rights import AGENT, CONTROLLER, CONTROLLER_ACCOUNT, CONTROLLER_OWN, Right, Role
+from dra_operator.api.rights import (
+    AGENT,
+    CONTROLLER,
+    CONTROLLER_ACCOUNT,
+    CONTROLLER_OWN,
+    WEBHOOK,
+    WEBHOOK_OWN,
+    Right,
+    Role,
+)
 from dra_operator.cluster.http import ApiError
 from dra_operator.query.doctor.facts import COMPONENT_LABEL, FORBIDDEN, Facts, is_ours, says
 from dra_operator.query.doctor.findings import Finding, NotChecked, check, problem, remark
@@ -93,7 +102,8 @@ async def rights(facts: Facts) -> Iterable[Finding]:
     )
     findings: list[Finding] = []
     if await facts.find(SERVICE_ACCOUNTS, ObjectKey(facts.namespace, account)) is not None:
-        findings += await _missing(facts, (CONTROLLER, CONTROLLER_OWN), account)
+        webhooks = (WEBHOOK, WEBHOOK_OWN) if (await find_gates(facts)).all_webhooks else ()
+        findings += await _missing(facts, (CONTROLLER, CONTROLLER_OWN, *webhooks), account)
     if any(is_ours(one) for one in await facts.all(DAEMONSETS)):
         findings += await _missing(facts, (AGENT,), AGENT.account)
     return findings

@@ -37,7 +37,7 @@ async def device_plugin(facts: Facts) -> Iterable[Finding]:
     ]
 
 
-@check("kueue", "Kueue")
+@check("kueue", "whether Kueue is here")
 async def kueue(facts: Facts) -> Iterable[Finding]:
     if "kueue.x-k8s.io" not in await facts.groups():
         return ()
@@ -51,7 +51,7 @@ async def kueue(facts: Facts) -> Iterable[Finding]:
     )
 
 
-@check("autoscalers", "cluster-autoscaler and Karpenter")
+@check("autoscalers", "whether an autoscaler is here")
 async def autoscalers(facts: Facts) -> Iterable[Finding]:
     found = []
     if "karpenter.sh" in await facts.groups():
@@ -69,7 +69,7 @@ async def autoscalers(facts: Facts) -> Iterable[Finding]:
     ]
 
 
-@check("nvidia", "NVIDIA's DRA driver and GPU operator")
+@check("nvidia", "whether NVIDIA's DRA driver or GPU operator is here")
 async def nvidia(facts: Facts) -> Iterable[Finding]:
     findings = []
     drivers = {one.spec.driver for one in await facts.all(SLICES)}

@@ -181,6 +181,9 @@ MUTATING_BINDINGS: Kind[Binding] = _kind(
 MUTATING_WEBHOOKS: Kind[WebhookConfiguration] = _kind(
     _ADMISSION, "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", False, WebhookConfiguration
 )
+VALIDATING_WEBHOOKS: Kind[WebhookConfiguration] = _kind(
+    _ADMISSION, "validatingwebhookconfigurations", "ValidatingWebhookConfiguration", False, WebhookConfiguration
+)
 ENDPOINT_SLICES: Kind[EndpointSlice] = _kind("discovery.k8s.io", "endpointslices", "EndpointSlice", True, EndpointSlice)
 QUOTAS: Kind[ResourceQuota] = _kind("", "resourcequotas", "ResourceQuota", True, ResourceQuota)
 SERVICES: Kind[Anything] = _kind("", "services", "Service", True, Anything)

@@ -1,0 +1,1 @@
+"""Taking the operator out of a cluster: `dra-operator uninstall`."""
