@@ -6,6 +6,7 @@ PYTEST_FLAGS ?=
 FUZZ_SECONDS ?= 60
 LIMIT ?= 20
 SEEDS ?= 20000
+seeds = $(if $(filter file,$(origin SEEDS)),$(1),$(SEEDS))
 
 # CONTROLPLANE=1.34 runs what follows on that release of Kubernetes; it is built once, like the usual one.
 ifdef CONTROLPLANE
@@ -13,7 +14,7 @@ export DRA_OPERATOR_CONTROLPLANE_VERSION := $(CONTROLPLANE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: docs manifests help setup controlplane demo check audit test unit test-agent cluster e2e conformance fuzz fuzz-cel bench-core bench-cel bench-e2e bench-scale validation-diff validation-record setup-kubelet e2e-kubelet bench-agent image clean
+.PHONY: docs manifests help setup controlplane demo check audit test unit test-agent cluster e2e conformance fuzz fuzz-cel bench-core bench-cel simtest simtest-bugs bench-e2e bench-scale validation-diff validation-record setup-kubelet e2e-kubelet bench-agent image clean
 
 help: ## this list
 	@echo 'targets:'
@@ -53,6 +54,12 @@ fuzz: setup ## generated cases and selectors, decided by Kubernetes' libraries t
 
 audit: setup ## known weaknesses of the locked packages; asks PyPI's advisories, and fails if a package cannot be asked about
 	@$(BIN)/pip-audit --disable-pip --require-hashes --strict --progress-spinner off --requirement requirements-dev.lock
+
+simtest: setup ## the whole controller against a cluster that fails in every way: SEEDS=2000 [FIRST=0 JOBS=2]
+	@$(BIN)/python -m tests.simulation --seed $(or $(FIRST),0) --seeds $(call seeds,2000) --jobs $(or $(JOBS),2) --shrink
+
+simtest-bugs: setup ## defects planted on purpose: each is caught within SEEDS=500
+	@$(BIN)/python -m tests.simulation --bugs --seeds $(call seeds,500) --jobs $(or $(JOBS),2)
 
 bench-core: setup ## our decisions beside those of kube-scheduler's library, on the same inventories (minutes)
 	@$(BIN)/python -m tests.perf

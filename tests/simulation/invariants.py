@@ -1,188 +1,281 @@
-"""What must always hold, checked at every action of the operator and every change of the store, and at rest."""
+"""What must hold at every revision, whoever wrote it, and at rest.
+
+`observe` sees each change as it is committed; `sent` each write as it leaves a replica. A violation is the first thing
+that is wrong, in words.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
 
-from dra_operator.api.core import Pod
-from dra_operator.api.meta import ObjectKey, Uid
-from dra_operator.api.names import DELETE_PROTECTION_FINALIZER, GATE
-from dra_operator.api.resource import ResourceClaim
-from dra_operator.lifecycle.actions import Action, DeleteClaim, Ungate, WriteClaimStatus
-from dra_operator.world.store import Change
-from tests.simulation.world import NAMESPACE, Cluster, devices_of
+from dra_operator.api.names import ALLOCATION_LABEL, DELETE_PROTECTION_FINALIZER, GATE
+from tests.simulation.books import Books
+from tests.simulation.cluster import (
+    COLLECTOR,
+    GENERATOR,
+    USER,
+    Cluster,
+    allocated_node,
+    generated_for,
+    is_done,
+    name_of,
+    pinned_node,
+    results_of,
+)
+from tests.simulation.feasible import find_place
+from tests.simulation.model.fields import Json
+from tests.simulation.model.store import ADMIN_LABEL, Change
+
+OPERATOR: Final = "operator-"
+"""What the names of the operator's replicas begin with."""
+RENEW_DEADLINE: Final = 10.0
+LAG_SECONDS: Final = 40.0
+"""For so long a replica may not know what has changed: it may be paused, cut off, or its watch may stand still."""
 
 
 class ViolationError(AssertionError):
     """An invariant does not hold."""
 
 
+@dataclass(slots=True)
 class Invariants:
-    """`before` looks at an action that is about to reach the store, `after` at each change, `at_rest` at the end."""
+    """See the module. `now` is the true time, in seconds."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        self._seen = 0
+    cluster: Cluster
+    now: Callable[[], float]
+    leader_elect: bool
+    adopts: bool
+    """There is another generator of claims."""
+    books: Books = field(default_factory=Books)
+    violation: str | None = None
+    _renewed: dict[str, float] = field(default_factory=dict)
+    """When a replica last wrote itself into the Lease."""
+    _writers: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By UID of a claim or a pod, who wrote it last when: a replica may not have seen that yet."""
+    _deleted_at: float = -1e9
+    """When somebody else last took a claim away."""
+    _labels: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    """When a namespace last had a label of a value."""
 
-    # --- before an action -------------------------------------------------------------------------------------------
+    def observe(self, change: Change) -> None:
+        if self.violation is not None:
+            return
+        try:
+            self._check(change)
+        except ViolationError as error:
+            self.violation = str(error)
 
-    def before(self, action: Action) -> None:
-        self.after()
-        match action:
-            case Ungate():
-                self._only_confirmed_pods_are_ungated(action)
-            case WriteClaimStatus():
-                self._no_running_pod_loses_its_claim(action)
-                self._allocated_claims_are_protected(action)
-            case DeleteClaim():
-                self._no_claim_in_need_is_deleted(action)
+    def sent(self, process: str, method: str, path: str) -> None:
+        """A write leaves a replica: it must hold the Lease at that moment."""
+        if not self.leader_elect or "/leases" in path or self.violation is not None:
+            return
+        if self.now() >= self._renewed.get(process, -1e9) + RENEW_DEADLINE:
+            self.violation = f"{process} sends {method} {path} without the Lease"
+
+    def _check(self, change: Change) -> None:
+        ours = change.actor.startswith(OPERATOR)
+        self._writers.setdefault(change.object["metadata"]["uid"], {})[change.actor] = self.now()
+        match change.resource:
+            case "leases":
+                holder = change.object["spec"].get("holderIdentity")
+                if holder == change.actor:
+                    self._renewed[holder] = self.now()
+                elif not holder:
+                    self._renewed.pop(change.actor, None)
+            case "namespaces":
+                self._note_labels(change)
+            case "resourceslices" if change.type != "DELETED":
+                self.books.note_slice(change.object)
+            case "resourceclaims":
+                gone = change.type == "DELETED"
+                uid = change.object["metadata"]["uid"]
+                known = self.books.held.get(uid)
+                self.books.note_claim(None if gone else change.object, uid, change.version, change.actor)
+                if gone and not ours:
+                    self._deleted_at = self.now()
+                if ours:
+                    self._our_claim_write(change, newly=known is None and uid in self.books.held)
+            case "pods" if ours:
+                self._our_pod_write(change)
             case _:
-                return
+                pass
 
-    def _only_confirmed_pods_are_ungated(self, action: Ungate) -> None:
-        pod = self._cluster.store.get(Pod, action.key)
-        if pod is None or pod.uid != action.uid or pod.metadata.resource_version != action.resource_version:
-            return  # the store refuses it
-        for claim in self.claims_of(pod):
-            if claim.status.allocation is None or not claim.reserved_for(pod.uid):
-                raise ViolationError(f"{pod.key} is ungated without an allocation of {claim.key}")
-            for device in devices_of(claim):
-                for rival in self._holders(device):
-                    first = self._cluster.allocated_at[rival.uid] < self._cluster.allocated_at[claim.uid]
-                    if rival.uid != claim.uid and first:
-                        raise ViolationError(f"{pod.key} is ungated with {device}, which {rival.key} was given before")
+    # --- claims ------------------------------------------------------------------------------------------------------
 
-    def _no_running_pod_loses_its_claim(self, action: WriteClaimStatus) -> None:
-        claim = self._cluster.store.get(ResourceClaim, action.key)
-        if claim is None or claim.metadata.resource_version != action.resource_version:
+    def _our_claim_write(self, change: Change, *, newly: bool) -> None:
+        claim = change.object
+        uid, name = claim["metadata"]["uid"], name_of(claim)
+        self._nothing_in_use_is_taken(change)
+        self._nothing_needed_is_deleted(change)
+        if not newly:
             return
-        kept = {consumer.uid for consumer in action.reserved_for}
-        for consumer in claim.status.reserved_for or ():
-            pod = self._cluster.store.get(Pod, ObjectKey(NAMESPACE, consumer.name))
-            if consumer.uid in kept or pod is None or pod.uid != consumer.uid:
+        if DELETE_PROTECTION_FINALIZER not in (claim["metadata"].get("finalizers") or ()):
+            raise ViolationError(f"{name} is allocated without the delete-protection finalizer")
+        if (wrong := self.books.find_wrong(uid, only_of=change.actor)) is not None:
+            raise ViolationError(f"{change.actor} gives out twice: {wrong}")
+        if any(result.get("adminAccess") for result in results_of(claim)):
+            last = self._labels.get((claim["metadata"]["namespace"], ADMIN_LABEL, "true"), -1e9)
+            if self.now() > last + LAG_SECONDS:
+                raise ViolationError(f"{name} gets admin access in a namespace that does not grant it")
+
+    def _nothing_in_use_is_taken(self, change: Change) -> None:
+        """A pod that was ungated keeps its reservation and its devices until it is done."""
+        before = (change.before or {}).get("status") or {}
+        after = {} if change.type == "DELETED" else change.object["status"]
+        kept = {user["uid"] for user in after.get("reservedFor") or ()}
+        same = before.get("allocation") == after.get("allocation")
+        for user in before.get("reservedFor") or ():
+            if user["uid"] in kept and same:
                 continue
-            over = pod.status.phase in ("Succeeded", "Failed") or (
-                pod.metadata.deletion_timestamp is not None and not pod.spec.node_name
-            )
-            if not over and not pod.has_gate(GATE):
-                raise ViolationError(f"{claim.key} is released although {pod.key} may run with it")
+            pod = self.cluster.store.get("pods", (change.key[0], user["name"]))
+            if pod is None or pod["metadata"]["uid"] != user["uid"] or is_done(pod) or is_gated(pod):
+                continue
+            if self._may_not_know(change.actor, pod) and not pod["spec"].get("nodeName"):
+                continue
+            mine = [claim["metadata"]["uid"] for claim in self.cluster.claims_of(pod).values() if claim is not None]
+            if change.object["metadata"]["uid"] in mine or pod["spec"].get("nodeName"):
+                raise ViolationError(f"{name_of(change.object)} is taken from {name_of(pod)}, which may run with it")
 
-    def _allocated_claims_are_protected(self, action: WriteClaimStatus) -> None:
-        claim = self._cluster.store.get(ResourceClaim, action.key)
-        if claim is None or claim.metadata.resource_version != action.resource_version or action.allocation is None:
+    def _nothing_needed_is_deleted(self, change: Change) -> None:
+        claim, before = change.object, change.before
+        if before is None or before["metadata"].get("deletionTimestamp"):
             return
-        if DELETE_PROTECTION_FINALIZER not in (claim.metadata.finalizers or ()):
-            raise ViolationError(f"{claim.key} is allocated without the delete-protection finalizer")
-
-    def _no_claim_in_need_is_deleted(self, action: DeleteClaim) -> None:
-        claim = self._cluster.store.get(ResourceClaim, action.key)
-        if claim is None or claim.uid != action.uid:
+        if change.type != "DELETED" and not claim["metadata"].get("deletionTimestamp"):
             return
-        owner = claim.metadata.controller
-        if owner is None:
-            raise ViolationError(f"the user's own claim {claim.key} is deleted")
-        pod = self._cluster.store.get(Pod, ObjectKey(NAMESPACE, owner.name))
-        if pod is not None and pod.uid == owner.uid and not pod.done:
-            rest = [one for one in self.claims_of(pod) if one.uid != claim.uid]
-            if not any(one.metadata.controller is not None for one in rest):
-                raise ViolationError(f"{claim.key} is deleted although {pod.key} needs it")
-
-    # --- after every change -----------------------------------------------------------------------------------------
-
-    def after(self) -> None:
-        """Look at what has been written to the store since the last time."""
-        log = self._cluster.store.log
-        while self._seen < len(log):
-            change = log[self._seen]
-            self._seen += 1
-            if isinstance(change.object, ResourceClaim):
-                self._note_allocation(change, change.object)
-                self._no_device_in_two_claims_of_ours(change.object)
-                self._nothing_in_use_vanishes(change, change.object)
-
-    def _note_allocation(self, change: Change, claim: ResourceClaim) -> None:
-        if claim.status.allocation is None or change.type == "DELETED":
-            self._cluster.allocated_at.pop(claim.uid, None)
-        else:
-            self._cluster.allocated_at.setdefault(claim.uid, change.version)
-
-    def _no_device_in_two_claims_of_ours(self, claim: ResourceClaim) -> None:
-        if claim.uid in self._cluster.foreign:
+        owner = next((one for one in claim["metadata"].get("ownerReferences") or () if one.get("controller")), None)
+        if owner is None or owner["kind"] != "Pod":
+            raise ViolationError(f"the user's own claim {name_of(claim)} is deleted")
+        pod = self.cluster.store.get("pods", (change.key[0], owner["name"]))
+        if pod is None or pod["metadata"]["uid"] != owner["uid"] or is_done(pod):
             return
-        for device in devices_of(claim):
-            ours = [one for one in self._holders(device) if one.uid not in self._cluster.foreign]
-            if len(ours) > 1:
-                raise ViolationError(f"{device} is in {' and '.join(str(one.key) for one in ours)}")
+        entry = next(
+            (one["name"] for one in pod["spec"]["resourceClaims"] if generated_for(claim, pod, one["name"])), None
+        )
+        others = [
+            one
+            for one in self.cluster.store.all("resourceclaims")
+            if one["metadata"]["uid"] != claim["metadata"]["uid"] and entry and generated_for(one, pod, entry)
+        ]
+        if not others and not self._may_not_know(change.actor, pod):
+            raise ViolationError(f"{name_of(claim)} is deleted although {name_of(pod)} needs it")
 
-    def _nothing_in_use_vanishes(self, change: Change, claim: ResourceClaim) -> None:
-        if change.type != "DELETED" or (claim.uid in self._cluster.user_deleted and claim.status.allocation is None):
+    # --- pods --------------------------------------------------------------------------------------------------------
+
+    def _our_pod_write(self, change: Change) -> None:
+        pod, before = change.object, change.before
+        if change.type == "DELETED" or (
+            pod["metadata"].get("deletionTimestamp") and not before["metadata"].get("deletionTimestamp")
+        ):
+            raise ViolationError(f"{name_of(pod)} is deleted by the operator")
+        if not is_gated(before) or is_gated(pod):
             return
-        for consumer in claim.status.reserved_for or ():
-            pod = self._cluster.store.get(Pod, ObjectKey(NAMESPACE, consumer.name))
-            if pod is not None and pod.uid == consumer.uid and pod.spec.node_name and not pod.terminal:
-                raise ViolationError(f"{claim.key} vanished although {pod.key} runs with it")
+        if (
+            self.now()
+            <= self._labels.get((pod["metadata"]["namespace"], ALLOCATION_LABEL, "disabled"), -1e9) + LAG_SECONDS
+        ):
+            return  # left to kube-scheduler
+        node = pinned_node(pod)
+        for entry, claim in self.cluster.claims_of(pod).items():
+            if claim is None:
+                if self.now() <= self._deleted_at + LAG_SECONDS:
+                    continue  # a moment ago
+                raise ViolationError(f"{name_of(pod)} is ungated although its claim {entry} does not exist")
+            if self._may_not_know(change.actor, claim):
+                continue
+            users = {user["uid"] for user in claim["status"].get("reservedFor") or ()}
+            if not claim["status"].get("allocation") or pod["metadata"]["uid"] not in users:
+                raise ViolationError(f"{name_of(pod)} is ungated without an allocation of {name_of(claim)}")
+            tied = allocated_node(claim["status"]["allocation"])
+            if tied is not None and tied != node:
+                raise ViolationError(f"{name_of(pod)} is pinned to {node}, its devices are on {tied}")
+            if (wrong := self.books.find_wrong(claim["metadata"]["uid"])) is not None:
+                raise ViolationError(f"{name_of(pod)} is ungated with what is another's: {wrong}")
 
-    # --- at rest ----------------------------------------------------------------------------------------------------
+    def _may_not_know(self, actor: str, object_: Json) -> bool:
+        """Whether somebody against whom no replica can be fenced wrote the object a moment ago: a user, or another
+        leader where there is no election. No write to one object can depend on another object.
+        """
+        writers = self._writers.get(object_["metadata"]["uid"], {})
+        return any(
+            self.now() <= when + LAG_SECONDS
+            for who, when in writers.items()
+            if who in (USER, GENERATOR, COLLECTOR)
+            or (who != actor and not self.leader_elect and who.startswith(OPERATOR))
+        )
+
+    def _note_labels(self, change: Change) -> None:
+        """Labels count as long as they are there, and a while longer."""
+        for object_, until in ((change.before, self.now()), (change.object, float("inf"))):
+            for label, value in ((object_ or {}).get("metadata", {}).get("labels") or {}).items():
+                self._labels[change.key[1], label, value] = until
+
+    # --- at rest -----------------------------------------------------------------------------------------------------
 
     def at_rest(self) -> None:
-        """Nothing leaked, and everybody who could run has run."""
-        self.after()
-        store = self._cluster.store
-        pods = {pod.uid: pod for pod in store.all(Pod)}
-        for claim in store.all(ResourceClaim):
-            if claim.uid in self._cluster.foreign:
-                continue
-            owner = claim.metadata.controller
-            if owner is not None and (owner.uid not in pods or pods[owner.uid].done):
-                raise ViolationError(f"at rest: {claim.key} is left over from {owner.name}")
-            for consumer in claim.status.reserved_for or ():
-                if consumer.uid not in pods or pods[consumer.uid].done:
-                    raise ViolationError(f"at rest: {claim.key} is still reserved for {consumer.name}")
-            if claim.status.allocation is not None and not claim.status.reserved_for:
-                raise ViolationError(f"at rest: {claim.key} is allocated for nobody")
-            if claim.metadata.deletion_timestamp is not None and not claim.status.reserved_for:
-                raise ViolationError(f"at rest: {claim.key} cannot be deleted")
-        per_claim: defaultdict[Uid, set[str]] = defaultdict(set)
-        for claim in store.all(ResourceClaim):
-            owner = claim.metadata.controller
-            if owner is not None:
-                per_claim[owner.uid].add(claim.metadata.name)
+        """Nothing leaked, and only those wait who must."""
+        try:
+            self._nothing_is_left_over()
+            self._only_those_wait_who_must()
+        except ViolationError as error:
+            self.violation = f"at rest: {error}"
+
+    def _nothing_is_left_over(self) -> None:
+        store = self.cluster.store
+        pods = {pod["metadata"]["uid"]: pod for pod in store.all("pods")}
+        ended = {uid for uid, pod in pods.items() if is_done(pod)}
+        for claim in store.all("resourceclaims"):
+            name, meta, status = name_of(claim), claim["metadata"], claim["status"]
+            users = status.get("reservedFor") or []
+            for owner in meta.get("ownerReferences") or ():
+                if owner["uid"] not in pods or owner["uid"] in ended:
+                    raise ViolationError(f"{name} is left over from {owner['name']}")
+            for user in users:
+                if user["uid"] not in pods or user["uid"] in ended:
+                    raise ViolationError(f"{name} is still reserved for {user['name']}")
+            if status.get("allocation") and not users:
+                raise ViolationError(f"{name} is allocated for nobody")
+            if meta.get("deletionTimestamp") and not users:
+                raise ViolationError(f"{name} is not deleted in the end")
+            uid = meta["uid"]
+            if (
+                uid in self.books.held
+                and (wrong := self.books.find_wrong(uid)) is not None
+                and self._ours_runs(claim, pods)
+            ):
+                raise ViolationError(wrong)
         for pod in pods.values():
-            wanted = sum(1 for entry in pod.spec.resource_claims or () if entry.resource_claim_template_name)
-            if not pod.done and len(per_claim[pod.uid]) > wanted:
-                raise ViolationError(f"at rest: {pod.key} has {len(per_claim[pod.uid])} claims, not {wanted}")
-            if not pod.done and not pod.spec.node_name:
-                self._must_wait(pod)
+            self._no_spare_claims(pod)
 
-    def _must_wait(self, pod: Pod) -> None:
-        """A pod that did not run must find too few free devices on every node."""
-        if any(claim.metadata.deletion_timestamp is not None for claim in self.claims_of(pod)):
-            return
-        condition = next((one for one in pod.status.conditions or () if one.type.endswith("DevicesAllocated")), None)
-        reason = condition.reason if condition is not None else "it was told nothing"
-        raise ViolationError(f"at rest: {pod.key} did not run, {reason}: {condition.message if condition else ''}")
+    def _ours_runs(self, claim: Json, pods: dict[str, Json]) -> bool:
+        """Whether it was given by us: what kube-scheduler gives out twice, kubelets refuse."""
+        return self.books.held[claim["metadata"]["uid"]].actor.startswith(OPERATOR)
 
-    # --- looking ----------------------------------------------------------------------------------------------------
+    def _no_spare_claims(self, pod: Json) -> None:
+        for entry in pod["spec"].get("resourceClaims") or ():
+            mine = [
+                claim for claim in self.cluster.store.all("resourceclaims") if generated_for(claim, pod, entry["name"])
+            ]
+            if len(mine) > 1 and not is_done(pod):
+                raise ViolationError(f"{name_of(pod)} has {len(mine)} claims for its entry {entry['name']}")
 
-    def claims_of(self, pod: Pod) -> list[ResourceClaim]:
-        claims = []
-        for entry in pod.spec.resource_claims or ():
-            if entry.resource_claim_name:
-                found = self._cluster.store.get(ResourceClaim, ObjectKey(NAMESPACE, entry.resource_claim_name))
-            else:
-                found = next(
-                    (
-                        one
-                        for one in self._cluster.store.all(ResourceClaim)
-                        if one.metadata.controller is not None
-                        and one.metadata.controller.uid == pod.uid
-                        and one.metadata.annotation("resource.kubernetes.io/pod-claim-name") == entry.name
-                    ),
-                    None,
-                )
-            if found is not None:
-                claims.append(found)
-        return claims
+    def _only_those_wait_who_must(self) -> None:
+        for pod in self.cluster.store.all("pods"):
+            if is_done(pod) or pod["spec"].get("nodeName"):
+                continue
+            if not is_gated(pod):
+                continue  # kube-scheduler's to place, or somebody's to give up
+            if (place := find_place(self.cluster, pod, adopts=self.adopts)) is not None:
+                raise ViolationError(f"{name_of(pod)} waits, {_told(pod)}, although {place}")
 
-    def _holders(self, device: tuple[str, str, str]) -> list[ResourceClaim]:
-        return [one for one in self._cluster.store.all(ResourceClaim) if device in devices_of(one)]
+
+def is_gated(pod: Json) -> bool:
+    return any(gate["name"] == GATE for gate in pod["spec"].get("schedulingGates") or ())
+
+
+def _told(pod: Json) -> str:
+    for one in pod["status"].get("conditions") or ():
+        if one["type"].endswith("DevicesAllocated"):
+            return f"told {one['reason']} ({one['message']})"
+    return "told nothing"

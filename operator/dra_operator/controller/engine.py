@@ -401,7 +401,7 @@ class Engine:
             case Refused(_, message):
                 pause = 1.0
                 if isinstance(action, CreateClaim) and isinstance(ref, PodRef):
-                    self.view.refusals[ref.uid] = Refusal(message, self.now() + REFUSAL_RETRY)
+                    self.view.refusals[ref.uid] = Refusal(message, now := self.now(), now + REFUSAL_RETRY)
                     pause = 0.001  # the next look publishes why
             case Unknown(message, retry_after):
                 pause = max(0.2, retry_after or 0.0)

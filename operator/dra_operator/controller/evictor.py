@@ -89,14 +89,15 @@ class Evictor:
 
         due = [one for one in evictions(self._view, first_seen) if one.due <= now]
         uids = {one.pod.uid for one in due}
-        self._seen = {uid: self._seen.get(uid, now) for uid in uids}
-        self._not_before = {uid: when for uid, when in self._not_before.items() if uid in uids}
+        self._seen = {uid: min(now, self._seen.get(uid, now)) for uid in uids}  # the clock may have been set back
+        again = now + _AGAIN_SECONDS
+        self._not_before = {uid: min(when, again) for uid, when in self._not_before.items() if uid in uids}
         turn = [
             one
             for one in due
             if self._seen[one.pod.uid] + self._patience <= now and self._not_before.get(one.pod.uid, 0.0) <= now
         ]
-        self._not_before |= {one.pod.uid: now + _AGAIN_SECONDS for one in turn}
+        self._not_before |= {one.pod.uid: again for one in turn}
         answers = await asyncio.gather(*(self._evict(eviction) for eviction in turn), return_exceptions=True)
         for eviction, answer in zip(turn, answers, strict=True):
             if isinstance(answer, Exception):

@@ -17,6 +17,7 @@ write here is conditional, so that two who do it do it once.
 from __future__ import annotations
 
 from enum import Enum, auto
+from typing import Final
 
 from dra_operator.api.meta import ObjectKey, OwnerReference, Uid
 from dra_operator.api.names import DELETE_PROTECTION_FINALIZER, FIELD_MANAGER
@@ -24,6 +25,9 @@ from dra_operator.api.resource import ResourceClaim, ResourceClaimConsumerRefere
 from dra_operator.lifecycle.actions import Action, DeleteClaim, ReadPod, SetFinalizers, WriteClaimStatus
 from dra_operator.lifecycle.verdict import NOTHING, Verdict
 from dra_operator.lifecycle.view import View
+
+DELETE_AGAIN: Final = 5.0
+"""Seconds for which a mirror may go on showing what has been deleted: it is not deleted again all the while."""
 
 
 class _Fate(Enum):
@@ -72,7 +76,8 @@ def _unused(view: View, claim: ResourceClaim) -> Verdict:
     if protected and (deleting or not awaited):
         return _one(_unprotect(claim))
     if orphan and not deleting:
-        return _one(DeleteClaim(claim.key, claim.uid, claim.metadata.resource_version))
+        deletion = DeleteClaim(claim.key, claim.uid, claim.metadata.resource_version)
+        return Verdict(actions=(deletion,), requeue_after=DELETE_AGAIN)
     return NOTHING
 
 

@@ -53,7 +53,8 @@ class HoldBack:
     def expire(self) -> Collection[PoolKey]:
         """Give up what was held back for long enough. Returns the pools of which something became free."""
         now = self.now()
-        over = {holder: pools for holder, (until, pools) in self._until.items() if until <= now}
+        latest = now + self.seconds  # nothing is held longer; until then it may seem where the clock was set back
+        over = {holder: pools for holder, (until, pools) in self._until.items() if not now < until <= latest}
         for holder in over:
             del self._until[holder]
             self.ledger.forget_assumed(holder)

@@ -45,6 +45,7 @@ from dra_operator.lifecycle.actions import (
     WriteClaimStatus,
 )
 from dra_operator.lifecycle.books import find_overdrawn
+from dra_operator.lifecycle.claim import DELETE_AGAIN
 from dra_operator.lifecycle.decide import Decider, Unfinished
 from dra_operator.lifecycle.gate import excludes_namespace, is_gated, leaves_to_others, other_gates
 from dra_operator.lifecycle.generate import Blocked, Found, NotNeeded, ToCreate, resolve
@@ -108,10 +109,11 @@ class _Look:
                     pass
         if creates and (left := self._others_turn()) > 0:
             return self._await_claims(left, missing, spare, claims, names, blocked)
-        if creates and (refusal := self.view.refusals.get(pod.uid)) is not None and self.now < refusal.until:
+        if creates and (refusal := self.view.refusals.get(pod.uid)) is not None and refusal.holds(self.now):
             return self._say(names, Reason.CLAIM_CREATION_REFUSED, refusal.message, retry_at=refusal.until)
         if creates or spare:
-            return Verdict(actions=(*creates, *spare))
+            deletes = all(isinstance(action, DeleteClaim) for action in (*creates, *spare))
+            return Verdict(actions=(*creates, *spare), requeue_after=DELETE_AGAIN if deletes else None)
         if not is_gated(pod):
             return self._ungated(claims, names, blocked)
         return self._gated(claims, names, blocked)
@@ -238,6 +240,8 @@ class _Look:
         """Give these back, as far as they are this pod's alone."""
         writes = tuple(self._leave(claim) for claim in disputed if self._only_ours(claim))
         message = f'another claim was given the devices of ResourceClaim "{disputed[0].key}" first; trying again'
+        if writes and self._may_be_ungated():
+            return self._say(names, Reason.CONFLICT, message, waits=True, retry_at=self.now)
         if not writes:  # not ours to give back: it stays like this until someone does
             retry_at = self.now + self.policy.conflict_retry
             return self._say(names, Reason.CONFLICT, message, waits=True, retry_at=retry_at)
@@ -253,6 +257,15 @@ class _Look:
         """A pod that has to wait holds nothing: neither devices that it alone uses nor a place among others."""
         held = [claim for claim in claims if claim.reserved_for(self.pod.uid)]
         return Verdict(actions=tuple(self._leave(claim) for claim in held)) if held else None
+
+    def _may_be_ungated(self) -> bool:
+        """Whether a write that ungates the pod may be on its way, from a replica that led before.
+
+        Such a write follows the condition that says Allocated, and carries the version of the pod that has it. Once the
+        condition says something else it can't succeed any more, and what the pod holds can be taken back.
+        """
+        current = self.pod.condition(DEVICES_ALLOCATED)
+        return current is not None and current.status == "True"
 
     def _leave(self, claim: ResourceClaim) -> WriteClaimStatus:
         others = tuple(consumer for consumer in claim.status.reserved_for or () if consumer.uid != self.pod.uid)
@@ -332,7 +345,7 @@ class _Look:
 
     def _wait(self, names: dict[str, str], reason: Reason, message: str, claims: Sequence[ResourceClaim]) -> Verdict:
         """The pod waits, and holds nothing meanwhile."""
-        if undo := self._give_back(claims):
+        if not self._may_be_ungated() and (undo := self._give_back(claims)):
             return undo
         return self._say(names, reason, message, waits=True)
 
@@ -353,7 +366,7 @@ class _Look:
         retry_at: float | None = None,
     ) -> Verdict:
         written = self.view.message_written.get(self.pod.uid)
-        due = written is None or self.now - written >= self.policy.condition_interval
+        due = written is None or not 0 <= self.now - written < self.policy.condition_interval
         current = self.pod.condition(DEVICES_ALLOCATED)
         wanted = condition(self.pod, reason, message, self.now)
         write = publish(self.pod, names, wanted, message_due=due)

@@ -48,8 +48,11 @@ class Turns:
         return SILENCE if len(self._missed) < MISSES else 0.0
 
     def waited(self, uid: Uid, now: float) -> float:
-        """How long the pod has waited for claims of the other generator."""
-        return now - self._since.get(uid, now)
+        """How long the pod has waited for claims of the other generator; anew, where the clock was set back."""
+        since = self._since.get(uid, now)
+        if since > now:
+            self._since[uid] = since = now
+        return now - since
 
     def begin(self, uid: Uid, now: float) -> None:
         """The pod waits for the other generator; if it does so already, nothing changes."""

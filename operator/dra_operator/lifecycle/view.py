@@ -47,10 +47,15 @@ from dra_operator.lifecycle.waiting import Group, Waiting
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What the API server said to a write, and the time (caller's clock) before which it is not repeated."""
+    """What the API server said to a write, and from when to when (caller's clock) it is not repeated."""
 
     message: str
+    since: float
     until: float
+
+    def holds(self, now: float) -> bool:
+        """Whether it is too early to try again. A clock that was set back does not make it longer."""
+        return self.since <= now < self.until
 
 
 class View:

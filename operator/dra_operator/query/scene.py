@@ -228,7 +228,7 @@ class _Builder:
         """A cluster that refused to create a claim for the pod (a quota, say) would do so again."""
         told = pod.condition(DEVICES_ALLOCATED)
         if told is not None and told.reason == Reason.CLAIM_CREATION_REFUSED:
-            self._simulation.view.refusals[pod.uid] = Refusal(told.message, math.inf)
+            self._simulation.view.refusals[pod.uid] = Refusal(told.message, -math.inf, math.inf)
 
     def _expanded(self, owners: set[Uid]) -> Iterable[tuple[str, Pod]]:
         for loaded in self._manifests.objects:

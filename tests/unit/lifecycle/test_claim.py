@@ -10,7 +10,7 @@ from dra_operator.api.meta import ManagedFieldsEntry, ObjectKey, Uid
 from dra_operator.api.names import DELETE_PROTECTION_FINALIZER, FIELD_MANAGER
 from dra_operator.api.resource import ResourceClaim, ResourceClaimConsumerReference
 from dra_operator.lifecycle.actions import Action, DeleteClaim, ReadPod, SetFinalizers, WriteClaimStatus
-from dra_operator.lifecycle.claim import owning_pod, reconcile_claim
+from dra_operator.lifecycle.claim import DELETE_AGAIN, owning_pod, reconcile_claim
 from dra_operator.lifecycle.view import View
 from tests.builders import claim, pod
 from tests.unit.lifecycle.scene import PROTECTED, generated, held, owned_by, view_of
@@ -219,6 +219,15 @@ def test_a_users_own_claim_is_never_deleted(finalizers: tuple[str, ...]) -> None
     ended = pod("ended", claims=["claim"], phase="Succeeded")
     mine = claim(finalizers=finalizers)
     assert not [action for action in step(view_of(ended, mine), mine) if isinstance(action, DeleteClaim)]
+
+
+def test_what_was_deleted_is_not_deleted_again_while_the_mirror_still_shows_it() -> None:
+    user = pod("user", templates=["template"], node_name="node-a", phase="Succeeded")
+    mine = msgspec.structs.replace(
+        generated(user), metadata=msgspec.structs.replace(generated(user).metadata, finalizers=None)
+    )
+    verdict = reconcile_claim(view_of(user, mine), mine.key)
+    assert (verdict.actions, verdict.requeue_after) == ((delete(mine),), DELETE_AGAIN)
 
 
 def test_the_claim_of_a_pod_that_ended_is_released_then_unprotected_then_deleted() -> None:

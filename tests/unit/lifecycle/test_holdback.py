@@ -87,3 +87,12 @@ def test_each_release_of_a_claim_is_held_back_for_its_own_time() -> None:
     view.expire_held_back()
     assert not view.ledger.is_held(first)
     assert view.ledger.is_held(second)
+
+
+def test_a_clock_that_was_set_back_does_not_hold_it_for_longer() -> None:
+    view, clock = scene(published_by("another-driver"), HELD)
+    show(view, allocated(claim(name="training"), "node-a/gpu-0", reserved_for=[RUNNING]))
+    show(view, claim(name="training"))
+    clock.now -= 3600
+    view.expire_held_back()
+    assert not view.ledger.is_held(GPU)

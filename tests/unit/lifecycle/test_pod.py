@@ -98,6 +98,11 @@ def waits(verdict: Verdict, reason: Reason, *words: str) -> None:
     assert verdict.reason is reason
 
 
+def at(pod: Pod, version: int) -> Pod:
+    """The pod at another resourceVersion."""
+    return msgspec.structs.replace(pod, metadata=msgspec.structs.replace(pod.metadata, resource_version=str(version)))
+
+
 def ungates(of: Pod, *, pinned_to: str | None) -> Ungate:
     required = selector(term(fields=[need("metadata.name", "In", pinned_to)])) if pinned_to else None
     return Ungate(of.key, of.uid, of.metadata.resource_version, required)
@@ -224,11 +229,17 @@ def test_a_published_claim_that_is_gone_gives_way_to_ours_by_force() -> None:
 
 def test_a_refused_creation_is_told_and_tried_again_later() -> None:
     view = view_of(USER, template(), *gpus())
-    view.refusals[USER.uid] = Refusal("exceeded quota: claims", NOW + 10)
+    view.refusals[USER.uid] = Refusal("exceeded quota: claims", NOW, NOW + 10)
     verdict = look(view, USER)
     waits(verdict, Reason.CLAIM_CREATION_REFUSED, "exceeded quota: claims")
     assert verdict.requeue_after == 10
     assert isinstance(look(view, USER, now=NOW + 10).actions[0], CreateClaim)
+
+
+def test_a_refusal_does_not_outlive_a_clock_that_was_set_back() -> None:
+    view = view_of(USER, template(), *gpus())
+    view.refusals[USER.uid] = Refusal("exceeded quota: claims", NOW + 3600, NOW + 3610)
+    assert isinstance(look(view, USER).actions[0], CreateClaim)
 
 
 # --- protect ---------------------------------------------------------------------------------------------------------
@@ -360,22 +371,26 @@ def test_devices_that_many_nodes_reach_leave_the_choice_to_kube_scheduler() -> N
     ("changed", "word"),
     [
         (node(cordoned=True), "cordoned"),
-        (node(allocatable={"cpu": "1", "pods": "0"}), "full"),
+        (node(allocatable={"cpu": "1", "pods": "0"}), "no room"),
     ],
 )
 def test_a_node_that_does_not_take_the_pod_any_more_loses_it(changed: Object, word: str) -> None:
     view, told = ready(USER, changed, slice_of(), device_class())
-    [write] = writes(look(view, told))
-    assert (write.allocation, write.reserved_for) == (None, ())
-    show(view, later(MADE, 2))
-    verdict = look(view, told)
-    waits(verdict, Reason.NODE_UNSUITABLE, word)
+    waits(look(view, told), Reason.NODE_UNSUITABLE, word)
 
 
 def test_a_node_that_is_gone_loses_the_pod() -> None:
     view, told = ready(USER, slice_of(), device_class())
-    [write] = writes(look(view, told))
-    assert write.allocation is None
+    waits(look(view, told), Reason.NODE_UNSUITABLE, "gone")
+
+
+def test_what_a_pod_holds_is_taken_back_only_after_no_write_can_ungate_it_any_more() -> None:
+    """A replica that led before may have sent that write; it carries the version with the condition Allocated."""
+    view, told = ready(USER, slice_of(), device_class())
+    assert isinstance(look(view, told).actions[0], PublishStatus)
+    told = says(at(told, 2), "NodeUnsuitable", "x")
+    show(view, told)
+    assert writes(look(view, told))
 
 
 def test_the_pods_own_room_is_not_held_against_it() -> None:

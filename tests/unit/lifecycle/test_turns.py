@@ -59,6 +59,13 @@ def test_three_pods_in_vain_and_nobody_waits_any_more() -> None:
     assert patience(turns) == 0
 
 
+def test_a_clock_that_was_set_back_makes_nobody_wait_for_longer() -> None:
+    turns = Turns()
+    turns.begin(USER.uid, NOW)
+    assert turns.waited(USER.uid, NOW - 3600) == 0
+    assert turns.waited(USER.uid, NOW - 3590) == 10
+
+
 def test_the_same_pod_counts_once() -> None:
     turns = Turns()
     for _ in range(MISSES):

@@ -1,0 +1,79 @@
+"""The model of the API server that the simulation stands on answers as the real one does.
+
+Random operations are played on both (`tests/model_twin.py`): uid and resourceVersion preconditions, the patches that
+the operator sends, applies with and without force, finalizers, graceful deletions, what validation refuses. At every
+step the code, the reason and the object are the same, and in the end the watches have told the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+
+from dra_operator.api.kinds import NODES
+from dra_operator.api.meta import ObjectKey
+from dra_operator.cluster.http import ApiClient
+from tests.controlplane import new_namespace
+from tests.model_twin import KINDS, NODE, Outcome, Side, operations, play_on_model, play_on_server, project
+from tests.simulation.model.fields import Json
+from tests.simulation.model.store import ModelStore
+
+OPERATIONS = 150
+
+
+@pytest.fixture(autouse=True)
+async def _node(admin: ApiClient) -> AsyncIterator[None]:
+    await admin.create(NODES, {"metadata": {"name": NODE}})
+    yield
+    await admin.delete(NODES, ObjectKey("", NODE))
+
+
+def new_model(namespace: str) -> ModelStore:
+    store = ModelStore(lambda: "2026-01-01T00:00:00Z", gate="dra-operator.io/allocation")
+    object_ = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+    store.create("namespaces", object_, manager="test", actor="test")
+    return store
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("seed", range(3))
+async def test_the_model_answers_as_the_api_server_does(admin: ApiClient, seed: int) -> None:
+    async with new_namespace(admin, "twin") as namespace:
+        store = new_model(namespace)
+        real, model = Side(namespace), Side(namespace)
+        _, start = await admin.list_raw(KINDS["pods"], namespace=namespace)
+        done: list[str] = []
+        for op in operations(seed, OPERATIONS):
+            expected = await play_on_server(admin, real, op)
+            given = play_on_model(store, model, op)
+            done.append(f"{op} -> {expected.status} {expected.reason}")
+            assert _alike(given, expected), _difference(done, given, expected)
+        for resource in KINDS:
+            told = [(change.type, project(resource, change.object)) for change in store.by_resource.get(resource, ())]
+            seen = await _watched(admin, namespace, resource, start, len(told))
+            assert told == seen
+
+
+def _alike(given: Outcome, expected: Outcome) -> bool:
+    return (given.status, given.reason, given.object) == (
+        expected.status if expected.status >= 300 else 200,
+        expected.reason,
+        expected.object,
+    )
+
+
+def _difference(done: list[str], given: Outcome, expected: Outcome) -> str:
+    return "\n".join([*done[-12:], f"the API server: {expected}", f"the model:      {given}"])
+
+
+async def _watched(client: ApiClient, namespace: str, resource: str, start: str, count: int) -> list[tuple[str, Json]]:
+    """The first events since `start`, as many as the model has told, and whatever comes in the second after them."""
+    seen = []
+    lines = client.watch(KINDS[resource], resource_version=start, timeout=2 if count else 1, namespace=namespace)
+    async for line in lines:
+        event = msgspec.json.decode(line)
+        if event["type"] != "BOOKMARK":
+            seen.append((event["type"], project(resource, event["object"])))
+    return seen
