@@ -37,4 +37,4 @@ async def leading(process: Process) -> None:
         process.check()
         return '"leading"' in process.log.read_text(errors="replace")
 
-    await until(lambda: f"the operator does not lead:\n{process.log.read_text(errors='replace')[-2000:]}", there)
+    await until(lambda: f"the operator does not lead:\n{process.log.read_text(errors='replace')[-2000:]}", there, 60.0)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dra_operator.api.kinds import NODES
-from dra_operator.api.meta import ObjectKey
 from dra_operator.cluster.kubeconfig import find_credentials
 from dra_operator.sandbox.state import State
+from tests.e2e.nodes import cordoned
 from tests.e2e.operators import FLAGS, leading, operator
 from tests.e2e.proxy import HoldingProxy
-from tests.e2e.stage import Stage, devices_of, until
+from tests.e2e.stage import Stage, devices_of
 
 
 async def test_a_node_cordoned_between_decision_and_binding_keeps_the_allocation(
@@ -30,33 +29,15 @@ async def test_a_node_cordoned_between_decision_and_binding_keeps_the_allocation
             devices = devices_of(claim)
             node = devices[0].split("/")[0]
             try:
-                await _cordon(there, node, True)
-                await _scheduler_refuses(there, node)
-                proxy.release.set()
-                await there.waits("one", "UnschedulableAfterPin")
-                [kept] = await there.claims_of(pod)
-                assert devices_of(kept) == devices
-                assert kept.reserved_for(pod.uid)
+                async with cordoned(there, node):
+                    proxy.release.set()
+                    await there.waits("one", "UnschedulableAfterPin")
+                    [kept] = await there.claims_of(pod)
+                    assert devices_of(kept) == devices
+                    assert kept.reserved_for(pod.uid)
             finally:
                 proxy.release.set()
-                await _cordon(there, node, None)
             await there.running("one")
             [used] = await there.claims_of(pod)
             assert devices_of(used) == devices
             assert used.status.allocation == kept.status.allocation
-
-
-async def _cordon(stage: Stage, node: str, unschedulable: bool | None) -> None:
-    await stage.client.patch(NODES, ObjectKey("", node), {"spec": {"unschedulable": unschedulable}}, patch_type="merge")
-
-
-async def _scheduler_refuses(stage: Stage, node: str) -> None:
-    """Wait until kube-scheduler knows: it turns away a pod without claims that wants that node."""
-    await stage.pod("canary", nodeSelector={"kubernetes.io/hostname": node})
-
-    async def refused() -> bool:
-        scheduled = (await stage.get_pod("canary")).condition("PodScheduled")
-        return scheduled is not None and scheduled.status == "False"
-
-    await until(lambda: f"kube-scheduler does not refuse node {node}", refused)
-    await stage.delete_pod("canary", force=True)

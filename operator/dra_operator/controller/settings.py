@@ -121,6 +121,7 @@ class Settings(Model, frozen=True, kw_only=True):
         """What of this the lifecycle knows."""
         return Policy(
             claims=self.claims,
+            allocates=self.gate is not Gate.OFF,
             on_no_capacity=self.on_no_capacity,
             handover_after=self.handover_after,
             reserve_after=self.reserve_after,

@@ -50,9 +50,10 @@ from dra_operator.lifecycle.decide import Decider, Unfinished
 from dra_operator.lifecycle.gate import excludes_namespace, is_gated, leaves_to_others, other_gates
 from dra_operator.lifecycle.generate import Blocked, Found, NotNeeded, ToCreate, resolve
 from dra_operator.lifecycle.pin import allocated_node, pin
-from dra_operator.lifecycle.policy import OnNoCapacity, Policy, Repack
+from dra_operator.lifecycle.policy import OnNoCapacity, Policy
 from dra_operator.lifecycle.publish import condition, moment, publish, timestamp
 from dra_operator.lifecycle.turns import SILENCE
+from dra_operator.lifecycle.unplaced import Tell, Wait, judge_unplaced
 from dra_operator.lifecycle.uses import find_unknown_request
 from dra_operator.lifecycle.verdict import NOTHING, Verdict
 from dra_operator.lifecycle.view import View
@@ -156,8 +157,10 @@ class _Look:
             listed = ", ".join(f'"{gate}"' for gate in gates)
             return self._say(names, Reason.WAITING_FOR_OTHER_GATES, f"waiting for others to lift the gates {listed}")
         namespace = pod.metadata.namespace
-        if excludes_namespace(namespace, view.namespaces.get(namespace), self.policy) or (
-            not blocked and claims and leaves_to_others([claim.spec for claim in claims], view.classes)
+        if (
+            not self.policy.allocates
+            or excludes_namespace(namespace, view.namespaces.get(namespace), self.policy)
+            or (not blocked and claims and leaves_to_others([claim.spec for claim in claims], view.classes))
         ):
             say = condition(pod, Reason.NOT_MANAGED, "left to kube-scheduler", self.now)
             return self._step(
@@ -190,10 +193,10 @@ class _Look:
         if isinstance(decision, Unfinished):
             return Verdict(search=decision.search)
         if not isinstance(decision, Placement):
-            if self._handover_due():
-                return self._step(publish(pod, names, None, message_due=False), self._ungate(None))
-            if not isinstance(decision, Unschedulable):
+            if not isinstance(decision, Unschedulable):  # something has to be corrected: more nodes would not help
                 return self._wait(names, decision.reason, decision.message, claims)
+            if self._handover_due():
+                return self._hand_over(names, decision.message, claims)
             waits = self._wait(names, decision.reason, decision.message, claims)
             if not waits.waits:
                 return waits
@@ -209,6 +212,13 @@ class _Look:
             if claim.status.allocation is None or not claim.reserved_for(pod.uid)
         ]
         return Verdict(actions=tuple(writes), placement=decision.node)
+
+    def _hand_over(self, names: dict[str, str], why: str, claims: Sequence[ResourceClaim]) -> Verdict:
+        """From now on kube-scheduler looks for devices for the pod, and an autoscaler sees that there are none."""
+        if undo := self._give_back(claims):
+            return undo
+        say = condition(self.pod, Reason.NOT_MANAGED, f"left to kube-scheduler: {why}", self.now)
+        return self._step(publish(self.pod, names, say, message_due=False), self._ungate(None))
 
     def _allocated(self, claims: list[ResourceClaim], names: dict[str, str]) -> Verdict:
         """Every claim is allocated and reserved: confirm, publish, ungate."""
@@ -318,28 +328,22 @@ class _Look:
                 return Verdict(actions=writes)
         if write := publish(pod, names, None, message_due=False):
             return Verdict(actions=(write,))
-        if not pod.spec.node_name and (report := self._unschedulable(names)):
+        if not pod.spec.node_name and (report := self._unplaced(names)):
             return report
         if blocked:
             return Verdict(reason=blocked[0].reason, message=blocked[0].message)
         return NOTHING
 
-    def _unschedulable(self, names: dict[str, str]) -> Verdict | None:
-        """A pod that was given devices and still does not get scheduled: say so, or let its controller replace it."""
-        pod = self.pod
-        ours = pod.condition(DEVICES_ALLOCATED)
-        if ours is None or ours.reason not in (Reason.ALLOCATED, Reason.UNSCHEDULABLE_AFTER_PIN):
-            return None
-        waited = self.now - moment(ours.last_transition_time, self.now)
-        scheduled = pod.condition("PodScheduled")
-        if scheduled is None or scheduled.status == "True":
-            return Verdict(requeue_after=self.policy.repack_after)
-        if waited < self.policy.repack_after:
-            return Verdict(requeue_after=self.policy.repack_after - waited)
-        if self.policy.repack is Repack.EVICT and pod.metadata.controller is not None:
-            return Verdict(actions=(DeletePod(pod.key, pod.uid, pod.metadata.resource_version),))
-        message = f"has its devices, but kube-scheduler does not place it: {scheduled.message}"
-        return self._say(names, Reason.UNSCHEDULABLE_AFTER_PIN, message)
+    def _unplaced(self, names: dict[str, str]) -> Verdict | None:
+        match judge_unplaced(self.pod, self.policy, self.now):
+            case Wait(seconds):
+                return Verdict(requeue_after=seconds)
+            case Tell(message):
+                return self._say(names, Reason.UNSCHEDULABLE_AFTER_PIN, message)
+            case DeletePod() as delete:
+                return Verdict(actions=(delete,))
+            case None:
+                return None
 
     # --- what to write -----------------------------------------------------------------------------------------------
 

@@ -39,6 +39,8 @@ class Policy:
     """Settings of the lifecycle. Times are in seconds."""
 
     claims: ClaimsMode = ClaimsMode.GENERATE
+    allocates: bool = True
+    """Off with `--gate=off`: kube-scheduler gives out all devices, and a pod that is gated all the same is let go."""
     on_no_capacity: OnNoCapacity = OnNoCapacity.HOLD
     handover_after: float = 60.0
     reserve_after: float = 300.0

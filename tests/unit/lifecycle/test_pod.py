@@ -553,9 +553,20 @@ def test_handover_waits_its_time() -> None:
     assert verdict.requeue_after == 40
 
 
-def test_handover_ungates_the_pod_without_devices_and_without_a_pin() -> None:
+def test_handover_says_so_and_ungates_the_pod_without_devices_and_without_a_pin() -> None:
     view, user = full(since=NOW - 60)
-    assert look(view, user, HANDOVER).actions == (ungates(user, pinned_to=None),)
+    condition = published(look(view, user, HANDOVER))
+    assert (condition.status, condition.reason) == (False, "NotManaged")
+    assert condition.message.startswith("left to kube-scheduler: ")
+    told = says(user, "NotManaged", condition.message, since=NOW - 60)
+    show(view, told)
+    assert look(view, told, HANDOVER).actions == (ungates(told, pinned_to=None),)
+
+
+def test_a_pod_that_gets_devices_after_all_is_not_handed_over() -> None:
+    user = says(gated(claims=["mine"]), "NotManaged", since=NOW - 60)
+    view = view_of(user, claim(name="mine", finalizers=PROTECTED), *gpus())
+    assert devices(writes(look(view, user, HANDOVER))[0])
 
 
 def test_handover_publishes_the_claims_names_first() -> None:
@@ -564,13 +575,21 @@ def test_handover_publishes_the_claims_names_first() -> None:
     view = view_of(user, mine, node(), device_class())
     [action] = look(view, user, HANDOVER).actions
     assert isinstance(action, PublishStatus)
+    assert action.condition is not None
     told = publishes(user, {"template": mine.metadata.name})
+    told = says(told, action.condition.reason, action.condition.message, since=NOW - 60)
     assert look(view_of(told, mine, node(), device_class()), told, HANDOVER).actions == (ungates(told, pinned_to=None),)
 
 
 def test_handover_is_not_for_pods_whose_objects_are_wrong() -> None:
     user = says(gated(claims=["missing"]), "ClaimNotFound", since=NOW - 10_000)
     assert not [one for one in look(view_of(user, *gpus()), user, HANDOVER).actions if isinstance(one, Ungate)]
+
+
+def test_without_the_gate_a_pod_that_is_gated_all_the_same_is_let_go_unallocated() -> None:
+    user = gated(claims=["mine"])
+    view = view_of(user, claim(name="mine", finalizers=PROTECTED), *gpus())
+    assert look(view, user, Policy(allocates=False)).actions == (ungates(user, pinned_to=None),)
 
 
 # --- telling ---------------------------------------------------------------------------------------------------------
@@ -675,9 +694,25 @@ def test_then_it_is_reported_and_keeps_its_devices() -> None:
     assert [notice.reason for notice in verdict.notices] == ["UnschedulableAfterPin"]
 
 
-def test_evict_deletes_a_pod_that_its_controller_replaces() -> None:
+def test_evict_says_why_and_then_deletes_a_pod_that_its_controller_replaces() -> None:
     view, user = stuck(300, owned=True)
-    assert look(view, user, EVICT).actions == (DeletePod(user.key, user.uid, "1"),)
+    verdict = look(view, user, EVICT)
+    assert published(verdict).reason == "UnschedulableAfterPin"
+    assert [notice.reason for notice in verdict.notices] == ["UnschedulableAfterPin"]
+    told = says(user, "UnschedulableAfterPin", since=NOW - 300)
+    show(view, told)
+    assert look(view, told, EVICT).actions == (DeletePod(told.key, told.uid, "1"),)
+
+
+def test_evict_leaves_pods_that_kube_scheduler_has_not_looked_at() -> None:
+    view, user = stuck(10_000, owned=True)
+    user = with_condition(user, "PodScheduled", "False", "SchedulingGated", "gated")
+    show(view, user)
+    said = published(look(view, user, EVICT))
+    assert (said.reason, "see whether it runs" in said.message) == ("UnschedulableAfterPin", True)
+    told = says(user, said.reason, said.message, since=NOW - 10_000)
+    show(view, told)
+    assert look(view, told, EVICT).actions == ()
 
 
 def test_evict_leaves_a_pod_that_nobody_would_replace() -> None:

@@ -1,0 +1,59 @@
+"""A pod that was given its devices and then is not scheduled (`--repack`). Pure.
+
+It has `repack_after` seconds; then it is told why it waits, and keeps its devices. With `evict` it is deleted after
+that, so that its controller makes another, for which devices are looked for anew: only a pod that has a controller,
+only after it was told, and only what kube-scheduler has looked at and refused. A scheduler that is down refuses nobody.
+
+Not here: giving an ungated pod other devices. What it was given is never taken back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from dra_operator.api.core import Pod
+from dra_operator.api.names import DEVICES_ALLOCATED
+from dra_operator.api.reasons import Reason
+from dra_operator.lifecycle.actions import DeletePod
+from dra_operator.lifecycle.policy import Policy, Repack
+from dra_operator.lifecycle.publish import moment
+
+_SCHEDULING_GATED: Final = "SchedulingGated"
+"""The reason of PodScheduled from a gated pod's creation until kube-scheduler has looked at it ungated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """It may still be scheduled: look again after so long."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """What the pod is told, under the reason UnschedulableAfterPin."""
+
+    message: str
+
+
+Judgement: TypeAlias = Wait | Tell | DeletePod
+
+
+def judge_unplaced(pod: Pod, policy: Policy, now: float) -> Judgement | None:
+    """For a pod without gate and without node. None if it was given nothing by us."""
+    ours = pod.condition(DEVICES_ALLOCATED)
+    if ours is None or ours.reason not in (Reason.ALLOCATED, Reason.UNSCHEDULABLE_AFTER_PIN):
+        return None
+    waited = now - moment(ours.last_transition_time, now)
+    scheduled = pod.condition("PodScheduled")
+    if scheduled is None or scheduled.status == "True":
+        return Wait(policy.repack_after)
+    if waited < policy.repack_after:
+        return Wait(policy.repack_after - waited)
+    if scheduled.reason == _SCHEDULING_GATED:
+        return Tell("has its devices, but kube-scheduler has not looked at it since: see whether it runs")
+    told = ours.reason == Reason.UNSCHEDULABLE_AFTER_PIN
+    if told and policy.repack is Repack.EVICT and pod.metadata.controller is not None:
+        return DeletePod(pod.key, pod.uid, pod.metadata.resource_version)
+    return Tell(f"has its devices, but kube-scheduler does not place it: {scheduled.message}")
