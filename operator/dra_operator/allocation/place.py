@@ -33,7 +33,9 @@ from dra_operator.inventory.nodeselector import matches_node_selector
 _EMPTY = NodeUsage()
 _ENOUGH: Final = 128
 """Fresh nodes that are ranked before the best of all ranked ones is tried."""
-_RANKED_PER_STEP: Final = 64
+_RANKED_PER_TRY: Final = 64
+_RANKED_PER_STEP: Final = 8
+"""A step is to cost about as much as the search of one node, be the selectors asked for the first time."""
 _EFFORT: Final = 3
 """A decision may take as many steps as the searches of so many nodes."""
 
@@ -124,8 +126,8 @@ class _Walk:
                 self.memory.rank(name, rank)
             if ranked % _RANKED_PER_STEP == 0:
                 yield
-                if ranked >= _ENOUGH and (decision := (yield from self._walk())):
-                    return decision
+            if ranked >= _ENOUGH and ranked % _RANKED_PER_TRY == 0 and (decision := (yield from self._walk())):
+                return decision
         return (yield from self._walk()) or self._given_up
 
     def _walk(self) -> Generator[None, None, Placement | AllocationError | None]:
