@@ -91,7 +91,7 @@ class Bench:
             if operator is not None:
                 await wait_until("the operator to lead", lambda: self._leads(operator), 120.0, [operator])
                 programs.append(operator)
-            yield [self.plane.processes["kube-apiserver"], *programs]
+            yield [self.plane.processes["kube-apiserver"], self.plane.processes["etcd"], *programs]
             for program in programs:
                 name = f"{program.name} ({whose})"
                 self.peaks[name] = max(self.peaks.get(name, 0.0), peak_megabytes(program))
