@@ -119,6 +119,8 @@ class Engine:
     _answered: asyncio.Event = field(default_factory=asyncio.Event)
     _untold: dict[Ref, tuple[Notice, ...]] = field(default_factory=dict)
     """Notices of writes whose answer was lost: told when the next look finds the write done."""
+    _steps: int = 0
+    """What selectors have cost since others had their turn."""
     _asking: set[asyncio.Task[None]] = field(default_factory=set)
     """Looks that wait for the answer to a question too long for the event loop."""
     _aside: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -163,7 +165,6 @@ class Engine:
     async def run(self) -> None:
         """Look at what is dirty, for ever. Cancelled to stop; writes on their way are then waited for by `drain`."""
         allow_deep_json()  # the limit of Python's stack is no thread's own
-        steps = 0
         while True:
             while self.full:
                 self._answered.clear()
@@ -171,15 +172,13 @@ class Engine:
             ref = await self.queue.get()
             self.taken += 1
             while self.leads():
-                with spending(SELECTOR_STEPS) as allowance:
-                    search = self._look(ref)
-                steps += SELECTOR_STEPS - allowance.left
+                search = self._look(ref)
                 if search is None or not await self._drive(ref, search):
                     break
             else:
                 self.queue.done(ref)  # marked again by the sweep that follows the acquisition of the lease
-            if self.taken % LOOKS_PER_TURN == 0 or steps >= SELECTOR_STEPS:
-                steps = 0
+            if self.taken % LOOKS_PER_TURN == 0 or self._steps >= SELECTOR_STEPS:
+                self._steps = 0
                 await asyncio.sleep(0)
 
     async def drain(self) -> None:
@@ -272,11 +271,16 @@ class Engine:
             self.queue.done(ref)
 
     def _reconcile(self, ref: Ref) -> Verdict:
-        match ref:
-            case PodRef(uid):
-                return reconcile_pod(self.decider, uid, self.policy, self.now())
-            case ClaimRef(key):
-                return reconcile_claim(self.view, key)
+        """Raises `TakesLong`. No task is begun in here: it would go on under the same allowance."""
+        with spending(SELECTOR_STEPS) as allowance:
+            try:
+                match ref:
+                    case PodRef(uid):
+                        return reconcile_pod(self.decider, uid, self.policy, self.now())
+                    case ClaimRef(key):
+                        return reconcile_claim(self.view, key)
+            finally:
+                self._steps += SELECTOR_STEPS - allowance.left
 
     def _assume(self, ref: Ref, verdict: Verdict) -> frozenset[Uid]:
         """From here on the decision counts for all that follow, although nothing is written yet.

@@ -13,6 +13,7 @@ from dra_operator.api.meta import Object
 from dra_operator.cel.selector import compile_selector
 from dra_operator.controller.engine import SELECTOR_STEPS
 from dra_operator.inventory.devices import Device
+from dra_operator.lifecycle.actions import Action
 from tests.builders import claim, request, slice_of, template
 from tests.unit.controller.desk import Desk, play
 from tests.unit.lifecycle.scene import PROTECTED, gated, gpus
@@ -100,6 +101,24 @@ def test_a_pod_whose_selector_never_ends_is_told_so() -> None:
         await desk.until(lambda: desk.reason("hostile") == "SelectorFailed", "the pod with the endless selector waits")
 
     play(scenario)
+
+
+def test_what_a_look_begins_goes_on_under_no_allowance() -> None:
+    """A task has the context of who began it: one that wrote something later must not find the allowance spent."""
+    answers: list[bool | str] = []
+
+    async def scenario(desk: Desk) -> None:
+        def write(action: Action) -> Action:
+            answers.append(ask(SLOWER, devices(1)[0]))
+            return action
+
+        desk.keeps = write
+        desk.create(*gpus(1), claim(name="mine", finalizers=PROTECTED), gated(claims=["mine"]))
+        await desk.until(desk.ungated, "the pod is ungated")
+
+    play(scenario)
+    assert len(answers) >= 3
+    assert set(answers) == {True}
 
 
 def test_others_are_not_kept_waiting() -> None:
