@@ -129,19 +129,16 @@ def _merge_at(schema: Schema, path: str, more: Schema) -> None:
             schema = schema["items"]
         elif name.endswith("{}"):
             schema = schema["additionalProperties"]
-    merge(schema, more)
+    _merge(schema, more)
 
 
-def merge(schema: Schema, more: Mapping[str, Any]) -> None:
-    """Add keywords; properties go into properties. None takes a keyword away."""
+def _merge(schema: Schema, more: Mapping[str, Any]) -> None:
+    """Add keywords; those of properties and items go where these are."""
     for keyword, value in more.items():
-        if value is None:
-            schema.pop(keyword, None)
-        elif keyword in ("properties", "items") and keyword in schema:
-            if keyword == "items":
-                merge(schema["items"], value)
-                continue
+        if keyword == "properties":
             for name, inner in value.items():
-                merge(schema["properties"][name], inner)
+                _merge(schema["properties"][name], inner)
+        elif keyword == "items":
+            _merge(schema["items"], value)
         else:
             schema[keyword] = value
