@@ -4,8 +4,8 @@ Everything that the types of `api/validation` say about themselves comes from th
 that are declared at fields (lengths, numbers of entries, sets of words, formats). What stands there as code is said
 once more in `rules.py`, by type.
 
-Fields behind a feature gate that is off by default are known and not looked into: the built-in API drops them, and
-nothing reads them here. They have the types that their decoder wants.
+Fields behind a feature gate that is off by default have the types that their decoder wants, and no rules: the built-in
+API drops them before it looks at anything.
 
 Upstream: the structural schemas of apiextensions.k8s.io/v1.
 """
