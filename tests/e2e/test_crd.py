@@ -1,4 +1,5 @@
-"""The main job where resource.k8s.io is served by custom resources, with the stock kube-scheduler as it is.
+"""The main job where resource.k8s.io is served by custom resources, with the stock kube-scheduler: its plugin
+DynamicResources on, and off.
 
 The scenarios of every flavour run in this one, too (tests/e2e/suite, flavour crd). Here is what only it has to show.
 """
@@ -6,14 +7,16 @@ The scenarios of every flavour run in this one, too (tests/e2e/suite, flavour cr
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 import pytest
 
-from dra_operator.api.kinds import NAMESPACES
+from dra_operator.api.kinds import CLAIMS, NAMESPACES
 from dra_operator.api.meta import ObjectKey
 from dra_operator.api.names import ADMIN_ACCESS_LABEL
 from dra_operator.cluster.http import ApiError
@@ -46,13 +49,38 @@ def cluster(plane: ControlPlane) -> Iterator[State]:
     yield from sandbox("crd", config, "--nodes=2", "--gpus=2", "--profile=l4", "--operator", "--no-manifests")
 
 
+@pytest.fixture(scope="module", params=["plugin on", "plugin off"])
+def scheduler(request: pytest.FixtureRequest, plane: ControlPlane, cluster: State) -> str:
+    """kube-scheduler as it is, then without the plugin that knows claims."""
+    if request.param == "plugin off":
+        config = plane.data / "scheduler.yaml"
+        config.write_text(json.dumps(_without_plugin(plane)))
+        plane.options = replace(plane.options, scheduler_flags=(f"--config={config}",))
+        asyncio.run(plane.restart("kube-scheduler"))
+    return str(request.param)
+
+
+def _without_plugin(plane: ControlPlane) -> dict[str, Any]:
+    profile = {
+        "schedulerName": "default-scheduler",
+        "plugins": {"multiPoint": {"disabled": [{"name": "DynamicResources"}]}},
+    }
+    return {
+        "apiVersion": "kubescheduler.config.k8s.io/v1",
+        "kind": "KubeSchedulerConfiguration",
+        "clientConnection": {"kubeconfig": str(plane.kubeconfig("kube-scheduler"))},
+        "leaderElection": {"leaderElect": False},
+        "profiles": [profile],
+    }
+
+
 @pytest.fixture
 async def here(cluster: State) -> AsyncIterator[Stage]:
     async with stage(cluster) as one:
         yield one
 
 
-async def test_pods_get_gpus_and_give_them_back(here: Stage) -> None:
+async def test_pods_get_gpus_and_give_them_back(here: Stage, scheduler: str) -> None:
     await here.template()
     await here.template("either", first_available=(f"{TYPE} == 'none'", f"{TYPE} == 'gpu'"))
     await here.claim("shared")
@@ -74,7 +102,7 @@ async def test_pods_get_gpus_and_give_them_back(here: Stage) -> None:
     await here.free("shared")
 
 
-async def test_admin_access_is_for_labelled_namespaces(here: Stage) -> None:
+async def test_admin_access_is_for_labelled_namespaces(here: Stage, scheduler: str) -> None:
     await here.template(count=2)
     for name in ("a", "b"):
         await here.pod(name, templates=("gpu",))
@@ -97,7 +125,7 @@ async def test_admin_access_is_for_labelled_namespaces(here: Stage) -> None:
     assert len(await here.devices("watch")) == 1
 
 
-async def test_explain_says_why_a_pod_waits(here: Stage, cluster: State) -> None:
+async def test_explain_says_why_a_pod_waits(here: Stage, scheduler: str, cluster: State) -> None:
     await here.template(count=2)
     for name in ("a", "b"):
         await here.pod(name, templates=("gpu",))
@@ -112,3 +140,21 @@ async def test_explain_says_why_a_pod_waits(here: Stage, cluster: State) -> None
     assert process.returncode == 1, output.decode()
     assert "too few free devices" in output.decode()
     assert f"held by pod {here.namespace}/" in output.decode()
+
+
+async def test_what_a_driver_said_about_a_device_goes_with_the_allocation(here: Stage, scheduler: str) -> None:
+    claim = await here.claim("shared")
+    await here.pod("one", claims=("shared",))
+    await here.running("one")
+    pool, device = (await here.devices("shared"))[0].split("/")
+    said = {"driver": "gpu.dra-operator.io", "pool": pool, "device": device, "conditions": []}
+    body = {"apiVersion": CLAIMS.api_version, "kind": CLAIMS.kind, "status": {"devices": [said]}}
+    body["metadata"] = {"name": claim.metadata.name}
+    await here.client.patch(
+        CLAIMS, claim.key, body, patch_type="apply", subresource="status", field_manager="some-driver"
+    )
+    await here.delete_pod("one")
+    await here.free("shared")
+    left = await here.find_claim("shared")
+    assert left is not None
+    assert not left.status.devices
