@@ -3,7 +3,8 @@
 Kopf emits no DELETED for objects that are deleted during a 410 and the list that follows. A census lists a kind's
 metadata only, and reports what we know and the API server does not: at start, within a second when asked (Kopf
 relisted), and every ten minutes anyway. The first one also says what there is (`synced`), so that a caller can wait
-until its mirror holds all of it.
+until its mirror holds all of it. A list that is empty nobody tells us of: so the API server is asked every few seconds
+whether there is anything at all.
 
 An object created after the list began is not in it and has not vanished: only what was known before the list started
 is compared, and only if it is still known with that UID afterwards.
@@ -27,6 +28,8 @@ from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
 log = structlog.get_logger()
 
 INTERVAL: Final = 600.0
+PROBE: Final = 5.0
+"""Seconds between two questions whether there is anything of the kind, while we know of something."""
 _COALESCE: Final = 0.5
 _RETRY: Final = 5.0
 
@@ -82,12 +85,27 @@ class Census:
 
     async def _wait(self) -> None:
         """Until the next census is due."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._interval * self._rng.uniform(0.9, 1.1)
+        while (left := due - loop.time()) > 0:
+            try:
+                async with asyncio.timeout(min(PROBE, left)):
+                    await self._asked.wait()
+            except TimeoutError:
+                if await self._all_is_gone():
+                    return
+            else:
+                await asyncio.sleep(_COALESCE)
+                return
+
+    async def _all_is_gone(self) -> bool:
+        """Whether there is nothing of the kind, although we know of something."""
+        if not self._known():
+            return False
         try:
-            async with asyncio.timeout(self._interval * self._rng.uniform(0.9, 1.1)):
-                await self._asked.wait()
-        except TimeoutError:
-            return
-        await asyncio.sleep(_COALESCE)
+            return not await self._client.any_exists(self._kind)
+        except (ApiError, NoAnswer):
+            return False  # asked again soon
 
     async def take(self) -> int:
         """One census. Returns how many had vanished."""

@@ -211,6 +211,11 @@ class ApiClient:
         items = [item.metadata for page in pages for item in page.items or ()]
         return items, pages[-1].metadata.resource_version
 
+    async def any_exists(self, kind: Kind[Any]) -> bool:
+        """Whether there is an object of the kind anywhere."""
+        answer = await self.request("GET", kind.collection_path(), params={"limit": "1"}, accept=_METADATA_ONLY)
+        return bool(_read(answer.body, _PartialList).items)
+
     async def _pages(self, path: str, params: dict[str, str], type_: type[P], *, accept: str) -> list[P]:
         pages: list[P] = []
         token = ""  # of the list # nosec B105

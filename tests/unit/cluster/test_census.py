@@ -13,7 +13,7 @@ from aiohttp import web
 
 from dra_operator.api.kinds import NODES, PODS
 from dra_operator.api.meta import ObjectKey, Uid
-from dra_operator.cluster.census import INTERVAL, Census
+from dra_operator.cluster.census import INTERVAL, PROBE, Census
 from tests.unit.cluster.apiserver import ApiServer, play, status, until
 
 LIST_PATH = "/api/v1/pods"
@@ -279,3 +279,25 @@ def test_a_census_is_taken_every_ten_minutes_more_or_less(seed: int) -> None:
         assert len({round(gap) for gap in gaps}) > 1
 
     play(scenario, seed=seed)
+
+
+def test_that_everything_vanished_is_found_unasked_within_seconds() -> None:
+    async def scenario(server: ApiServer) -> None:
+        mirror = Mirror("last")
+        create(server, "last")
+        async with running(server, mirror):
+            delete(server, "last")
+            asked_at = asyncio.get_running_loop().time()
+            await until(lambda: mirror.vanished == [(key("last"), Uid("uid-last"))])
+            assert asyncio.get_running_loop().time() - asked_at < 2 * PROBE
+
+    play(scenario)
+
+
+def test_nothing_is_asked_while_nothing_is_known() -> None:
+    async def scenario(server: ApiServer) -> None:
+        async with running(server, Mirror()):
+            await asyncio.sleep(INTERVAL / 2)
+            assert len(server.asked) == 1
+
+    play(scenario)
