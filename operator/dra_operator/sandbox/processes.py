@@ -7,10 +7,9 @@ kernel ends it when the sandbox dies without a word (PR_SET_PDEATHSIG).
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
-import signal
 import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -20,7 +19,15 @@ _TAIL: Final = 12
 _TERM_SECONDS: Final = 15.0
 _POLL: Final = 0.05
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_BEGIN: Final = f"""
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl({_PR_SET_PDEATHSIG}, signal.SIGKILL)
+if os.getppid() != int(sys.argv[1]):  # the parent died before the call
+    os._exit(1)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+"""What a child runs before the program, in a process of its own: code that runs between fork and exec shares its
+parent's locks and threads, and gRPC's handlers of forks have been seen to crash there."""
 
 
 class ProcessDiedError(Exception):
@@ -75,22 +82,14 @@ class Process:
 
 def start(name: str, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> Process:
     """Run a program with its output appended to `log`. `environment` comes on top of ours."""
-    parent = os.getpid()
-
-    def in_child() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # the parent died before the call
-            os._exit(1)
-
     with log.open("ab") as output:
         popen = subprocess.Popen(  # noqa: S603
-            list(command),
+            [sys.executable, "-I", "-S", "-c", _BEGIN, str(os.getpid()), *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
             start_new_session=True,
-            preexec_fn=in_child,
         )
     return Process(name, popen, log)
 
