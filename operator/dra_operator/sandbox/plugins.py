@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeAlias
+from weakref import WeakValueDictionary
 
 import grpc.aio
 import structlog
@@ -98,18 +99,22 @@ class _Node:
         self._driver = driver
         self._serving = serving
         self._uses: dict[Uid, _Use] = {}
+        self._locks: WeakValueDictionary[Uid, asyncio.Lock] = WeakValueDictionary()
         self._starting = asyncio.Lock()
         self._stack = AsyncExitStack()
         self._channel: grpc.aio.Channel | None = None
 
     async def prepare(self, pod: Pod, claims: Sequence[ResourceClaim]) -> None:
         """Raises NotYetError, which is worth another try."""
-        for claim in claims:
-            self._check_drivers(claim)
-            ref = v1.Claim(namespace=claim.metadata.namespace, name=claim.metadata.name, uid=claim.uid)
-            self._uses.setdefault(claim.uid, _Use(ref)).pods.add(pod.uid)
-        if not claims:
-            return
+        async with self._locked({claim.uid for claim in claims}):
+            for claim in claims:
+                self._check_drivers(claim)
+                ref = v1.Claim(namespace=claim.metadata.namespace, name=claim.metadata.name, uid=claim.uid)
+                self._uses.setdefault(claim.uid, _Use(ref)).pods.add(pod.uid)
+            if claims:
+                await self._prepare_claims(claims)
+
+    async def _prepare_claims(self, claims: Sequence[ResourceClaim]) -> None:
         request = v1.NodePrepareResourcesRequest(claims=[self._uses[claim.uid].claim for claim in claims])
         try:
             answer = await PREPARE_V1.call(await self._plugin(), request, timeout=_CALL_SECONDS)
@@ -123,16 +128,34 @@ class _Node:
 
     async def unprepare(self, pod: Pod) -> None:
         """Until it is done: a pod is not over before."""
-        for use in self._uses.values():
-            if use.pods != {pod.uid}:
-                use.pods.discard(pod.uid)
-        while last := [use.claim for use in self._uses.values() if use.pods == {pod.uid}]:
+        while mine := {uid for uid, use in self._uses.items() if pod.uid in use.pods}:
             try:
-                await self._unprepare_claims(last)
+                async with self._locked(mine):
+                    await self._leave(pod.uid, mine)
                 return
             except NotYetError as error:
                 log.warning("not unprepared", node=self._name, pod=str(pod.key), error=str(error))
             await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _leave(self, pod: Uid, claims: set[Uid]) -> None:
+        """The pod does not use the claims any more; those that nobody else uses are unprepared. Raises NotYetError."""
+        last = []
+        for uid in claims:
+            use = self._uses[uid]
+            if use.pods == {pod}:
+                last.append(use.claim)
+            else:
+                use.pods.discard(pod)
+        if last:
+            await self._unprepare_claims(last)
+
+    @asynccontextmanager
+    async def _locked(self, claims: set[Uid]) -> AsyncIterator[None]:
+        """A pod that comes does not meet a claim while its last user leaves it."""
+        async with AsyncExitStack() as stack:
+            for uid in sorted(claims):
+                await stack.enter_async_context(self._locks.setdefault(uid, asyncio.Lock()))
+            yield
 
     async def _unprepare_claims(self, claims: Sequence[v1.Claim]) -> None:
         """Forgets those that are unprepared. Raises NotYetError if one is not."""
