@@ -14,7 +14,7 @@ export DRA_OPERATOR_CONTROLPLANE_VERSION := $(CONTROLPLANE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: docs manifests help setup controlplane demo check audit test unit test-agent cluster e2e conformance fuzz fuzz-cel bench-core bench-cel simtest simtest-bugs bench-e2e bench-scale validation-diff validation-record setup-kubelet e2e-kubelet bench-agent image clean
+.PHONY: docs manifests help setup controlplane demo check audit test unit test-agent cluster e2e chaos conformance fuzz fuzz-cel bench-core bench-cel simtest simtest-bugs bench-e2e bench-scale validation-diff validation-record setup-kubelet e2e-kubelet bench-agent image clean
 
 help: ## this list
 	@echo 'targets:'
@@ -67,11 +67,14 @@ bench-core: setup ## our decisions beside those of kube-scheduler's library, on 
 test-agent: setup ## the node agent as its kubelet meets it: gRPC over real sockets, real files, kills at every step
 	@$(BIN)/pytest tests/agent $(PYTEST_FLAGS)
 
-cluster: controlplane ## the tests on a real control plane: integration, e2e
-	@$(BIN)/pytest tests/integration tests/e2e $(PYTEST_FLAGS)
+cluster: controlplane ## the tests on a real control plane: integration, e2e, a minute of chaos
+	@$(BIN)/pytest tests/integration tests/e2e tests/chaos $(PYTEST_FLAGS)
 
 e2e: controlplane ## one suite of scenarios in every way to install (E2E_FLAVOURS=native-adopt,... for some; CONTROLPLANE=1.34); prints the table
 	@E2E_FLAVOURS=$(or $(E2E_FLAVOURS),all) $(BIN)/pytest tests/e2e/suite $(if $(CONTROLPLANE),tests/e2e/releases) $(PYTEST_FLAGS)
+
+chaos: controlplane ## faults and kills on a real control plane, an observer of every revision: MINUTES=10 [SEED=N] [CHAOS_FLAGS=--stock]
+	@GRPC_ENABLE_FORK_SUPPORT=0 $(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(CHAOS_FLAGS)
 
 validation-diff: controlplane ## mutated objects, our answers and a real API server's: SEEDS=2000 FIRST=1 ALPHA=1
 	@$(BIN)/python -m tests.validation_diff --first $(or $(FIRST),1) --seeds $(SEEDS) $(if $(ALPHA),--alpha)

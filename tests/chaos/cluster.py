@@ -93,10 +93,13 @@ class Cluster:
 
 @asynccontextmanager
 async def running_cluster(
-    folder: Path, rng: random.Random, faults: Counter[Fault]
+    folder: Path, rng: random.Random, faults: Counter[Fault], *, stock: bool
 ) -> AsyncIterator[tuple[Cluster, ApiClient]]:
     """All of it, and a client that the weather does not touch."""
-    options = Options(api_server_flags=("--storage-media-type=application/json", "--etcd-compaction-interval=0"))
+    options = Options(
+        resourceclaim_controller=stock,
+        api_server_flags=("--storage-media-type=application/json", "--etcd-compaction-interval=0"),
+    )
     nodes = tuple(expand(list(_GROUPS)))
     (folder / "log").mkdir()
     async with AsyncExitStack() as stack:
@@ -112,7 +115,7 @@ async def running_cluster(
         )
         kubelets = Nodes(client, nodes, sandbox="chaos", runtime=runtime, publishes=False)
         await kubelets.register()
-        cluster = await _with_programs(stack, plane, nodes, folder, rng, faults)
+        cluster = await _with_programs(stack, plane, nodes, folder, rng, faults, "adopt" if stock else "generate")
         background = asyncio.create_task(kubelets.run())
         try:
             yield cluster, client
@@ -129,6 +132,7 @@ async def _with_programs(
     folder: Path,
     rng: random.Random,
     faults: Counter[Fault],
+    claims: str,
 ) -> Cluster:
     weather = []
     commands = {}
@@ -138,7 +142,7 @@ async def _with_programs(
         )
         weather.append(proxy)
         kubeconfig = proxy.write_kubeconfig(folder / f"operator-{number}.kubeconfig")
-        flags = ("--claims=generate", "--log-format=json", f"--kubeconfig={kubeconfig}")
+        flags = (f"--claims={claims}", "--log-format=json", f"--kubeconfig={kubeconfig}")
         commands[f"operator-{number}"] = [*_COMMAND, "run", *flags]
     for number, node in enumerate(nodes):
         proxy = await stack.enter_async_context(

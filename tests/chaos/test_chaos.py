@@ -1,0 +1,22 @@
+"""Half a minute of chaos in every test run; `make chaos MINUTES=10` is the long one."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos.run import run
+
+MINUTES = 0.6
+
+
+@pytest.mark.parametrize("stock", [False, True], ids=["generate", "adopt"])
+async def test_nothing_is_lost_leaked_or_given_twice(stock: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    with capsys.disabled():
+        report = await run(MINUTES, 7, print, stock=stock)
+        print(report)
+    assert not report.violations, str(report)
+    assert report.converged is not None
+    assert not report.ended, str(report)
+    assert report.pods["pods let go"] > 0
+    assert report.faults.total() > 0
+    assert report.kills.total() > 0
