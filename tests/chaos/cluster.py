@@ -80,10 +80,12 @@ class Cluster:
         self.processes[name] = start(name, self.commands[name], self.folder / "log" / f"{name}.log")
 
     def restart_those_that_ended(self) -> list[str]:
-        """As a Deployment and a DaemonSet do it. Returns their names: nothing but a kill should end them."""
-        ended = [name for name, process in self.processes.items() if not process.alive and name not in self._down]
-        for name in ended:
-            self.start(name)
+        """As a Deployment and a DaemonSet do it. Returns the name and the last words of each."""
+        ended = []
+        for name, process in self.processes.items():
+            if not process.alive and name not in self._down:
+                ended.append(f"{name}: {_last_words(process.log)}")
+                self.start(name)
         return ended
 
     def cdi_specs(self) -> int:
@@ -174,3 +176,8 @@ async def _plugin(folder: Path, driver: str) -> AsyncIterator[Path]:
 
     await wait_until(f"an agent to serve {socket}", there, _PLUGIN_SECONDS)
     yield socket
+
+
+def _last_words(log: Path) -> str:
+    """What is no event in the end of a program's log: an error for people, or a traceback."""
+    return " ".join(line for line in log.read_text().splitlines()[-40:] if not line.startswith("{"))

@@ -21,6 +21,7 @@ from tests.chaos.history import watch_history
 from tests.chaos.observer import Kind, Observer, Violation
 from tests.chaos.users import Users
 from tests.chaos.weather import Fault
+from tests.e2e.replicas import lease_spec
 
 _STARTUP_SECONDS: Final = 60.0
 _CALM, _STORM = (0.02, 4.0), (0.3, 6.0)
@@ -45,8 +46,10 @@ class Report:
     kills: Counter[str] = field(default_factory=Counter)
     pods: Counter[str] = field(default_factory=Counter)
     violations: list[Violation] = field(default_factory=list)
-    ended: Counter[str] = field(default_factory=Counter)
-    """Programs that ended although nobody had killed them."""
+    ended: list[str] = field(default_factory=list)
+    """Programs that ended although nobody had killed them, with their last words; they were started again."""
+    leaderless: float = 0.0
+    """Seconds for which the lease of a killed leader still ran when the last fault was over."""
     revisions: int = 0
     converged: float | None = None
     """Seconds from the last fault until every pod ran and nothing was left over."""
@@ -58,7 +61,8 @@ class Report:
 
     @property
     def good(self) -> bool:
-        return not self.violations and not self.ended and self.converged is not None and self.cleared is not None
+        crashed = any("Traceback" in words for words in self.ended)
+        return not self.violations and not crashed and self.converged is not None and self.cleared is not None
 
     def __str__(self) -> str:
         """As text; the last line says it all."""
@@ -71,7 +75,7 @@ class Report:
         lines += [f"  {count:6}  {name}" for name, count in self.kills.most_common()]
         lines += [f"what an observer of all {self.revisions} revisions saw"]
         lines += [f"  {count:6}  {what}" for what, count in sorted(self.pods.items())]
-        lines += [f"  program ended by itself: {name}, {count} times" for name, count in self.ended.items()]
+        lines += [f"ended by itself: {words}" for words in self.ended]
         lines += [f"  {one}" for one in self.violations[:50]]
         counts = ", ".join(f"{self.count(kind)} {kind}" for kind in Kind)
         converged = (
@@ -99,6 +103,7 @@ async def run(
             await users.move_in()
             await _wait_for_agents(client, cluster)
             await _trouble(cluster, users, rng, minutes * 60.0, report, say)
+            report.leaderless = await _until_led(client, cluster)
             report.converged = await _until_quiet(observer, report)
             say(f"converged after {report.converged} s; everybody leaves")
             await users.move_out()
@@ -189,10 +194,25 @@ async def _restart(cluster: Cluster, report: Report) -> None:
     """For ever."""
     while True:
         await asyncio.sleep(0.5)
-        report.ended.update(cluster.restart_those_that_ended())
+        report.ended += cluster.restart_those_that_ended()
 
 
 # --- rest ------------------------------------------------------------------------------------------------------------
+
+
+async def _until_led(client: ApiClient, cluster: Cluster) -> float:
+    """Seconds until the lease is held by an operator that lives: one that died keeps it until it has run out."""
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+
+    async def led() -> bool:
+        holder = (await lease_spec(client)).get("holderIdentity", "")
+        return any(f"_{cluster.processes[name].pid}_" in holder for name in cluster.operators)
+
+    if await led():
+        return 0.0
+    await wait_until("an operator to lead", led, _STARTUP_SECONDS)
+    return round(loop.time() - begin, 1)
 
 
 async def _until_quiet(observer: Observer, report: Report, also: Callable[[], bool] = lambda: True) -> float | None:
