@@ -91,13 +91,15 @@ class Proxy:
             data=await request.read() or None,
             timeout=aiohttp.ClientTimeout(total=None),
         ) as answer:
+            body = b""
             if number:
-                await answer.read()
+                body = await answer.read()
                 self.after(number)
             passed = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP}
             response = web.StreamResponse(status=answer.status, headers=passed)
             with suppress(ConnectionResetError, aiohttp.ClientError):  # the operator is gone
                 await response.prepare(request)
+                await response.write(body)  # what is read already does not come again
                 async for chunk in answer.content.iter_any():
                     await response.write(chunk)
             return response

@@ -13,9 +13,11 @@ import pytest
 
 from dra_operator.api.kinds import NAMESPACES, PODS
 from dra_operator.api.meta import ObjectKey
-from dra_operator.api.rights import AGENT, CONTROLLER, CONTROLLER_OWN, Role
+from dra_operator.api.names import WEBHOOK_SERVICE
+from dra_operator.api.rights import AGENT, CONTROLLER, CONTROLLER_OWN, WEBHOOK, WEBHOOK_OWN, Role
 from dra_operator.cluster.http import ApiClient
 from dra_operator.sandbox.controlplane import ControlPlane
+from dra_operator.sandbox.processes import wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -199,6 +201,31 @@ async def test_each_account_has_the_rights_that_the_program_says_it_needs(
 )
 async def test_the_operator_may_not(base: ControlPlane, api: ApiClient, verb: str, resource: str) -> None:
     assert not await may(api, OPERATOR, verb, resource)
+
+
+@pytest.fixture
+async def webhook(base: ControlPlane, api: ApiClient) -> AsyncIterator[None]:
+    """The rights of the component webhook-server for the length of a test, which begins when they are in force."""
+    rbac = str(BASE.parent / "components" / "webhook-server" / "rbac.yaml")
+    base.kubectl("apply", f"--filename={rbac}")
+
+    async def in_force() -> bool:
+        return await may(api, OPERATOR, "get", "secrets", name=WEBHOOK_SERVICE, namespace="dra-operator")
+
+    await wait_until("the rights of the webhook", in_force, 30.0)
+    yield
+    base.kubectl("delete", f"--filename={rbac}")
+
+
+@pytest.mark.usefixtures("webhook")
+async def test_the_operator_reads_the_webhooks_secret_and_no_other(api: ApiClient) -> None:
+    for role in (WEBHOOK, WEBHOOK_OWN):
+        for verb, resource, name in granted(role):
+            assert await may(api, OPERATOR, verb, resource, name=name, namespace=role.namespace), (verb, resource, name)
+    for verb in ("get", "list", "watch", "create", "update", "patch", "delete"):
+        assert not await may(api, OPERATOR, verb, "secrets", namespace="dra-operator")
+        assert not await may(api, OPERATOR, verb, "secrets", name="another", namespace="dra-operator")
+        assert not await may(api, OPERATOR, verb, "secrets", name=WEBHOOK_SERVICE, namespace="default")
 
 
 async def test_the_lease_is_in_the_operators_own_namespace(base: ControlPlane, api: ApiClient) -> None:

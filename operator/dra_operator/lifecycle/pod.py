@@ -201,7 +201,9 @@ class _Look:
             if not waits.waits:
                 return waits
             kept = self.decider.reserve(pod, claims) if self._has_waited(self.policy.reserve_after) else None
-            return replace(waits, group=self.decider.group(pod, claims), reservation=kept)
+            later = None if waits.requeue_after is None else self.now + waits.requeue_after
+            again = self._until(later, self._handover_at())
+            return replace(waits, group=self.decider.group(pod, claims), reservation=kept, requeue_after=again)
         if unprotected := [claim for claim in claims if not _protected(claim)]:
             # A claim without the finalizer would free its devices when its user deletes it.
             return Verdict(actions=tuple(_protect(claim) for claim in unprotected), placement=decision.node)
@@ -341,7 +343,7 @@ class _Look:
             case Tell(message):
                 return self._say(names, Reason.UNSCHEDULABLE_AFTER_PIN, message)
             case DeletePod() as delete:
-                return Verdict(actions=(delete,))
+                return Verdict(actions=(delete,), reason=Reason.UNSCHEDULABLE_AFTER_PIN)
             case None:
                 return None
 
@@ -385,7 +387,6 @@ class _Look:
             requeue_after=self._until(
                 retry_at,
                 written + self.policy.condition_interval if later and written is not None else None,
-                self._handover_at() if waits else None,
             ),
         )
 

@@ -92,6 +92,27 @@ async def test_a_tenant_gets_no_device_that_is_in_use(ground: Ground, here: Stag
         await other.clear()
 
 
+async def test_a_tenant_leaves_the_claims_of_other_namespaces_alone(ground: Ground, here: Stage) -> None:
+    await here.template()
+    await here.claim("theirs")
+    await here.pod("a", claims=("theirs",), templates=("gpu",))
+    await here.running("a")
+    other = await namespace(ground)
+    try:
+        async with tenant(ground, other) as they:
+            for claim in await here.claims():
+                await refused(they.client.get(CLAIMS, claim.key))
+                await refused(they.client.delete(CLAIMS, claim.key))
+                await refused(
+                    they.client.patch(CLAIMS, claim.key, {"metadata": {"finalizers": []}}, patch_type="merge")
+                )
+            await they.pod("uses", claims=("theirs",))  # a name means one's own namespace
+            await other.waits("uses", "ClaimNotFound")
+        assert len(await here.claims()) == 2
+    finally:
+        await other.clear()
+
+
 async def test_a_tenant_gets_no_admin_access_and_cannot_give_it_to_the_namespace(ground: Ground, here: Stage) -> None:
     async with tenant(ground, here) as they:
         await refused(they.claim("admin", admin=True), 403, 422)
@@ -117,6 +138,11 @@ async def test_an_agent_touches_no_other_nodes_slices(ground: Ground) -> None:
     async with connect(ground.plane.bound_kubeconfig("dra-operator-agent", "Pod", pod)) as agent:
         await refused(agent.delete(SLICES, other), 422)
         await refused(agent.patch(SLICES, other, {"metadata": {"labels": {"x": "y"}}}, patch_type="merge"), 422)
+        numbers = {"generation": 1, "resourceSliceCount": 1}
+        own: dict[str, Any] = {"driver": "gpu.dra-operator.io", "nodeName": node, "pool": {"name": node, **numbers}}
+        elsewhere = ({"nodeName": "elsewhere"}, {"pool": {"name": "elsewhere", **numbers}})
+        for change in elsewhere:
+            await refused(agent.create(SLICES, {"metadata": {"name": "mine"}, "spec": {**own, **change}}), 422)
 
 
 async def test_the_controller_reads_no_secret(ground: Ground, here: Stage) -> None:

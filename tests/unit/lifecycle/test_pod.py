@@ -582,8 +582,20 @@ def test_handover_publishes_the_claims_names_first() -> None:
 
 
 def test_handover_is_not_for_pods_whose_objects_are_wrong() -> None:
+    """Nor are they looked at again and again because their time is over."""
     user = says(gated(claims=["missing"]), "ClaimNotFound", since=NOW - 10_000)
-    assert not [one for one in look(view_of(user, *gpus()), user, HANDOVER).actions if isinstance(one, Ungate)]
+    verdict = look(view_of(user, *gpus()), user, HANDOVER)
+    assert not [one for one in verdict.actions if isinstance(one, Ungate)]
+    assert verdict.requeue_after is None
+
+
+def test_handover_is_not_for_pods_whose_class_is_missing() -> None:
+    user = says(gated(claims=["mine"]), "ClassNotFound", since=NOW - 10_000)
+    view = view_of(user, claim(request(class_name="missing"), name="mine", finalizers=PROTECTED), *gpus())
+    view.message_written[user.uid] = NOW
+    verdict = look(view, user, HANDOVER)
+    assert (verdict.reason, verdict.actions) == ("ClassNotFound", ())
+    assert verdict.requeue_after == HANDOVER.condition_interval
 
 
 def test_without_the_gate_a_pod_that_is_gated_all_the_same_is_let_go_unallocated() -> None:
