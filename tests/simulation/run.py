@@ -178,7 +178,7 @@ class _Run:
             leader_elect=self.scenario.leader_elect,
             release_hold=self.scenario.release_hold,
             sweep_interval=10.0,
-            gate=Gate.OFF,  # here admission does as the policy would
+            gate=Gate.POLICY,  # which the model is
         )
         self.note(f"{name} starts")
         self.replicas[slot] = Replica(self.network, Process(name), settings, self.rng(name))
