@@ -148,7 +148,7 @@ def _checked(pair: Pair) -> Pair:
 def step(ring: Keyring | None, now: float, names: Iterable[str], lifetimes: Lifetimes, *, trusted: bool) -> Keyring:
     """The keyring as it should be now; the same object if it is. `trusted`: the bundle is known to be published."""
     wanted = tuple(dict.fromkeys(names))
-    if ring is None or _left(ring.current, now) <= 0:
+    if ring is None or not _is_in_force(ring.current, now):
         authority = _new_authority(now, lifetimes)
         return Keyring(authority, _new_serving(authority, wanted, now, lifetimes), now)
     ring = _step_authority(ring, now, lifetimes, trusted=trusted)
@@ -176,11 +176,17 @@ def _is_good(ring: Keyring, names: tuple[str, ...], now: float) -> bool:
         ring.serving.parsed.verify_directly_issued_by(ring.current.parsed)
     except (ValueError, TypeError, InvalidSignature):
         return False
-    return set(names).issubset(_names_of(ring.serving)) and not _is_old(ring.serving, now)
+    in_time = _is_in_force(ring.serving, now) and not _is_old(ring.serving, now)
+    return set(names).issubset(_names_of(ring.serving)) and in_time
 
 
 def _left(pair: Pair, now: float) -> float:
     return pair.parsed.not_valid_after_utc.timestamp() - now
+
+
+def _is_in_force(pair: Pair, now: float) -> bool:
+    """Not yet is no better than no more: a clock that was ahead makes certificates that API servers refuse."""
+    return pair.parsed.not_valid_before_utc.timestamp() <= now < pair.parsed.not_valid_after_utc.timestamp()
 
 
 def _is_old(pair: Pair, now: float) -> bool:

@@ -45,7 +45,7 @@ def is_trusted(serving: Pair, bundle: bytes, now: float) -> bool:
         if authority.subject != certificate.issuer:
             continue
         certificate.verify_directly_issued_by(authority)
-        return authority.not_valid_after_utc.timestamp() >= now
+        return authority.not_valid_before_utc.timestamp() <= now <= authority.not_valid_after_utc.timestamp()
     return False
 
 
@@ -105,6 +105,19 @@ def test_an_operator_that_was_off_for_years_begins_anew() -> None:
 
     assert ring.current != old.current
     assert is_trusted(ring.serving, ring.bundle, now)
+
+
+@pytest.mark.parametrize("ahead", [86400.0, 300 * 86400.0, 3 * 365 * 86400.0], ids=["a day", "most of a year", "years"])
+@pytest.mark.parametrize("phase", ["first", "later"])
+def test_what_a_clock_that_was_ahead_has_made_is_made_anew(phase: str, ahead: float) -> None:
+    ring = None if phase == "first" else fresh()
+    for now in (START + ahead, START + ahead + 3600):
+        ring = step(ring, now, NAMES, YEAR, trusted=True)
+    assert ring is not None
+
+    ring = step(ring, START + 3600, NAMES, YEAR, trusted=True)
+
+    assert is_trusted(ring.serving, ring.bundle, START + 3600)
 
 
 def test_a_replica_at_another_address_adds_its_name_and_takes_none_away() -> None:
