@@ -52,10 +52,6 @@ class Cluster:
     unseen: list[str] = field(default_factory=list)
     """What the caller's rights hid, a sentence each."""
 
-    @property
-    def sees_all_claims(self) -> bool:
-        return not any("resourceclaims " in text for text in self.unseen)
-
 
 def load_cluster(kubeconfig: str | None, context: str | None, namespace: str | None) -> Cluster:
     """Raises `InputError` for a kubeconfig, a server or rights that do not do."""

@@ -73,7 +73,9 @@ async def examine(
 async def run_check(one: Check, facts: Facts) -> tuple[Examined, list[Finding]]:
     try:
         findings = [replace(finding, check=one.name) for finding in await one.examine(facts)]
-    except NotChecked as error:
+    except (NotChecked, ApiError) as error:
+        if isinstance(error, ApiError) and error.status == _UNAUTHORIZED:
+            raise  # then it is so for all of them
         return Examined(check=one.name, title=one.title, state="NotChecked", not_checked=str(error)), []
     severities = {finding.severity for finding in findings}
     state: State = "Problem" if "Problem" in severities else "Note" if "Note" in severities else "Ok"

@@ -31,8 +31,6 @@ from dra_operator.query.doctor.objects import (
     SERVICE_ACCOUNTS,
 )
 
-_APPLY: Final = "kubectl apply -k manifests/overlays/native (webhook on 1.34 and 1.35)"
-_SERVICE_LABEL: Final = "kubernetes.io/service-name"
 _GENERATED_AFTER: Final = 60.0
 """Seconds after which a pod without its claims is no longer just new."""
 
