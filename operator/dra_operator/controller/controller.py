@@ -269,7 +269,7 @@ class Controller:
         return self._progress.stuck() if self.synced.is_set() else None
 
     def _unready(self) -> str | None:
-        return None if self.synced.is_set() else "mirrors are not synced yet"
+        return self.admission.unready() if self.synced.is_set() else "mirrors are not synced yet"
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:

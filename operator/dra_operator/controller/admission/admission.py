@@ -69,6 +69,12 @@ class Admission:
                 yield config
         await asyncio.Event().wait()
 
+    def unready(self) -> str | None:
+        """Why API servers should not ask this replica yet: the webhook's Service goes by what is ready."""
+        if self._server is None or self._server.is_serving:
+            return None
+        return "admission webhooks are not served yet"
+
     def remarks(self) -> list[str]:
         """What an admin should know, though it does not make the operator unready."""
         trouble = self._keeper.trouble if self._keeper is not None else None

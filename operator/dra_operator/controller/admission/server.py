@@ -56,6 +56,10 @@ class AdmissionServer:
         """Empty for all addresses."""
         return self._host if self._host not in ("0.0.0.0", "::") else ""  # noqa: S104 - compared, not bound
 
+    @property
+    def is_serving(self) -> bool:
+        return self._runner is not None
+
     async def use(self, pair: Pair) -> None:
         """Serve with this certificate from now on. Raises `OSError` if the address cannot be had."""
         if pair != self._served:
