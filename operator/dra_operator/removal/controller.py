@@ -35,7 +35,7 @@ async def _gate(removal: Removal, facts: Facts) -> Sequence[Task]:
     tasks = [
         deletion(removal, MUTATING_BINDINGS, one)
         for one in await facts.all(MUTATING_BINDINGS)
-        if one.spec.policy_name in gates.policies or is_ours(one)
+        if one.spec.policy_name in gates.policies  # others of ours may be rules of the CRD flavour, which stay
     ]
     tasks += [
         deletion(removal, MUTATING_POLICIES, one)

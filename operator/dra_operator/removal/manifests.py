@@ -1,6 +1,7 @@
 """What `manifests/` brought: everything that carries its label, the namespace last.
 
-CustomResourceDefinitions stay: with them would go every claim, class and slice of every tenant.
+CustomResourceDefinitions stay: with them would go every claim, class and slice of every tenant. With them stay the
+policies that are rules of that API where it is built in: who may ask for admin access, what `count` is by default.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from dra_operator.removal.agents import agents_stay
 from dra_operator.removal.controller import deletion, exists
 from dra_operator.removal.steps import Removal, RemovalRefused, Step, Task, wait_for
 
+CRD_RULES: Final = "dra-operator-crd-"
+"""How the names of policies in manifests/components/crd begin."""
 _NOT_FOUND: Final = 404
 _FORBIDDEN: Final = 403
 _ADMISSION: Final = "admissionregistration.k8s.io"
@@ -63,12 +66,14 @@ _EVERYWHERE: Final[tuple[Kind[Any], ...]] = (
 
 
 async def _objects(removal: Removal, facts: Facts) -> Sequence[Task]:
-    stay = await agents_stay(removal, facts)
+    staying = (AGENT_ACCOUNT,) if await agents_stay(removal, facts) else ()
+    if await facts.is_crd_flavour():
+        staying = (*staying, CRD_RULES)
     tasks = [
         deletion(removal, kind, one)
         for kind in (*_INSIDE, *_EVERYWHERE)
         for one in await _labelled(removal, kind)
-        if not (stay and one.metadata.name.startswith(AGENT_ACCOUNT))
+        if not one.metadata.name.startswith(staying)
     ]
     lease = await facts.lease()
     if lease is not None:
@@ -117,8 +122,9 @@ async def _gone(removal: Removal) -> None:
             )
     if await facts.is_crd_flavour():
         removal.remark(
-            "the CustomResourceDefinitions of resource.k8s.io stay: with them would go all claims, classes and slices; "
-            "kubectl delete -k crds/ when nothing needs them"
+            "the CustomResourceDefinitions of resource.k8s.io stay, and the policies that hold their rules: with the "
+            "definitions would go all claims, classes and slices; when nothing needs them, kubectl delete -k crds/ and "
+            "run uninstall again"
         )
 
 
