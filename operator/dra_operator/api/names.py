@@ -7,7 +7,6 @@ from typing import Final
 # Upstream's.
 ADMIN_ACCESS_LABEL: Final = "resource.kubernetes.io/admin-access"
 POD_CLAIM_NAME_ANNOTATION: Final = "resource.kubernetes.io/pod-claim-name"
-EXTENDED_RESOURCE_CLAIM_ANNOTATION: Final = "resource.kubernetes.io/extended-resource-claim"
 DELETE_PROTECTION_FINALIZER: Final = "resource.kubernetes.io/delete-protection"
 
 # Ours.

@@ -147,9 +147,6 @@ class Quantity:
     def sign(self) -> int:
         return (self._unscaled > 0) - (self._unscaled < 0)
 
-    def is_zero(self) -> bool:
-        return self._unscaled == 0
-
     def compare(self, other: Quantity) -> int:
         """-1, 0 or 1, as this amount is less than, equal to or greater than `other`."""
         mine, theirs = self._unscaled, other._unscaled
