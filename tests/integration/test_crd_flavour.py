@@ -1,4 +1,5 @@
-"""resource.k8s.io by custom resources: what is refused and what is stored is what the built-in API refuses and stores.
+"""resource.k8s.io by custom resources: what is stored, refused and merged is what the built-in API stores, refuses and
+merges.
 
 The built-in API's verdicts are those recorded in tests/corpus, which test_validation.py compares with a living server.
 Selectors are checked by the operator's webhook, as an admin gets it from manifests/overlays/crd.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +20,8 @@ import pytest
 from dra_operator.api.kinds import CLAIMS, CLASSES, SLICES, Kind
 from dra_operator.cluster.flavour import Api, find_api
 from dra_operator.cluster.http import ApiClient, ApiError
+from dra_operator.removal.steps import Agents, Removal
+from dra_operator.removal.uninstall import find_plan
 from dra_operator.sandbox.controlplane import ControlPlane, Options
 from tests.controlplane import new_namespace, running_control_plane
 from tests.corpus import Answer, load_answers, load_corpus
@@ -214,6 +218,71 @@ async def test_an_old_claim_without_a_count_can_still_be_written(
     assert [one.exactly.count for one in old.spec.devices.requests if one.exactly is not None] == [1]
 
 
+# --- how writes of several managers come together --------------------------------------------------------------------
+
+
+def _status(uid: str, device: str, condition: str) -> dict[str, Any]:
+    """What the manager of one device says. No pod, which the operator would look for, and free the claim of."""
+    moment = "2026-01-01T00:00:00Z"
+    ready = {"type": condition, "status": "True", "reason": "Ready", "message": "", "lastTransitionTime": moment}
+    identity = {"driver": "gpu.example.com", "pool": "node-1", "device": device}
+    return {
+        "reservedFor": [{"apiGroup": "example.com", "resource": "jobs", "name": uid, "uid": uid}],
+        "devices": [{**identity, "conditions": [ready]}],
+    }
+
+
+async def _merged(client: ApiClient, where: str) -> tuple[Any, Any, Any]:
+    """What comes of: an allocation, two managers that apply a reservation and a device each, and one that comes back
+    with another device; and of a second manager's list of requests."""
+    first = await client.create(
+        CLAIMS, claim("merged", {"name": "gpu", "exactly": {"deviceClassName": "gpu", "count": 2}}), namespace=where
+    )
+    results = [
+        {"request": "gpu", "driver": "gpu.example.com", "pool": "node-1", "device": f"gpu-{i}"} for i in range(2)
+    ]
+    allocation = {"status": {"allocation": {"devices": {"results": results}}}}
+    await client.patch(
+        CLAIMS, first.key, allocation, patch_type="merge", subresource="status", field_manager="scheduler"
+    )
+
+    async def apply(manager: str, status: dict[str, Any]) -> Any:
+        body = {"apiVersion": CLAIMS.api_version, "kind": CLAIMS.kind, "metadata": {"name": "merged"}, "status": status}
+        return await client.patch(
+            CLAIMS, first.key, body, patch_type="apply", subresource="status", field_manager=manager
+        )
+
+    await apply("a", _status("uid-a", "gpu-0", "Ready"))
+    await apply("b", _status("uid-b", "gpu-1", "Ready"))
+    both = json.loads((await client.request("GET", CLAIMS.path(first.key))).body)["status"]
+    await apply("a", _status("uid-c", "gpu-0", "Healthy"))
+    changed = json.loads((await client.request("GET", CLAIMS.path(first.key))).body)["status"]
+    spec = claim("merged", {"name": "other", "exactly": {"deviceClassName": "gpu"}})
+    body = {"apiVersion": CLAIMS.api_version, "kind": CLAIMS.kind, **spec}
+    try:
+        await client.patch(CLAIMS, first.key, body, patch_type="apply", field_manager="c")
+        refused: Any = None
+    except ApiError as error:
+        refused = (error.status, error.reason)
+    return _without_share(both), _without_share(changed), refused
+
+
+def _without_share(status: Any) -> Any:
+    """A custom resource's key of a list is always written out."""
+    for device in status["devices"]:
+        if device.get("shareID") == "":
+            del device["shareID"]
+    return status
+
+
+async def test_applies_of_several_managers_come_together_as_in_the_built_in_api(
+    api: ApiClient, place: str, admin: ApiClient, namespace: str
+) -> None:
+    ours, theirs = await _merged(api, place), await _merged(admin, namespace)
+    assert ours == theirs
+    assert [one["uid"] for one in ours[1]["reservedFor"]] == ["uid-b", "uid-c"]
+
+
 # --- the rest --------------------------------------------------------------------------------------------------------
 
 
@@ -246,6 +315,31 @@ def test_no_policy_has_an_expression_that_does_not_fit_the_types(plane: ControlP
     ours = [one for one in found if one["metadata"]["name"].startswith("dra-operator-crd-")]
     assert len(ours) == 5
     assert [one["status"] for one in ours if one["status"].get("typeChecking", {}).get("expressionWarnings")] == []
+
+
+async def test_kubectl_shows_devices_and_who_has_them(plane: ControlPlane, api: ApiClient, place: str) -> None:
+    made = await api.create(
+        CLAIMS, claim("shown", {"name": "gpu", "exactly": {"deviceClassName": "gpu"}}), namespace=place
+    )
+    result = {"request": "gpu", "driver": "gpu.example.com", "pool": "node-1", "device": "gpu-0"}
+    status = {
+        "allocation": {"devices": {"results": [result]}},
+        "reservedFor": [{"apiGroup": "example.com", "resource": "jobs", "name": "job-1", "uid": "u"}],
+    }
+    await api.patch(
+        CLAIMS, made.key, {"status": status}, patch_type="merge", subresource="status", field_manager="scheduler"
+    )
+    head, row = plane.kubectl("get", "resourceclaims", "-n", place).stdout.splitlines()
+    assert re.split(r"\s{2,}", head) == ["NAME", "DEVICES", "RESERVED FOR", "AGE"]
+    assert row.split()[:3] == ["shown", "gpu-0", "job-1"]
+
+
+async def test_an_uninstall_leaves_the_rules_of_the_objects_that_stay(api: ApiClient) -> None:
+    """Without its policies any tenant could ask for admin access, and kube-scheduler would read counts of 0."""
+    removal = Removal(api, "dra-operator", "dra-operator", Agents.AUTO, time.time)
+    planned = [task for _, tasks in await find_plan(removal) for task in tasks]
+    assert "delete ClusterRole dra-operator" in planned
+    assert [task for task in planned if "dra-operator-crd-" in task] == []
 
 
 async def test_slices_are_found_by_node_and_driver(api: ApiClient) -> None:
