@@ -15,7 +15,6 @@ Upstream: `CompileCELExpression` in k8s.io/dynamic-resource-allocation/cel.
 from __future__ import annotations
 
 from collections import OrderedDict
-from functools import lru_cache
 from typing import Final
 
 from dra_operator.cel.budget import COST_LIMIT, Budget
@@ -103,7 +102,11 @@ def _no_bool(result: Value) -> CELEvaluationError:
 
 def compile_selector(expression: str, features: Features = STORED) -> Selector:
     """The compiled selector. Raises CELCompileError."""
-    found = _compiled(expression, features)
+    found = _COMPILED.get((expression, features))
+    if found is None:
+        found = _COMPILED[expression, features] = _compile(expression, features)
+        while len(_COMPILED) > _CACHE_SIZE:
+            _COMPILED.popitem(last=False)
     if isinstance(found, Selector):
         return found
     raise CELCompileError(found.expression, found.issues, found.prefix)
@@ -114,20 +117,15 @@ def is_compiled(expression: str, features: Features = STORED) -> bool:
     return (expression, features) in _COMPILED
 
 
-_COMPILED: Final[OrderedDict[tuple[str, Features], None]] = OrderedDict()
-"""What was compiled, by age; what the cache drops by use may be in here a little longer, or shorter."""
+_COMPILED: Final[OrderedDict[tuple[str, Features], Selector | CELCompileError]] = OrderedDict()
+"""By age. Were it kept apart from what says so, `is_compiled` could be wrong for ever about what is asked for often."""
 
 
-@lru_cache(maxsize=_CACHE_SIZE)
-def _compiled(expression: str, features: Features) -> Selector | CELCompileError:
+def _compile(expression: str, features: Features) -> Selector | CELCompileError:
     try:
         return Selector(expression, features, program_of(expression, features))
     except CELCompileError as error:
         return error.with_traceback(None)
-    finally:
-        _COMPILED[expression, features] = None
-        if len(_COMPILED) > _CACHE_SIZE:
-            _COMPILED.popitem(last=False)
 
 
 def program_of(expression: str, features: Features = STORED, *, derives: bool = False) -> Program:

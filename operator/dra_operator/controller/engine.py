@@ -313,6 +313,8 @@ class Engine:
                 theirs = self._reconcile(PodRef(uid))
             except Exception:  # noqa: BLE001
                 break  # a look of its own meets it, and says so
+            if theirs.search is not None or self._steps >= SELECTOR_STEPS:
+                break  # who takes long has a look of its own, between which and the next others have their turn
             if (both := join(verdict, theirs)) is not None:
                 self._assume(PodRef(uid), theirs)
                 sharers.add(PodRef(uid))

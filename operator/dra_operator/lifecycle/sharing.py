@@ -30,7 +30,9 @@ ASKED_MAX: Final = 32
 def find_sharers(view: View, uid: Uid, verdict: Verdict) -> Iterator[Uid]:
     """Who may join the verdict of pod `uid`, in their turn: pods that name the claim it reserves and lack just that."""
     write = _reservation(verdict)
-    claim = None if write is None else view.claim(write.key)
+    if write is None or all(user.uid != uid for user in write.reserved_for):
+        return  # it gives its place up: a write made of the claim as it stands would give it back
+    claim = view.claim(write.key)
     if claim is None or claim.status.allocation is None:
         return  # the allocation itself is being written: where the others may go is not known yet
     lacking = [pod for pod in view.pods_naming(claim.key) if pod.uid != uid and not claim.reserved_for(pod.uid)]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 import pytest
 from tests.unit.cel.builders import DRIVER, decide, gpu
 
-from dra_operator.cel import CELCompileError, CELRuntimeError, DeviceView, Features, compile_selector
+from dra_operator.cel import CELCompileError, CELRuntimeError, DeviceView, Features, compile_selector, selector
 from dra_operator.cel.errors import CELCostError
+from dra_operator.cel.selector import is_compiled
 
 
 @pytest.mark.parametrize(
@@ -100,6 +102,17 @@ def test_the_same_expression_is_compiled_once() -> None:
     for _ in range(2):
         with pytest.raises(CELCompileError):
             compile_selector("1 +")
+
+
+def test_what_was_compiled_is_known_to_be_however_many_came_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for it with no time to compile it would else wait for that for ever."""
+    monkeypatch.setattr(selector, "_CACHE_SIZE", 8)
+    for text in ("nonsense && true", "true && true"):
+        for number in range(20):
+            compile_selector(f"{number} == {number}")
+            with suppress(CELCompileError):
+                compile_selector(text)
+            assert is_compiled(text)
 
 
 HOSTILE = "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]"

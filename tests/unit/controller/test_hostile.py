@@ -9,14 +9,18 @@ from typing import Any
 import pytest
 
 from dra_operator.allocation.asking import TakesLong, ask, spending
-from dra_operator.api.meta import Object
+from dra_operator.api.core import Pod
+from dra_operator.api.meta import Object, Uid
 from dra_operator.cel.selector import compile_selector
 from dra_operator.controller.engine import SELECTOR_STEPS
 from dra_operator.inventory.devices import Device
 from dra_operator.lifecycle.actions import Action
+from dra_operator.lifecycle.decide import Decider, Decision
+from dra_operator.lifecycle.keys import PodRef
 from tests.builders import claim, request, slice_of, template
 from tests.unit.controller.desk import Desk, play
-from tests.unit.lifecycle.scene import PROTECTED, gated, gpus
+from tests.unit.lifecycle.scene import PROTECTED, gated, gpus, held, show
+from tests.virtual_loop import run_virtual
 
 TEN = "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]"
 
@@ -119,6 +123,42 @@ def test_what_a_look_begins_goes_on_under_no_allowance() -> None:
     play(scenario)
     assert len(answers) >= 3
     assert set(answers) == {True}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "selector"),
+    [(1, loops(3, "quantity('{}Gi').isGreaterThan(quantity('0'))")), (200, "device.driver != 'driver-{}'")],
+    ids=["slow selectors", "long searches"],
+)
+def test_who_might_join_a_write_is_looked_at_within_the_look_of_who_writes(
+    nodes: int, selector: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        desk = Desk()
+        for number in range(nodes):
+            show(desk.view, *gpus(1, node=f"node-{number}"))
+        show(desk.view, held(claim(name="ours", finalizers=PROTECTED), "node-0/gpu-0", by=[], on=None))
+        for number in range(32):
+            own = claim(request("gpu", selector.format(number)), name=f"own-{number}", finalizers=PROTECTED)
+            show(desk.view, own, gated(f"p{number}", claims=["ours", own.metadata.name]))
+        first = gated("first", claims=["ours"])
+        show(desk.view, first)
+        ref = PodRef(first.uid)
+        while (search := desk.engine._look(ref)) is not None:
+            await desk.engine._drive(ref, search)
+        assert desk.engine.writes
+        await desk.engine.drain()
+
+    placed: set[Uid] = set()
+
+    def place(decider: Decider, pod: Pod, *others: Any) -> Decision:
+        placed.add(pod.uid)
+        return real(decider, pod, *others)
+
+    real = Decider.place
+    monkeypatch.setattr(Decider, "place", place)
+    run_virtual(scenario())
+    assert 1 < len(placed) < 10, "of 33"
 
 
 def test_others_are_not_kept_waiting() -> None:
