@@ -55,6 +55,9 @@ _RELEASE_POLL = 0.5
 _LAG_PROBE = 0.1
 _DRAIN_SECONDS = 20.0
 """How long a stop waits for answers; a Pod has 30 s by default until it is killed."""
+COLLECTOR_SECONDS = 1.0
+"""How long claims of pods that are gone are left to the garbage collector. It may be busy, or not run at all; devices
+wait no longer for it."""
 _API_PATIENCE = 20.0
 """Seconds. A cluster that comes up with us gets its definitions in that time."""
 
@@ -77,6 +80,7 @@ class Controller:
         """Who serves resource.k8s.io; known from the start on."""
         self.view = View()
         self.view.held_back.seconds, self.view.held_back.now = settings.release_hold, time.time
+        self.view.collector_seconds, self.view.now = COLLECTOR_SECONDS, time.time
         decider = Decider(self.view, Features(), settings.placement, steps_in_one_go=STEPS_IN_ONE_GO)
         self.metrics = Metrics(self.view, lambda: decider.allocator.steps.total)
         self._client.observe(self.metrics.called)

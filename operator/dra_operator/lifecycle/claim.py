@@ -2,7 +2,11 @@
 
 A pod leaves `status.reservedFor` when it is done (`Pod.done`), gone, or replaced under its name. The last one out
 deallocates the claim in the same write. A generated claim whose pod is done is deleted; a user's own claim never is.
-The delete-protection finalizer goes when the allocation has gone, so that a claim in use survives its deletion.
+The delete-protection finalizer goes when the allocation has gone, so that a claim in use survives its deletion; of a
+claim that is deleted and that nobody else protects, both go at once, with the claim.
+
+So a generated claim is deleted first, and freed by the one write that lifts its finalizer. Where its pod is gone, the
+garbage collector deletes it too, and at once: it has its turn (`View.collector_turn`), for two who delete cost more.
 
 Invariants:
 - a consumer is taken out only when it is known not to run: a pod that is merely absent from the mirror is looked up
@@ -10,8 +14,8 @@ Invariants:
 - an allocation without consumers is cleared only if we wrote it and no live pod names the claim: others may allocate
   ahead of reserving.
 
-Upstream: `syncClaim` of k8s.io/kubernetes/pkg/controller/resourceclaim, which does the same in a stock cluster; every
-write here is conditional, so that two who do it do it once.
+Upstream: `syncClaim` of k8s.io/kubernetes/pkg/controller/resourceclaim, which leaves to the garbage collector what is
+its, and takes two writes for what is one here; every write here is conditional, so that two who do it do it once.
 """
 
 from __future__ import annotations
@@ -44,41 +48,40 @@ def reconcile_claim(view: View, key: ObjectKey) -> Verdict:
     consumers = claim.status.reserved_for or ()
     fates = [(consumer, _consumer_fate(view, consumer)) for consumer in consumers]
     remaining = tuple(consumer for consumer, fate in fates if fate is not _Fate.DONE)
+    if not remaining:
+        return _unused(view, claim)
     if len(remaining) < len(consumers):
-        allocation = claim.status.allocation if remaining else None
-        return _one(
-            WriteClaimStatus(claim.key, claim.uid, claim.metadata.resource_version, allocation, remaining),
-        )
+        return _one(_release(claim, remaining))
+    namespace = claim.metadata.namespace
     unknown = [consumer for consumer, fate in fates if fate is _Fate.UNKNOWN]
-    if unknown:
-        namespace = claim.metadata.namespace
-        return Verdict(actions=tuple(ReadPod(ObjectKey(namespace, pod.name), pod.uid) for pod in unknown))
-    if remaining:
-        return NOTHING
-    return _unused(view, claim)
+    return Verdict(actions=tuple(ReadPod(ObjectKey(namespace, pod.name), pod.uid) for pod in unknown))
 
 
 def _unused(view: View, claim: ResourceClaim) -> Verdict:
-    """The claim has no consumers."""
+    """Nobody uses the claim; consumers that it still names are done."""
+    finalizers = claim.metadata.finalizers or ()
+    protected = DELETE_PROTECTION_FINALIZER in finalizers
+    holds = bool(claim.status.reserved_for) or claim.status.allocation is not None
+    if claim.metadata.deletion_timestamp is not None:
+        if holds and len(finalizers) > protected:
+            return _one(_release(claim))
+        return _one(_unprotect(claim)) if protected else NOTHING
     owner = owning_pod(claim)
     fate = _Fate.LIVE if owner is None else _pod_fate(view, owner.uid)
-    if fate is _Fate.UNKNOWN and owner is not None:
+    if owner is not None and fate is _Fate.UNKNOWN:
         return _one(ReadPod(ObjectKey(claim.metadata.namespace, owner.name), owner.uid))
-    deleting = claim.metadata.deletion_timestamp is not None
-    orphan = fate is _Fate.DONE
-    named = any(not pod.done for pod in view.pods_naming(claim.key))
-    if claim.status.allocation is not None:
-        if deleting or orphan or (not named and owner is None and is_allocated_by_us(claim)):
-            return _one(WriteClaimStatus(claim.key, claim.uid, claim.metadata.resource_version, None, ()))
-        return NOTHING
-    protected = DELETE_PROTECTION_FINALIZER in (claim.metadata.finalizers or ())
-    awaited = (named or owner is not None) and not orphan
-    if protected and (deleting or not awaited):
-        return _one(_unprotect(claim))
-    if orphan and not deleting:
+    if owner is not None and fate is _Fate.DONE:
+        if (turn := view.collector_turn(owner.uid)) > 0:
+            return Verdict(requeue_after=turn)
         deletion = DeleteClaim(claim.key, claim.uid, claim.metadata.resource_version)
         return Verdict(actions=(deletion,), requeue_after=DELETE_AGAIN)
-    return NOTHING
+    if claim.status.reserved_for:
+        return _one(_release(claim))
+    if owner is not None or any(not pod.done for pod in view.pods_naming(claim.key)):
+        return NOTHING
+    if claim.status.allocation is not None:
+        return _one(_release(claim)) if is_allocated_by_us(claim) else NOTHING
+    return _one(_unprotect(claim)) if protected else NOTHING
 
 
 def owning_pod(claim: ResourceClaim) -> OwnerReference | None:
@@ -105,6 +108,13 @@ def is_allocated_by_us(claim: ResourceClaim) -> bool:
         entry.manager == FIELD_MANAGER and entry.subresource == "status"
         for entry in claim.metadata.managed_fields or ()
     )
+
+
+def _release(
+    claim: ResourceClaim, remaining: tuple[ResourceClaimConsumerReference, ...] = ()
+) -> WriteClaimStatus:
+    allocation = claim.status.allocation if remaining else None
+    return WriteClaimStatus(claim.key, claim.uid, claim.metadata.resource_version, allocation, remaining)
 
 
 def _unprotect(claim: ResourceClaim) -> SetFinalizers:

@@ -22,17 +22,21 @@ def version_of(object_: Object) -> int:
 
 
 class Tombstones:
-    """The UIDs seen deleted last. A UID never comes back, so one that was dropped only costs a live GET."""
+    """The UIDs seen deleted last, and when. A UID never comes back; one that was dropped only costs a live GET."""
 
     _MAX = 20_000
 
     def __init__(self) -> None:
-        self._uids: dict[Uid, None] = {}
+        self._uids: dict[Uid, float] = {}
 
-    def add(self, uid: Uid) -> None:
-        self._uids[uid] = None
+    def add(self, uid: Uid, now: float = 0.0) -> None:
+        self._uids.setdefault(uid, now)
         if len(self._uids) > self._MAX:
             del self._uids[next(iter(self._uids))]
 
     def __contains__(self, uid: object) -> bool:
         return uid in self._uids
+
+    def since(self, uid: Uid) -> float | None:
+        """When it was first known to be gone."""
+        return self._uids.get(uid)

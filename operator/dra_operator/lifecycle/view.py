@@ -17,7 +17,7 @@ Upstream: informer caches, kube-scheduler's assume cache, `inFlightAllocations` 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from dra_operator.allocation.usage import NodeUsage
@@ -59,12 +59,18 @@ class Refusal:
 
 
 class View:
-    """See the module. Times passed in and out are the caller's clock, in seconds."""
+    """See the module. Times passed in and out are the caller's clock, in seconds.
+
+    `now` is that clock, `collector_seconds` how long the garbage collector has its turn: it deletes the claims of a pod
+    that is gone within milliseconds. 0: it is not waited for.
+    """
 
     def __init__(self, inventory: Inventory | None = None, ledger: Ledger | None = None) -> None:
         self.inventory = inventory or Inventory()
         self.ledger = ledger or Ledger()
         self.held_back = HoldBack(self.inventory, self.ledger)
+        self.now: Callable[[], float] = lambda: 0.0
+        self.collector_seconds = 0.0
         self.pods: dict[Uid, Pod] = {}
         self.claims: dict[ObjectKey, ResourceClaim] = {}
         self.templates: dict[ObjectKey, ResourceClaimTemplate] = {}
@@ -127,6 +133,14 @@ class View:
         """Whether the pod is known not to exist any more: its deletion was watched, or a live GET said so."""
         return uid in self._gone
 
+    def collector_turn(self, owner: Uid) -> float:
+        """Seconds for which the claims of this pod are the garbage collector's to delete. None of a pod that exists."""
+        since = self._gone.since(owner)
+        if since is None:
+            return 0.0
+        elapsed = self.now() - since
+        return self.collector_seconds - elapsed if 0 <= elapsed < self.collector_seconds else 0.0
+
     @property
     def usage(self) -> Mapping[str, NodeUsage]:
         """What pods take up, by node."""
@@ -152,7 +166,8 @@ class View:
         dirty: set[Ref] = set()
         if previous_uid is not None and previous_uid != uid:
             if version_of(pod) < version_of(self.pods[previous_uid]):
-                self._gone.add(uid)  # a late event of the pod that had this name before: Kopf orders events by UID only
+                # A late event of the pod that had this name before: Kopf orders events by UID only.
+                self._gone.add(uid, self.now())
                 return self._claims_of(uid)
             dirty |= self.forget_pod(previous_uid, certain=True)
         known = self.pods.get(uid)
@@ -182,7 +197,7 @@ class View:
         self.refusals.pop(uid, None)
         self.turns.end(uid)
         if certain:
-            self._gone.add(uid)
+            self._gone.add(uid, self.now())
         dirty |= self._claims_of(uid)
         if pod is not None:
             if self._pod_uids.get(pod.key) == uid:
@@ -195,7 +210,7 @@ class View:
 
     def note_gone(self, uid: Uid) -> set[Ref]:
         """A live GET says that no such pod exists."""
-        self._gone.add(uid)
+        self._gone.add(uid, self.now())
         return self._claims_of(uid)
 
     def assume_placement(self, uid: Uid, node: str) -> None:
@@ -249,6 +264,7 @@ class View:
         claim = self.claims.pop(key, None)
         ahead = self._claims_ahead.pop(key, None)
         dirty: set[Ref] = {ClaimRef(key)}
+        holder = ahead if ahead is not None and ahead.status.allocation is not None else claim
         for gone in (claim, ahead):
             if gone is None:
                 continue
@@ -257,7 +273,7 @@ class View:
             rivals = self.ledger.rivals(gone.uid)
             self.ledger.remove(gone.uid)
             self.ledger.forget_assumed(gone.uid)
-            if gone.status.allocation is not None:
+            if gone is holder and gone.status.allocation is not None:
                 self._hold_back(gone)
                 dirty |= self._freed_with(gone)
             dirty |= self._pods_of(gone)

@@ -214,7 +214,8 @@ class Store:
         if found is not None and (wrong := _stale(found, action.uid, action.resource_version)) is not None:
             return wrong
         self.delete(type_, action.key, now=now)
-        return Done(None)
+        left = self.get(type_, action.key)
+        return Done(left)
 
     # --- log ---------------------------------------------------------------------------------------------------------
 

@@ -162,8 +162,19 @@ def test_a_pod_that_ended_does_not_count_as_naming_the_claim() -> None:
 
 
 def test_a_claim_deleted_while_allocated_to_nobody_is_deallocated_whoever_allocated_it() -> None:
-    theirs = written_by(held(claim(finalizers=PROTECTED, deleted=True)), "kube-scheduler")
+    theirs = written_by(held(claim(finalizers=[OTHERS_FINALIZER, *PROTECTED], deleted=True)), "kube-scheduler")
     assert step(view_of(theirs), theirs) == (release(theirs),)
+
+
+def test_a_claim_that_only_its_protection_keeps_goes_with_its_devices_in_one_write() -> None:
+    ended = pod("ended", claims=["claim"], node_name="node-a", phase="Succeeded")
+    mine = held(claim(finalizers=PROTECTED, deleted=True), by=[ended])
+    assert step(view_of(ended, mine), mine) == (unprotect(mine),)
+
+
+def test_a_claim_that_is_deleted_and_that_nothing_keeps_is_nothing_to_do() -> None:
+    mine = held(claim(deleted=True))
+    assert step(view_of(mine), mine) == ()
 
 
 def test_a_generated_claim_allocated_ahead_of_its_pod_is_left_alone() -> None:
@@ -223,21 +234,23 @@ def test_a_users_own_claim_is_never_deleted(finalizers: tuple[str, ...]) -> None
 
 def test_what_was_deleted_is_not_deleted_again_while_the_mirror_still_shows_it() -> None:
     user = pod("user", templates=["template"], node_name="node-a", phase="Succeeded")
-    mine = msgspec.structs.replace(
-        generated(user), metadata=msgspec.structs.replace(generated(user).metadata, finalizers=None)
-    )
+    mine = generated(user, finalizers=())
     verdict = reconcile_claim(view_of(user, mine), mine.key)
     assert (verdict.actions, verdict.requeue_after) == ((delete(mine),), DELETE_AGAIN)
 
 
-def test_the_claim_of_a_pod_that_ended_is_released_then_unprotected_then_deleted() -> None:
+def test_the_claim_of_a_pod_that_ended_is_deleted_then_unprotected_and_goes_with_its_devices() -> None:
     user = pod("user", templates=["template"], node_name="node-a", phase="Succeeded")
     used = held(generated(user), by=[user])
-    assert step(view_of(user, used), used) == (release(used),)
-    free = generated(user)
-    assert step(view_of(user, free), free) == (unprotect(free),)
-    bare = generated(user, finalizers=())
-    assert step(view_of(user, bare), bare) == (delete(bare),)
+    assert step(view_of(user, used), used) == (delete(used),)
+    going = held(generated(user, deleted=True), by=[user])
+    assert step(view_of(user, going), going) == (unprotect(going),)
+
+
+def test_the_claim_of_a_pod_that_ended_stays_as_long_as_another_pod_runs_with_it() -> None:
+    user = pod("user", templates=["template"], node_name="node-a", phase="Succeeded")
+    mine = held(generated(user), by=[user, RUNNER])
+    assert step(view_of(user, RUNNER, mine), mine) == (release(mine, RUNNER),)
 
 
 def test_the_claim_of_a_pod_that_is_gone_is_deleted() -> None:
@@ -246,16 +259,72 @@ def test_the_claim_of_a_pod_that_is_gone_is_deleted() -> None:
     assert step(without(view_of(mine), user), mine) == (delete(mine),)
 
 
+# --- nobody uses it: the garbage collector's turn --------------------------------------------------------------------
+
+
+def collected(mine: ResourceClaim, user: Pod, seconds: float = 0.0) -> View:
+    """The view so many seconds after the pod went, in a cluster whose garbage collector has a second."""
+    view = view_of(mine)
+    view.collector_seconds = 1.0
+    without(view, user)
+    view.now = lambda: seconds
+    return view
+
+
+def test_the_claim_of_a_pod_that_is_gone_is_the_garbage_collectors_to_delete() -> None:
+    user = pod("user", templates=["template"], node_name="node-a")
+    mine = held(generated(user), by=[user])
+    verdict = reconcile_claim(collected(mine, user, 0.25), mine.key)
+    assert (verdict.actions, verdict.requeue_after) == ((), 0.75)
+
+
+def test_what_the_garbage_collector_marked_goes_in_one_write() -> None:
+    user = pod("user", templates=["template"], node_name="node-a")
+    mine = held(generated(user, deleted=True), by=[user])
+    assert step(collected(mine, user), mine) == (unprotect(mine),)
+
+
+@pytest.mark.parametrize("seconds", [1.0, -5.0], ids=["its turn is over", "the clock was set back"])
+def test_what_the_garbage_collector_leaves_is_deleted(seconds: float) -> None:
+    user = pod("user", templates=["template"], node_name="node-a")
+    mine = held(generated(user), by=[user])
+    assert step(collected(mine, user, seconds), mine) == (delete(mine),)
+
+
+def test_that_a_pod_is_gone_is_learnt_once() -> None:
+    user = pod("user", templates=["template"])
+    mine = generated(user)
+    view = collected(mine, user, 1.0)
+    view.note_gone(user.uid)
+    assert step(view, mine) == (delete(mine),)
+
+
+def test_the_claim_of_a_pod_that_ended_and_still_exists_is_not_the_garbage_collectors() -> None:
+    user = pod("user", templates=["template"], node_name="node-a", phase="Succeeded")
+    mine = held(generated(user), by=[user])
+    view = view_of(user, mine)
+    view.collector_seconds = 1.0
+    assert step(view, mine) == (delete(mine),)
+
+
+def test_a_users_own_claim_is_freed_at_once_when_its_pod_is_gone() -> None:
+    mine = held(claim(), by=[RUNNER])
+    assert step(collected(mine, RUNNER), mine) == (release(mine),)
+
+
+# --- nobody uses it: certainty ---------------------------------------------------------------------------------------
+
+
 def test_the_claim_of_a_pod_that_is_merely_absent_waits_for_certainty() -> None:
     user = pod("user", templates=["template"])
     mine = generated(user, finalizers=())
     assert step(view_of(mine), mine) == (ReadPod(user.key, user.uid),)
 
 
-def test_an_allocation_left_by_a_pod_that_is_gone_is_cleared_whoever_wrote_it() -> None:
+def test_an_allocation_left_by_a_pod_that_is_gone_goes_with_its_claim_whoever_wrote_it() -> None:
     user = pod("user", templates=["template"])
     theirs = written_by(held(generated(user)), "kube-scheduler")
-    assert step(without(view_of(theirs), user), theirs) == (release(theirs),)
+    assert step(without(view_of(theirs), user), theirs) == (delete(theirs),)
 
 
 def test_a_claim_is_deleted_once() -> None:
