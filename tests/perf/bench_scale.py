@@ -22,10 +22,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from dra_operator.api.core import Pod
-from dra_operator.api.kinds import CLASSES, PODS, TEMPLATES
+from dra_operator.api.kinds import CLAIMS, CLASSES, NODES, PODS, SLICES, TEMPLATES
 from dra_operator.api.meta import ObjectKey
 from dra_operator.api.names import DEVICES_ALLOCATED
-from dra_operator.cluster.http import ApiClient
+from dra_operator.api.reasons import Reason
+from dra_operator.cluster.http import ApiClient, ApiError
 from dra_operator.sandbox.controlplane import ControlPlane, Options, wait_for_service_accounts
 from dra_operator.sandbox.processes import Process, start, wait_until
 from dra_operator.sandbox.supervisor import apply_manifests, wait_for_gate
@@ -111,6 +112,12 @@ class Cluster:
         body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
         return await self.client.create(PODS, body, namespace=NAMESPACE)
 
+    async def count_claims(self) -> int:
+        return len((await self.client.list_metadata(CLAIMS))[0])
+
+    async def lacks_claims(self, but: int) -> bool:
+        return await self.count_claims() <= but
+
     async def told(self, name: str) -> str:
         """Wait until the pod's condition says something. Returns its reason."""
         reason = ""
@@ -157,17 +164,18 @@ async def churn(cluster: Cluster, operator: Process, rounds: int, pods: int) -> 
     """Pods come, get devices and go; memory after each round."""
     await cluster.template("simple", f"device.attributes['{DRIVER}'].model == 'A100'")
     before = await cluster.metrics()
-    sizes = []
+    known = await cluster.count_claims()
+    sizes = [resident(operator)]
     for number in range(rounds):
         names = [f"churn-{number}-{index:03}" for index in range(pods)]
         for share in (names[index : index + 16] for index in range(0, pods, 16)):
             await asyncio.gather(*(cluster.pod(name, "simple") for name in share))
-        for name in names:
-            await cluster.told(name)
+        if wrong := {reason for reason in [await cluster.told(name) for name in names] if reason != Reason.ALLOCATED}:
+            raise RuntimeError(f"pods of the churn were to get devices, and were told {', '.join(sorted(wrong))}")
         for share in (names[index : index + 16] for index in range(0, pods, 16)):
             keys = [ObjectKey(NAMESPACE, name) for name in share]
             await asyncio.gather(*(cluster.client.delete(PODS, key, grace_seconds=0) for key in keys))
-        await wait_until("nothing to wait", lambda: _idle(cluster), 120.0, [operator])
+        await wait_until("their claims to go", lambda: cluster.lacks_claims(known), 120.0, [operator])
         sizes.append(resident(operator))
     cluster.say(f"memory over {rounds} rounds of {pods} pods", " ".join(f"{size:.0f}" for size in sizes) + " MB")
     after = await cluster.metrics()
@@ -188,8 +196,16 @@ async def idle(cluster: Cluster, operator: Process, seconds: float) -> None:
     cluster.say(f"idle for {seconds:g} s", f"{share:.1f} % of a core, {made} writes but the Lease's")
 
 
-async def _idle(cluster: Cluster) -> bool:
-    return (await cluster.metrics()).get(("workqueue_depth", (("name", "dra_operator"),)), 0.0) == 0.0
+async def _taken_in(client: ApiClient) -> bool:
+    """Whether the API server's caches have caught up with etcd: until then it answers lists in chunks with 504."""
+    try:
+        for kind in (NODES, SLICES, CLAIMS, PODS):
+            await client.list_metadata(kind)
+    except ApiError as error:
+        if error.status != 504:
+            raise
+        return False
+    return True
 
 
 def _grown(before: Mapping[Any, float], after: Mapping[Any, float], name: str, labels: Any) -> float:
@@ -221,6 +237,7 @@ async def bench(console: Console, nodes: int, rounds: int, pods: int) -> None:
         began = time.monotonic()
         count = await put(plane.etcd_server, large_cluster(nodes, USED))
         console.print(f"{count} objects in {time.monotonic() - began:.0f} s", style="dim")
+        await wait_until("the API server to take them in", lambda: _taken_in(client), 300.0)
         await client.create(CLASSES, {"metadata": {"name": CLASS}, "spec": {"selectors": []}})
         cluster = Cluster(plane, client, console)
         cluster.say("cluster", f"{nodes} nodes, {8 * nodes} devices, {8 * nodes * USED // 100} pods with claims")

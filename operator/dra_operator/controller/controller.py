@@ -39,6 +39,7 @@ from dra_operator.controller.admission.admission import Admission
 from dra_operator.controller.engine import STEPS_IN_ONE_GO, Engine
 from dra_operator.controller.evictor import Evictor, TaintEviction
 from dra_operator.controller.health import HealthServer
+from dra_operator.controller.heap import give_back
 from dra_operator.controller.metrics import Metrics
 from dra_operator.controller.mirrors import KOPF_KINDS, ClaimMirror, KopfMirror, SliceMirror
 from dra_operator.controller.progress import Progress
@@ -194,6 +195,7 @@ class Controller:
             seconds=round(time.monotonic() - started, 3),
         )
         gc.collect()
+        give_back()
         gc.freeze()  # mirrors stay: a collector that walks them stops decisions for tens of milliseconds
         self.synced.set()
         for census in self._censuses.values():

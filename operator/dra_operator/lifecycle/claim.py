@@ -110,9 +110,7 @@ def is_allocated_by_us(claim: ResourceClaim) -> bool:
     )
 
 
-def _release(
-    claim: ResourceClaim, remaining: tuple[ResourceClaimConsumerReference, ...] = ()
-) -> WriteClaimStatus:
+def _release(claim: ResourceClaim, remaining: tuple[ResourceClaimConsumerReference, ...] = ()) -> WriteClaimStatus:
     allocation = claim.status.allocation if remaining else None
     return WriteClaimStatus(claim.key, claim.uid, claim.metadata.resource_version, allocation, remaining)
 
