@@ -235,8 +235,7 @@ class Cluster:
         meta = pod["metadata"]
         names: dict[str, str] = {}
         for entry in pod["spec"].get("resourceClaims") or ():
-            template = entry.get("resourceClaimTemplateName")
-            if not template:
+            if not entry.get("resourceClaimTemplateName"):
                 continue
             mine = [claim for claim in claims if generated_for(claim, pod, entry["name"])]
             published = (self.store.get("pods", key_of(pod)) or pod)["status"].get("resourceClaimStatuses") or ()
@@ -246,26 +245,8 @@ class Cluster:
             if mine:
                 names[entry["name"]] = mine[0]["metadata"]["name"]
                 continue
-            found = self.store.get("resourceclaimtemplates", (meta["namespace"], template))
-            if found is None:
-                continue
-            owner = {"apiVersion": "v1", "kind": "Pod", "name": meta["name"], "uid": meta["uid"], "controller": True}
-            new = {
-                "apiVersion": "resource.k8s.io/v1",
-                "kind": "ResourceClaim",
-                "metadata": {
-                    "generateName": f"{meta['name']}-{entry['name']}-",
-                    "namespace": meta["namespace"],
-                    "annotations": {POD_CLAIM_NAME_ANNOTATION: entry["name"]},
-                    "ownerReferences": [owner],
-                },
-                "spec": found["spec"]["spec"],
-            }
-            made = self._quietly(
-                lambda new=new: self.store.create("resourceclaims", new, manager=GENERATOR, actor=GENERATOR).object  # type: ignore[misc]
-            )
+            made = self.generate(pod, entry)
             if made is not None:
-                self.note(f"another generator creates {name_of(made)}")
                 names[entry["name"]] = made["metadata"]["name"]
         if names:
             stated = [{"name": entry, "resourceClaimName": name} for entry, name in sorted(names.items())]
@@ -275,6 +256,31 @@ class Cluster:
                     "pods", key_of(pod), body, subresource="status", manager=GENERATOR, force=True, actor=GENERATOR
                 )
             )
+
+    def generate(self, pod: Json, entry: Json) -> Json | None:
+        """A claim for an entry of the pod's, as kube-controller-manager generates it."""
+        meta = pod["metadata"]
+        found = self.store.get("resourceclaimtemplates", (meta["namespace"], entry["resourceClaimTemplateName"]))
+        if found is None:
+            return None
+        owner = {"apiVersion": "v1", "kind": "Pod", "name": meta["name"], "uid": meta["uid"], "controller": True}
+        new = {
+            "apiVersion": "resource.k8s.io/v1",
+            "kind": "ResourceClaim",
+            "metadata": {
+                "generateName": f"{meta['name']}-{entry['name']}-",
+                "namespace": meta["namespace"],
+                "annotations": {POD_CLAIM_NAME_ANNOTATION: entry["name"]},
+                "ownerReferences": [owner],
+            },
+            "spec": found["spec"]["spec"],
+        }
+        made = self._quietly(
+            lambda: self.store.create("resourceclaims", new, manager=GENERATOR, actor=GENERATOR).object
+        )
+        if made is not None:
+            self.note(f"another generator creates {name_of(made)}")
+        return made
 
     def _release(self, claim: Json) -> None:
         users = claim["status"].get("reservedFor") or []

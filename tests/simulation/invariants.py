@@ -30,7 +30,8 @@ from tests.simulation.model.store import ADMIN_LABEL, Change
 
 OPERATOR: Final = "operator-"
 """What the names of the operator's replicas begin with."""
-RENEW_DEADLINE: Final = 10.0
+RENEW_DEADLINE: Final = 8.0
+"""Seconds after its last renewal in which a replica may still write; what `cluster/lease.py` promises."""
 LAG_SECONDS: Final = 40.0
 """For so long a replica may not know what has changed: it may be paused, cut off, or its watch may stand still."""
 

@@ -39,7 +39,7 @@ class People:
     def populate(self) -> None:
         self._kinds = {one.name: one for one in self.scenario.nodes}
         self._create("namespaces", namespace(HOME))
-        self._create("namespaces", namespace(OPS, {ADMIN_LABEL: "true"}))
+        self._create("namespaces", namespace(OPS, {ADMIN_LABEL: "true"} if self.scenario.grants_admin else {}))
         self._create("namespaces", namespace(NATIVE, {ALLOCATION_LABEL: "disabled"}))
         self._create("deviceclasses", device_class())
         for name in CLAIM_SPECS:
@@ -96,6 +96,10 @@ class People:
 
     def _do_pod_killed(self) -> None:
         if (one := self._pick("pods")) is not None:
+            self.cluster.store.delete("pods", key_of(one), grace_seconds=0, actor=USER)
+
+    def _do_pods_all_killed(self) -> None:
+        for one in list(self.cluster.store.all("pods")):
             self.cluster.store.delete("pods", key_of(one), grace_seconds=0, actor=USER)
 
     def _do_pod_replaced(self) -> None:
@@ -184,6 +188,18 @@ class People:
                 imposter = claim(name, where, "one")
                 imposter["metadata"]["annotations"] = {POD_CLAIM_NAME_ANNOTATION: entry}
                 self._create("resourceclaims", imposter)
+
+    def _do_second_claim(self) -> None:
+        """Another generator makes a claim, whether the pod has one or not: its mirror is old."""
+        with_templates = [
+            (one, entry)
+            for one in self.cluster.store.all("pods")
+            for entry in one["spec"].get("resourceClaims") or ()
+            if not is_done(one) and "resourceClaimTemplateName" in entry
+        ]
+        if with_templates:
+            one, entry = with_templates[self._number % len(with_templates)]
+            self.cluster.generate(one, entry)
 
     def _do_template_deleted(self) -> None:
         if (one := self._pick("resourceclaimtemplates")) is not None:

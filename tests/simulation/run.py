@@ -18,6 +18,7 @@ from dra_operator.api.names import ALLOCATION_LABEL, GATE
 from dra_operator.controller.settings import Gate, Settings
 from dra_operator.lifecycle.policy import ClaimsMode
 from dra_operator.lifecycle.publish import timestamp
+from dra_operator.lifecycle.turns import KNOWN_PATIENCE
 from tests.simulation.cluster import Cluster, name_of, results_of
 from tests.simulation.invariants import OPERATOR, Invariants
 from tests.simulation.model.fields import Json
@@ -30,6 +31,8 @@ from tests.simulation.wire import Network, Rates
 
 QUIET_SECONDS = 25.0
 """Nothing written for so long means at rest; longer than a sweep and a lease."""
+PATIENT_SECONDS = KNOWN_PATIENCE + 5.0
+"""The same, where the operator believes in another generator that is not at work any more."""
 CALM_SECONDS = 600.0
 TRACE_LINES = 200
 
@@ -151,11 +154,14 @@ class _Run:
         self.network.rates = Rates()
         self.network.down.clear()
         self.network.outage = False
+        self.network.blind_until = 0.0
         for replica in self.replicas.values():
             replica.process.resume()
         self.cluster.calm = True
         end, quiet_since, writes = self.now() + CALM_SECONDS, self.now(), -1
-        while self.now() - quiet_since < QUIET_SECONDS:
+        deceived = self.scenario.claims_mode == ClaimsMode.AUTO and "second-claim" in self.trouble
+        rest = PATIENT_SECONDS if deceived else QUIET_SECONDS
+        while self.now() - quiet_since < rest:
             await self._step(1.0)
             self.people.give_up()
             count = sum(len(of) for resource, of in self.store.by_resource.items() if resource != "leases")
@@ -239,6 +245,16 @@ class _Run:
 
         asyncio.get_running_loop().call_later(min(seconds, 8.0), over)
 
+    def _do_blind(self, replica: Replica, seconds: float) -> None:
+        """All watches stand still for a while, and what happens meanwhile can't be caught up with: they list anew."""
+        self.network.blind_until = self.now() + min(seconds, 8.0)
+
+        def over() -> None:
+            for resource in self.store.by_resource:
+                self.store.compact(resource)
+
+        asyncio.get_running_loop().call_at(self.network.blind_until, over)
+
     def _do_expire(self, replica: Replica, seconds: float) -> None:
         """Every watch that is behind is told 410."""
         for resource in self.store.by_resource:
@@ -287,6 +303,7 @@ _PROCESS_OPS: dict[str, Callable[[_Run, Replica, float], None]] = {
     "cut-off": _Run._do_cut_off,
     "outage": _Run._do_outage,
     "expire": _Run._do_expire,
+    "blind": _Run._do_blind,
 }
 
 

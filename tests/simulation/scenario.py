@@ -48,6 +48,8 @@ class Scenario:
     release_hold: float
     server_checks_admin: bool
     """Whether the API server checks admin access itself; where the group is served from CRDs, it does not."""
+    grants_admin: bool
+    """Whether the namespace of those who want admin access has the label from the beginning."""
 
     def __str__(self) -> str:
         rates = ", ".join(
@@ -58,7 +60,8 @@ class Scenario:
             f"operator: {self.replicas} replicas, leader election {'on' if self.leader_elect else 'off'}, "
             f"--claims={self.claims_mode}, --release-hold={self.release_hold:g}"
             + (", beside another generator" if self.generator else ""),
-            f"the API server {'checks' if self.server_checks_admin else 'does not check'} admin access",
+            f"the API server {'checks' if self.server_checks_admin else 'does not check'} admin access, "
+            f"which is {'granted' if self.grants_admin else 'not granted'} at first",
             f"faults: {rates or 'none'}",
             *(str(op) for op in self.ops),
         ]
@@ -79,6 +82,7 @@ _WEIGHTS: Final = {
     "template-restored": 1,
     "class-deleted": 1,
     "class-restored": 2,
+    "pods-all-killed": 1,
     "admin-toggled": 2,
     "home-toggled": 1,
     "cordoned": 2,
@@ -88,8 +92,18 @@ _WEIGHTS: Final = {
     "slice-deleted": 1,
     "gate-removed": 1,
     "imposter-claim": 1,
+    "second-claim": 2,
 }
-_PROCESS_OPS: Final = {"crash": 2, "restart": 1, "pause": 2, "clock-jumps": 1, "cut-off": 1, "outage": 1, "expire": 3}
+_PROCESS_OPS: Final = {
+    "crash": 2,
+    "restart": 1,
+    "pause": 2,
+    "clock-jumps": 1,
+    "cut-off": 1,
+    "outage": 1,
+    "expire": 3,
+    "blind": 2,
+}
 
 
 def make_scenario(seed: int) -> Scenario:
@@ -101,6 +115,7 @@ def make_scenario(seed: int) -> Scenario:
     mode = rng.choice(("one", "elected", "rivals"))
     generator = rng.random() < 0.25
     ops = [*_users(rng, rng.randint(4, 11)), *_fate(rng, 2 if mode != "one" else 1)]
+    checks = rng.random() < 0.5
     return Scenario(
         seed=seed,
         nodes=nodes,
@@ -111,12 +126,15 @@ def make_scenario(seed: int) -> Scenario:
         generator=generator,
         claims_mode=rng.choice(("auto", "adopt")) if generator else rng.choice(("generate", "auto")),
         release_hold=rng.choice((0.0, 0.0, 3.0)),
-        server_checks_admin=rng.random() < 0.5,
+        server_checks_admin=checks,
+        grants_admin=checks or rng.random() < 0.5,
     )
 
 
 def _users(rng: random.Random, pods: int) -> list[Op]:
     ops = [Op(rng.uniform(0, 2), "service-replaced")] if rng.random() < 0.5 else []
+    if rng.random() < 0.4:
+        ops.append(Op(rng.uniform(0, 8), "pod", ("service-own", "team", "-", rng.choice(("one", "slot", "part")), "-")))
     bursts = [rng.uniform(0, BUSY_SECONDS) for _ in range(rng.randint(1, 3))] if rng.random() < 0.6 else []
     for index in range(pods):
         at = rng.choice(bursts) + rng.uniform(0, 0.3) if bursts else rng.uniform(0, BUSY_SECONDS)
@@ -152,8 +170,22 @@ def _fate(rng: random.Random, replicas: int) -> list[Op]:
     for what in rng.choices(names, [_PROCESS_OPS[name] for name in names], k=rng.randint(0, 3)):
         number = str(rng.randrange(replicas))
         seconds = f"{rng.choice((rng.uniform(0.2, 3.0), rng.uniform(5.0, 25.0))):.1f}"
-        ops.append(Op(rng.uniform(1, BUSY_SECONDS), what, (number, seconds)))
+        at = rng.uniform(1, BUSY_SECONDS)
+        ops.append(Op(at, what, (number, seconds)))
+        if what == "blind":
+            ops += _unseen(rng, at, min(float(seconds), 8.0))
     return ops
+
+
+def _unseen(rng: random.Random, at: float, seconds: float) -> list[Op]:
+    """What is deleted while nobody sees it; now and then all there is."""
+    if rng.random() < 0.3:
+        return [Op(at + seconds * 0.7, "pods-all-killed", ("0",))]
+    deletions = ("pod-killed", "pod-killed", "pod-replaced", "template-deleted", "class-deleted", "node-vanishes")
+    return [
+        Op(at + rng.uniform(0.1, 0.9) * seconds, rng.choice(deletions), (str(rng.randrange(1000)),))
+        for _ in range(rng.randint(1, 4))
+    ]
 
 
 def _rates(rng: random.Random) -> Rates:
@@ -171,6 +203,7 @@ def _rates(rng: random.Random) -> Rates:
         "stale_list": 0.3,
         "crash_before": 0.01,
         "crash_after": 0.02,
+        "frozen": 0.04,
     }
     chosen = rng.sample(sorted(known), rng.randint(0, 5))
     drawn = {name: known[name] * rng.choice((0.5, 1.0, 2.0)) for name in chosen}

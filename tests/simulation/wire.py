@@ -59,6 +59,8 @@ class Rates:
     crash_before: float = 0.0
     crash_after: float = 0.0
     """The process that sent a write dies before, or after it took effect."""
+    frozen: float = 0.0
+    """The process that sends a write stands still from then on, for about as long as a lease or longer."""
     lag: float = 0.0
     """Seconds by which an event of a watch comes late at most, beside the network's own time."""
 
@@ -78,6 +80,8 @@ class Network:
     """Processes that reach nothing, by name."""
     outage: bool = False
     """The API server answers nobody."""
+    blind_until: float = 0.0
+    """No watch brings anything before that time."""
     writes: Counter[str] = field(default_factory=Counter)
     _wakers: dict[str, list[asyncio.Event]] = field(default_factory=dict)
 
@@ -87,6 +91,14 @@ class Network:
     def _wake(self, change: Change) -> None:
         for waker in self._wakers.get(change.resource, ()):
             waker.set()
+
+    def freeze(self, process: Process) -> None:
+        """Now and then the process that has just sent something stands still, whatever else it was about to send."""
+        if self.happens(self.rates.frozen) and not process.paused and not process.dead:
+            self.count("frozen while it writes", f": {process.name}")
+            process.paused = True
+            loop = asyncio.get_running_loop()
+            loop.call_later(self.rng.uniform(5.0, 25.0), process.resume, context=_NOBODY.copy())
 
     def count(self, fault: str, detail: str = "") -> None:
         self.trouble[fault] += 1
@@ -210,6 +222,9 @@ class Network:
         told = since
         try:
             while loop.time() < end:
+                if loop.time() < self.blind_until:
+                    await asyncio.sleep(self.blind_until - loop.time() + 0.001)
+                    continue
                 compacted = self.store.compacted.get(resource, 0)
                 if position < len(changes) and told < compacted and changes[position].version <= compacted:
                     self.count("410", f" to {process.name} watching {resource}")
@@ -218,6 +233,8 @@ class Network:
                 if position < len(changes):
                     await asyncio.sleep(self._pace(process, resource))
                     self._reach(process)
+                    if loop.time() < self.blind_until:
+                        continue
                     if self.happens(self.rates.gone):
                         self.count("410", f" to {process.name} watching {resource}")
                         yield _GONE
@@ -309,6 +326,8 @@ class SimulatedSession:
         exchange = self._network.request(self._process, method, path, params or {}, data, headers)
         task = asyncio.get_running_loop().create_task(exchange, context=_NOBODY.copy())
         task.add_done_callback(_note_failure)
+        if method != "GET" and parse(path).resource not in ("events", "leases"):
+            self._network.freeze(self._process)
         yield _Answer(await asyncio.shield(task))
 
     @asynccontextmanager
