@@ -16,6 +16,8 @@ from typing import Final
 
 PATIENCE_SECONDS: Final = 30.0
 """Longer than any decision may take: a search has a budget of steps."""
+_GAP_SECONDS: Final = 15.0
+"""What counts at most between two questions: in a longer one, nobody was asked because nobody ran."""
 
 
 @dataclass(slots=True)
@@ -27,15 +29,18 @@ class Progress:
     now: Callable[[], float]
     """Seconds, monotonic."""
     _taken: int = -1
-    _since: float = 0.0
+    _asked: float = 0.0
+    _seconds: float = 0.0
+    """For which nothing was taken although something was due."""
 
     def stuck(self) -> str | None:
         """What is wrong, if something is."""
-        taken, due = self.taken(), self.due()
+        taken, due, now = self.taken(), self.due(), self.now()
+        passed, self._asked = min(now - self._asked, _GAP_SECONDS), now
         if taken != self._taken or not due:
-            self._taken, self._since = taken, self.now()
+            self._taken, self._seconds = taken, 0.0
             return None
-        seconds = self.now() - self._since
-        if seconds < PATIENCE_SECONDS:
+        self._seconds += passed
+        if self._seconds < PATIENCE_SECONDS:
             return None
-        return f"the loop of decisions has taken nothing for {seconds:.0f} s, and {due} wait for it"
+        return f"the loop of decisions has taken nothing for {self._seconds:.0f} s, and {due} wait for it"

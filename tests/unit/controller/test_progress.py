@@ -86,3 +86,17 @@ def test_a_process_that_was_suspended_is_not_stuck() -> None:
         task.cancel()
 
     run_virtual(scenario())
+
+
+def test_nor_is_one_that_was_suspended_with_something_due() -> None:
+    """The first probe may be answered before the loop has taken what was there all the while."""
+
+    async def scenario() -> None:
+        loop = Loop()
+        loop.queue.add("a")
+        assert loop.progress.stuck() is None
+        await asyncio.sleep(10 * PATIENCE_SECONDS)
+        assert loop.progress.stuck() is None
+        assert await loop.probed(PATIENCE_SECONDS) is not None, "it goes on, and takes nothing all the same"
+
+    run_virtual(scenario())
