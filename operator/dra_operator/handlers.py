@@ -8,6 +8,7 @@ and the startup handler makes one from the environment (`DRA_OPERATOR_…`) and 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 import os
@@ -171,7 +172,11 @@ async def gate(body: Any, namespace: str | None, patch: kopf.Patch, memo: Any, *
 async def selectors(body: kopf.Body, memo: Any, **given: Any) -> None:
     before = given.get("old")
     everything = memo["controller"].api is Api.CRD  # a schema cannot say all that the built-in API checks
-    refusal = find_refusal(dict(body), dict(before) if before is not None else None, everything=everything)
+    # In a thread, one at a time: a claim has room for expressions that take longer than the Lease can wait.
+    async with memo["controller"].admission.checking:
+        refusal = await asyncio.to_thread(
+            find_refusal, dict(body), dict(before) if before is not None else None, everything=everything
+        )
     if refusal is not None:
         meta = body.meta
         log.info("refused", kind=body.get("kind"), namespace=meta.namespace, name=meta.name, why=refusal)

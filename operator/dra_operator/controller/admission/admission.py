@@ -35,6 +35,8 @@ class Admission:
     """See the module."""
 
     def __init__(self, settings: Settings, client: ApiClient, *, rng: random.Random) -> None:
+        self.checking = asyncio.Lock()
+        """Held by the check of an object's expressions that is under way."""
         self._server: AdmissionServer | None = None
         self._keeper: Keeper | None = None
         if settings.webhook_address:
