@@ -6,7 +6,7 @@ A scenario is made from its seed alone and can be made smaller (`shrink.py`); pl
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Final, NamedTuple
 
 from tests.simulation.wire import Rates
@@ -116,11 +116,14 @@ def make_scenario(seed: int) -> Scenario:
     generator = rng.random() < 0.25
     ops = [*_users(rng, rng.randint(4, 11)), *_fate(rng, 2 if mode != "one" else 1)]
     checks = rng.random() < 0.5
+    rates = _rates(rng)
+    if mode == "elected" and seed % 2:
+        rates = replace(rates, frozen=0.1)  # it matters there, and only what was about to be sent at that moment does
     return Scenario(
         seed=seed,
         nodes=nodes,
         ops=tuple(sorted(ops)),
-        rates=_rates(rng),
+        rates=rates,
         replicas=1 if mode == "one" else 2,
         leader_elect=mode == "elected",
         generator=generator,
