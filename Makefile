@@ -67,7 +67,7 @@ bench-core: setup ## our decisions beside those of kube-scheduler's library, on 
 test-agent: setup ## the node agent as its kubelet meets it: gRPC over real sockets, real files, kills at every step
 	@$(BIN)/pytest tests/agent $(PYTEST_FLAGS)
 
-cluster: controlplane ## the tests on a real control plane: integration, e2e, a minute of chaos
+cluster: controlplane ## the tests on a real control plane: integration, e2e, half a minute of chaos
 	@$(BIN)/pytest tests/integration tests/e2e tests/chaos $(PYTEST_FLAGS)
 
 e2e: controlplane ## one suite of scenarios in every way to install (E2E_FLAVOURS=native-adopt,... for some; CONTROLPLANE=1.34); prints the table
