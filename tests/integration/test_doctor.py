@@ -368,7 +368,8 @@ async def test_what_the_caller_may_not_read_is_not_checked_and_said(ward: Contro
     diagnosis = json.loads(done.stdout)
     states = {one["check"]: one for one in diagnosis["checks"]}
     assert states["gate"]["state"] == "NotChecked"
-    assert states["gate"]["notChecked"].startswith("you may not list mutatingadmissionpolicies")
+    words = "you may not list mutating"  # several kinds are asked for at once, and the first to be refused is named
+    assert states["gate"]["notChecked"].startswith(words)
     assert states["pools"]["state"] == "Ok", "the scheduler may list slices"
     assert set(states) == set(CHECKS)
 
