@@ -7,6 +7,7 @@ kubelet calls it. The API server is on the same machine, and so are its costs: t
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import sys
@@ -121,6 +122,8 @@ class Bench:
         """Prepare and unprepare, one claim a call, as the kubelet does it for pods of one claim."""
         prepared: list[float] = []
         unprepared: list[float] = []
+        gc.collect()
+        gc.freeze()  # a collection of this process is not the agent's
         options = [("grpc.use_local_subchannel_pool", 1)]
         socket = Sockets(self.folder, DEFAULT_DRIVER).plugin
         async with grpc.aio.insecure_channel(f"unix:{socket}", options=options) as channel:

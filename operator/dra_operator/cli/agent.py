@@ -10,6 +10,7 @@ of the node, one that is gone is started again.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from typing import NoReturn
@@ -80,6 +81,8 @@ async def _serve(client: ApiClient, source: Source, driver: str, place: Place | 
         driver=driver,
         kubelet="only publishes" if place is None else str(place.kubelet),
     )
+    gc.collect()
+    gc.freeze()  # what is there at start stays: a collector that walks it makes a kubelet wait for milliseconds
     async with client:
         serving = asyncio.ensure_future(
             serve_node(
