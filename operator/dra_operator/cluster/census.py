@@ -3,8 +3,8 @@
 Kopf emits no DELETED for objects that are deleted during a 410 and the list that follows. A census lists a kind's
 metadata only, and reports what we know and the API server does not: at start, within a second when asked (Kopf
 relisted), and every ten minutes anyway. The first one also says what there is (`synced`), so that a caller can wait
-until its mirror holds all of it. A list that is empty nobody tells us of: so the API server is asked every few seconds
-whether there is anything at all.
+until its mirror holds all of it. A list that is empty nobody tells us of: so every few seconds the API server is asked
+whether there is anything at all, and where we know of few objects a census is taken.
 
 An object created after the list began is not in it and has not vanished: only what was known before the list started
 is compared, and only if it is still known with that UID afterwards.
@@ -29,7 +29,9 @@ log = structlog.get_logger()
 
 INTERVAL: Final = 600.0
 PROBE: Final = 5.0
-"""Seconds between two questions whether there is anything of the kind, while we know of something."""
+"""Seconds between two looks whether all of the kind has vanished, while we know of something."""
+FEW: Final = 20
+"""So many may all vanish and others come between two looks; a census of them costs no more than the question."""
 _COALESCE: Final = 0.5
 _RETRY: Final = 5.0
 
@@ -92,16 +94,17 @@ class Census:
                 async with asyncio.timeout(min(PROBE, left)):
                     await self._asked.wait()
             except TimeoutError:
-                if await self._all_is_gone():
+                if await self._may_all_be_gone():
                     return
             else:
                 await asyncio.sleep(_COALESCE)
                 return
 
-    async def _all_is_gone(self) -> bool:
-        """Whether there is nothing of the kind, although we know of something."""
-        if not self._known():
-            return False
+    async def _may_all_be_gone(self) -> bool:
+        """Whether to count what we know of: it is little, or there is nothing of the kind any more."""
+        known = len(self._known())
+        if known <= FEW:
+            return known > 0
         try:
             return not await self._client.any_exists(self._kind)
         except (ApiError, NoAnswer):

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from dra_operator.api.kinds import NODES, PODS
 from dra_operator.api.meta import ObjectKey, Uid
-from dra_operator.cluster.census import INTERVAL, PROBE, Census
+from dra_operator.cluster.census import FEW, INTERVAL, PROBE, Census
 from tests.unit.cluster.apiserver import ApiServer, play, status, until
 
 LIST_PATH = "/api/v1/pods"
@@ -281,15 +281,31 @@ def test_a_census_is_taken_every_ten_minutes_more_or_less(seed: int) -> None:
     play(scenario, seed=seed)
 
 
-def test_that_everything_vanished_is_found_unasked_within_seconds() -> None:
+@pytest.mark.parametrize("count", [1, FEW, FEW + 1])
+def test_that_everything_vanished_is_found_unasked_within_seconds(count: int) -> None:
+    async def scenario(server: ApiServer) -> None:
+        names = [f"pod-{number}" for number in range(count)]
+        mirror = Mirror(*names)
+        for name in names:
+            create(server, name)
+        async with running(server, mirror):
+            for name in names:
+                delete(server, name)
+            since = asyncio.get_running_loop().time()
+            await until(lambda: len(mirror.vanished) == count)
+            assert asyncio.get_running_loop().time() - since < 2 * PROBE
+
+    play(scenario)
+
+
+def test_that_all_of_few_vanished_is_found_though_others_have_come() -> None:
     async def scenario(server: ApiServer) -> None:
         mirror = Mirror("last")
         create(server, "last")
         async with running(server, mirror):
             delete(server, "last")
-            asked_at = asyncio.get_running_loop().time()
+            create(server, "first")
             await until(lambda: mirror.vanished == [(key("last"), Uid("uid-last"))])
-            assert asyncio.get_running_loop().time() - asked_at < 2 * PROBE
 
     play(scenario)
 
