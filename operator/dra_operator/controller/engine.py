@@ -55,10 +55,11 @@ from dra_operator.lifecycle.keys import ClaimRef, PodRef, Ref
 from dra_operator.lifecycle.pod import reconcile_pod
 from dra_operator.lifecycle.policy import Policy
 from dra_operator.lifecycle.publish import moment
+from dra_operator.lifecycle.refusal import Refusal
 from dra_operator.lifecycle.sharing import find_sharers, join
 from dra_operator.lifecycle.verdict import Verdict
 from dra_operator.lifecycle.versions import newer
-from dra_operator.lifecycle.view import Refusal, View
+from dra_operator.lifecycle.view import View
 
 log = structlog.get_logger()
 

@@ -1,4 +1,4 @@
-"""Which of two states of an object is the later one, and which objects are known to be gone.
+"""Which of two states of an object is the later one, what it takes back, and which objects are known to be gone.
 
 Resource versions of one resource may be compared as integers (KEP-5504), also between objects of one name.
 """
@@ -6,6 +6,7 @@ Resource versions of one resource may be compared as integers (KEP-5504), also b
 from __future__ import annotations
 
 from dra_operator.api.meta import Object, Uid
+from dra_operator.api.resource import ResourceClaim
 
 
 def newer(candidate: Object, than: Object) -> bool:
@@ -40,3 +41,18 @@ class Tombstones:
     def since(self, uid: Uid) -> float | None:
         """When it was first known to be gone."""
         return self._uids.get(uid)
+
+
+def takes_back(newer_one: ResourceClaim, written: ResourceClaim) -> bool:
+    """Whether the allocation that we wrote was already replaced by someone when the mirror caught up.
+
+    Without an allocation in what was written, the assumption belongs to a write that is still on its way.
+    """
+    return written.status.allocation is not None and not same_results(newer_one, written)
+
+
+def same_results(one: ResourceClaim, other: ResourceClaim) -> bool:
+    mine, theirs = one.status.allocation, other.status.allocation
+    if mine is None or theirs is None:
+        return mine is theirs
+    return mine.devices.results == theirs.devices.results

@@ -18,7 +18,6 @@ Upstream: informer caches, kube-scheduler's assume cache, `inFlightAllocations` 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 
 from dra_operator.allocation.usage import NodeUsage
 from dra_operator.api.core import Namespace, Node, Pod
@@ -39,23 +38,11 @@ from dra_operator.lifecycle.keys import ClaimRef, PodRef, Ref
 from dra_operator.lifecycle.pin import pinned_node
 from dra_operator.lifecycle.placements import Placements
 from dra_operator.lifecycle.references import References, claims_named
+from dra_operator.lifecycle.refusal import Refusal
 from dra_operator.lifecycle.reservation import Reservation
 from dra_operator.lifecycle.turns import Turns
-from dra_operator.lifecycle.versions import Tombstones, newer, version_of
+from dra_operator.lifecycle.versions import Tombstones, newer, same_results, takes_back, version_of
 from dra_operator.lifecycle.waiting import Group, Waiting
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """What the API server said to a write, and from when to when (caller's clock) it is not repeated."""
-
-    message: str
-    since: float
-    until: float
-
-    def holds(self, now: float) -> bool:
-        """Whether it is too early to try again. A clock that was set back does not make it longer."""
-        return self.since <= now < self.until
 
 
 class View:
@@ -242,7 +229,7 @@ class View:
         ahead = self._claims_ahead.get(key)
         if ahead is not None and newer(claim, ahead):
             del self._claims_ahead[key]
-            if _takes_back(claim, ahead):
+            if takes_back(claim, ahead):
                 self.ledger.forget_assumed(claim.uid)
                 dirty |= self.freed()
         self.claims[key] = claim
@@ -251,7 +238,7 @@ class View:
         self._references.add_claim(claim)
         rivals = self.ledger.rivals(claim.uid)
         self.ledger.observe(claim, live=live)
-        if known is not None and known.status.allocation is not None and not _same_results(known, claim):
+        if known is not None and known.status.allocation is not None and not same_results(known, claim):
             self._hold_back(known)
             dirty |= self._freed_with(known)
         dirty |= self._pods_of(claim)
@@ -331,7 +318,7 @@ class View:
         if claim.uid in self._gone_claims:
             return set()
         if known is not None and newer(known, claim):
-            if not _takes_back(known, claim):
+            if not takes_back(known, claim):
                 return set()
             self.ledger.forget_assumed(known.uid)
             return self.freed()
@@ -487,18 +474,3 @@ class View:
     def _pods_of_claim_uid(self, uid: Uid) -> set[Ref]:
         claim = next((claim for claim in self.claims.values() if claim.uid == uid), None)
         return set() if claim is None else self._pods_of(claim)
-
-
-def _takes_back(newer_one: ResourceClaim, written: ResourceClaim) -> bool:
-    """Whether the allocation that we wrote was already replaced by someone when the mirror caught up.
-
-    Without an allocation in what was written, the assumption belongs to a write that is still on its way.
-    """
-    return written.status.allocation is not None and not _same_results(newer_one, written)
-
-
-def _same_results(one: ResourceClaim, other: ResourceClaim) -> bool:
-    mine, theirs = one.status.allocation, other.status.allocation
-    if mine is None or theirs is None:
-        return mine is theirs
-    return mine.devices.results == theirs.devices.results

@@ -27,7 +27,7 @@ from dra_operator.api.quantity import Quantity
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import DeviceClass, DeviceTaint, ResourceClaim, ResourceSlice
 from dra_operator.lifecycle.gate import class_names
-from dra_operator.lifecycle.view import Refusal
+from dra_operator.lifecycle.refusal import Refusal
 from dra_operator.query.documents import InputError
 from dra_operator.query.drivers import driver_of, installed_classes
 from dra_operator.query.objects import Manifests, PriorityClass, Refused

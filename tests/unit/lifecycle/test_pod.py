@@ -28,8 +28,9 @@ from dra_operator.lifecycle.decide import Decider
 from dra_operator.lifecycle.generate import claim_name
 from dra_operator.lifecycle.policy import OnNoCapacity, Policy, Repack
 from dra_operator.lifecycle.publish import timestamp
+from dra_operator.lifecycle.refusal import Refusal
 from dra_operator.lifecycle.verdict import NOTHING, Verdict
-from dra_operator.lifecycle.view import Refusal, View
+from dra_operator.lifecycle.view import View
 from tests.builders import (
     allocation,
     claim,
