@@ -96,18 +96,6 @@ async def test_deleting_a_users_claim_in_use_does_not_free_it(here: Stage) -> No
     await here.running("late")
 
 
-async def test_the_second_of_two_pods_for_one_device_gets_it_when_the_first_ends(here: Stage) -> None:
-    await here.template(count=2)
-    await here.pod("a", templates=("gpu",))
-    await here.pod("b", templates=("gpu",))
-    await here.running("a", "b")
-    await here.pod("c", templates=("gpu",))
-    message = await here.waits("c", "DevicesInUse")
-    assert "in use" in message
-    await here.delete_pod("a")
-    await here.running("c")
-
-
 async def test_first_available_takes_the_first_alternative_that_there_is(here: Stage) -> None:
     await here.template(first_available=(NO_SUCH, FIRST_L4, "true"))
     pod = await here.pod("one", templates=("gpu",))
