@@ -23,10 +23,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from dra_operator.api.validation import Gates
-from dra_operator.api.validation.documents import KINDS
-from dra_operator.api.validation.shapes import Form, Shape, Type, Wire, shape_of
 from dra_operator.sandbox.controlplane import Options
+from dra_operator.validation import Gates
+from dra_operator.validation.documents import KINDS
+from dra_operator.validation.shapes import Form, Shape, Type, Wire, shape_of
 from tests.controlplane import running_control_plane
 from tests.corpus import Answer, Case, load_answers, load_corpus
 from tests.verdicts import ALPHA_GATES, bench, gate_flags, our_answer

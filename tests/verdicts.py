@@ -15,7 +15,8 @@ from msgspec.structs import replace
 
 from dra_operator.api.kinds import NAMESPACES
 from dra_operator.api.meta import ObjectKey
-from dra_operator.api.validation import (
+from dra_operator.sandbox.controlplane import ControlPlane
+from dra_operator.validation import (
     DEFAULT_GATES,
     Gates,
     Undecodable,
@@ -24,10 +25,9 @@ from dra_operator.api.validation import (
     validate_status_update,
     validate_update,
 )
-from dra_operator.api.validation.gates import drop_disabled
-from dra_operator.api.validation.metatypes import Object
-from dra_operator.api.validation.shapes import Time
-from dra_operator.sandbox.controlplane import ControlPlane
+from dra_operator.validation.gates import drop_disabled
+from dra_operator.validation.metatypes import Object
+from dra_operator.validation.shapes import Time
 from tests.corpus import Answer, Case
 from tests.review import CLUSTER_SCOPED, Reviewer
 

@@ -19,9 +19,9 @@ from dra_operator.api.kinds import CLAIMS, CLASSES, NAMESPACES, SLICES, TEMPLATE
 from dra_operator.api.meta import ObjectKey
 from dra_operator.api.names import ADMIN_ACCESS_LABEL
 from dra_operator.api.resource import RESERVED_FOR_MAX_SIZE
-from dra_operator.api.validation.rawjson import PARAMETERS_MAX
 from dra_operator.cluster.http import ApiError
 from dra_operator.sandbox.state import State
+from dra_operator.validation.rawjson import PARAMETERS_MAX
 from tests.e2e.stage import Stage, make_class, new_stage, stage, until
 from tests.e2e.story import Publish, label_admin, others_go_on, published, recovers, stands
 

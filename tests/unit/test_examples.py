@@ -13,11 +13,11 @@ import yaml
 from dra_operator.agent.profiles import load_profile, profile_names
 from dra_operator.api.resource import BasicDevice, DeviceAttribute
 from dra_operator.api.semver import Version
-from dra_operator.api.validation import Decoded, Undecodable, decode, validate
-from dra_operator.api.validation.documents import KINDS
 from dra_operator.cel.device import AttributeValue, DeviceView
 from dra_operator.cel.errors import CELRuntimeError
 from dra_operator.cel.selector import compile_selector
+from dra_operator.validation import Decoded, Undecodable, decode, validate
+from dra_operator.validation.documents import KINDS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

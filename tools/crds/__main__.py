@@ -1,4 +1,4 @@
-"""Writes crds/ and the admission policies beside them, from the types and rules of `dra_operator.api.validation`.
+"""Writes crds/ and the admission policies beside them, from the types and rules of `dra_operator.validation`.
 
 python -m tools.crds          writes the files
 python -m tools.crds --check  ends with 1 if one is not as it would be written
@@ -15,7 +15,7 @@ from tools.crds.kinds import DEFINITIONS
 from tools.crds.policies import POLICIES, defaults
 
 ROOT: Final = Path(__file__).parents[2]
-_MADE: Final = "# Made by `make manifests` from operator/dra_operator/api/validation; edit that instead.\n"
+_MADE: Final = "# Made by `make manifests` from operator/dra_operator/validation; edit that instead.\n"
 _WIDTH: Final = 120
 
 

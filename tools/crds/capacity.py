@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dra_operator.api.validation.capacity import OPTIONS_MAX
+from dra_operator.validation.capacity import OPTIONS_MAX
 
 __all__ = ["OPTIONS_MAX", "RULES"]
 

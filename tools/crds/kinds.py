@@ -12,8 +12,8 @@ from tools.crds.patterns import Schema
 from tools.crds.schema import root_schema
 
 from dra_operator.api.kinds import CLAIMS, CLASSES, SLICES, TAINT_RULES, TEMPLATES, Kind
-from dra_operator.api.validation import slicetypes, types
-from dra_operator.api.validation.shapes import Wire
+from dra_operator.validation import slicetypes, types
+from dra_operator.validation.shapes import Wire
 
 APPROVAL: Final = "api-approved.kubernetes.io"
 UNAPPROVED: Final = "unapproved, dra-operator serves resource.k8s.io/v1 where the API server does not"

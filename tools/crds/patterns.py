@@ -1,6 +1,6 @@
 """The formats of names, versions, quantities and times as a structural schema can hold them.
 
-One source: the patterns and lengths are those of `api/validation` (`content.py`, `names.py`). Lengths here are in
+One source: the patterns and lengths are those of `validation` (`content.py`, `names.py`). Lengths here are in
 characters, there in bytes: for what these patterns let through that is the same. A part of a name that has a limit of
 its own gets it by repetition, or by a pattern that the whole may not have.
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from dra_operator.api.validation import content, device, names
+from dra_operator.validation import content, device, names
 
 Schema = dict[str, Any]
 

@@ -17,7 +17,7 @@ from tools.crds.patterns import DRIVER, LABEL, Schema
 
 from dra_operator.api.kinds import CLAIMS, CLASSES, SLICES, TAINT_RULES, TEMPLATES
 from dra_operator.api.names import ADMIN_ACCESS_LABEL
-from dra_operator.api.validation import content, metadata, names
+from dra_operator.validation import content, metadata, names
 
 _API: Final = "admissionregistration.k8s.io/v1"
 _LABELS: Final = {"app.kubernetes.io/part-of": "dra-operator"}

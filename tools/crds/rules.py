@@ -28,11 +28,11 @@ from tools.crds.patterns import (
     or_empty,
 )
 
-from dra_operator.api.validation import claimstatus, conditions, device, slicespec, types
-from dra_operator.api.validation import metatypes as meta
-from dra_operator.api.validation import slicetypes as slices
-from dra_operator.api.validation.shapes import Wire
 from dra_operator.cel import MAX_LENGTH
+from dra_operator.validation import claimstatus, conditions, device, slicespec, types
+from dra_operator.validation import metatypes as meta
+from dra_operator.validation import slicetypes as slices
+from dra_operator.validation.shapes import Wire
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """A declared type as a structural schema.
 
-Everything that the types of `api/validation` say about themselves comes from there: fields, kinds of values, the rules
+Everything that the types of `validation` say about themselves comes from there: fields, kinds of values, the rules
 that are declared at fields (lengths, numbers of entries, sets of words, formats). What stands there as code is said
 once more in `rules.py`, by type.
 
@@ -18,8 +18,8 @@ from typing import Any, Final
 from tools.crds.patterns import BY_FORMAT, QUANTITY, TIME, Schema, or_empty
 from tools.crds.rules import RULES
 
-from dra_operator.api.validation.gates import DEFAULT_GATES
-from dra_operator.api.validation.shapes import (
+from dra_operator.validation.gates import DEFAULT_GATES
+from dra_operator.validation.shapes import (
     EachValue,
     Field,
     Form,

@@ -13,11 +13,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from dra_operator.api.validation import DEFAULT_GATES, FieldError, Gates, decode, validate, validate_update
-from dra_operator.api.validation.documents import Undecodable
 from dra_operator.cel.errors import CELCompileError
 from dra_operator.cel.hints import explain_refusal
 from dra_operator.cel.selector import compile_selector
+from dra_operator.validation import DEFAULT_GATES, FieldError, Gates, decode, validate, validate_update
+from dra_operator.validation.documents import Undecodable
 
 _EXPRESSION: Final = ".cel.expression"
 _STEP: Final = re.compile(r"([^.\[\]]+)|\[(\d+)\]")

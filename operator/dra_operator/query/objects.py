@@ -4,7 +4,7 @@ Lists are taken apart, v1beta1 and v1beta2 of resource.k8s.io become v1, objects
 An object that cannot be read is refused with file, line, its name and the field, or as the API server would refuse it,
 which goes beside the others; one that comes twice is refused.
 
-Not here: whether an object is valid beyond its types (`api/validation`), files (`documents.py`).
+Not here: whether an object is valid beyond its types (`validation`), files (`documents.py`).
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ def _refused(type_: type[Object], place: str, v1: Mapping[str, Any], namespace: 
 
 
 _DEFAULTED: Final = ("count", "allocationMode")
-"""Fields of requests in which the API server takes the zero value for nothing (`api/validation/defaults.py`)."""
+"""Fields of requests in which the API server takes the zero value for nothing (`validation/defaults.py`)."""
 
 
 def _pruned(value: Any) -> Any:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from dra_operator.api.reasons import Reason
-from dra_operator.api.validation import Undecodable, decode, refusal, validate
-from dra_operator.api.validation.documents import KINDS
-from dra_operator.api.validation.workloads import WORKLOADS, workload_refusal
+from dra_operator.validation import Undecodable, decode, refusal, validate
+from dra_operator.validation.documents import KINDS
+from dra_operator.validation.workloads import WORKLOADS, workload_refusal
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import pytest
 
 from dra_operator.api.codec import decode
 from dra_operator.api.resource import ResourceClaim
-from dra_operator.api.validation.rawjson import PARAMETERS_MAX
+from dra_operator.validation.rawjson import PARAMETERS_MAX
 
 DEEPEST = PARAMETERS_MAX // 2 - 10
 

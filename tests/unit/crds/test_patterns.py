@@ -14,9 +14,9 @@ from tools.crds.patterns import BY_FORMAT, DRIVER, LABEL_VALUE, QUANTITY, QUANTI
 from tools.crds.rules import RULES
 
 from dra_operator.api.quantity import Quantity, QuantityError
-from dra_operator.api.validation import content
-from dra_operator.api.validation import names as by_hand
-from dra_operator.api.validation.formats import check_format
+from dra_operator.validation import content
+from dra_operator.validation import names as by_hand
+from dra_operator.validation.formats import check_format
 
 WORDS: Final = ("a-b", "example.com", "kubernetes.io/", "requests.", "1.2.3", "-rc.1", "+b", "01")
 LONG: Final = ("x" * 31, "y" * 32, "z" * 62, "d" * 63)
