@@ -17,7 +17,6 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
-import kopf
 import structlog
 
 from dra_operator.api.codec import convert
@@ -26,6 +25,7 @@ from dra_operator.api.kinds import CLAIMS, CLASSES, NAMESPACES, NODES, PODS, TEM
 from dra_operator.cluster.flavour import Api
 from dra_operator.cluster.kubeconfig import Credentials
 from dra_operator.controller.controller import Controller
+from dra_operator.controller.kopf_light import kopf
 from dra_operator.controller.settings import Settings
 from dra_operator.lifecycle.admission import find_refusal
 from dra_operator.lifecycle.gate import NewPod, find_gates

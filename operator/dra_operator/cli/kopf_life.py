@@ -13,10 +13,10 @@ import signal
 from pathlib import Path
 from typing import Any, Final
 
-import kopf
 import structlog
 
 from dra_operator.controller.controller import Controller
+from dra_operator.controller.kopf_light import NoMemories, kopf
 
 log = structlog.get_logger()
 
@@ -30,7 +30,7 @@ _KOPF: Final = str(Path(kopf.__file__).parent)
 async def live(controller: Controller, stop: asyncio.Event) -> None:
     """Until `stop` is set, or Kopf ends by itself, which is logged: whatever ends it, the operator goes on."""
     tasks = await kopf.spawn_tasks(
-        memo=kopf.Memo(controller=controller), clusterwide=True, standalone=True, stop_flag=stop
+        memo=kopf.Memo(controller=controller), memories=NoMemories(), clusterwide=True, standalone=True, stop_flag=stop
     )
     for number in (signal.SIGINT, signal.SIGTERM):  # Kopf's own handlers would end only Kopf
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -2,9 +2,8 @@
 
 Kopf emits no DELETED for objects that are deleted during a 410 and the list that follows. A census lists a kind's
 metadata only, and reports what we know and the API server does not: at start, within a second when asked (Kopf
-relisted), and every ten minutes anyway. The first one also says what there is (`synced`), so that a caller can wait
-until its mirror holds all of it. A list that is empty nobody tells us of: so every few seconds the API server is asked
-whether there is anything at all, and where we know of few objects a census is taken.
+relisted), and every ten minutes anyway. A list that is empty nobody tells us of: so every few seconds the API server is
+asked whether there is anything at all, and where we know of few objects a census is taken.
 
 An object created after the list began is not in it and has not vanished: only what was known before the list started
 is compared, and only if it is still known with that UID afterwards.
@@ -57,17 +56,8 @@ class Census:
         self._interval = interval
         self._asked = asyncio.Event()
         self._asked.set()
-        self._first: frozenset[ObjectKey] | None = None
-        self._listed = asyncio.Event()
-
-    async def synced(self) -> frozenset[ObjectKey]:
-        """What there was at the first census, once `run` has taken it.
-
-        A mirror that lists later may never hold all of it: what is deleted in between, it does not see.
-        """
-        await self._listed.wait()
-        assert self._first is not None
-        return self._first
+        self.taken = asyncio.Event()
+        """There was a census."""
 
     def request(self) -> None:
         """Take a census within a second; several requests make one."""
@@ -118,7 +108,5 @@ class Census:
         gone = [(key, uid) for key, uid in before.items() if listed.get(key) != uid and after.get(key) == uid]
         for key, uid in gone:
             self._vanished(key, uid)
-        if self._first is None:
-            self._first = frozenset(listed)
-            self._listed.set()
+        self.taken.set()
         return len(gone)

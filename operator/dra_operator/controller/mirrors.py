@@ -6,8 +6,8 @@ exact order matters; everything else comes from Kopf, event by event.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import structlog
@@ -22,6 +22,8 @@ from dra_operator.lifecycle.keys import Ref
 from dra_operator.lifecycle.view import View
 
 log = structlog.get_logger()
+
+K = TypeVar("K")
 
 Mark = Callable[[Iterable[Ref]], None]
 
@@ -67,6 +69,24 @@ class SliceMirror:
             self._mark(self._view.observe_slice(object_))
 
 
+class _Uids(Mapping[ObjectKey, Uid], Generic[K]):
+    """UIDs by key, read off the objects: how many there are is asked every few seconds, and must not cost a copy."""
+
+    def __init__(self, objects: Mapping[K, Object], name: Callable[[ObjectKey], K]) -> None:
+        """`name`: what an object is called in `objects`."""
+        self._objects = objects
+        self._name = name
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def __iter__(self) -> Iterator[ObjectKey]:
+        return (object_.key for object_ in self._objects.values())
+
+    def __getitem__(self, key: ObjectKey) -> Uid:
+        return self._objects[self._name(key)].uid
+
+
 class KopfMirror:
     """Takes what Kopf's handlers get. Knows nothing of Kopf but its event types: None is "listed"."""
 
@@ -78,19 +98,18 @@ class KopfMirror:
         self._shown: set[Uid] | None = set()
 
     def known(self, kind: Kind[Any]) -> Mapping[ObjectKey, Uid]:
-        """What the View holds of a kind, by UID."""
+        """The UIDs of what the View holds of a kind, as they are at any time."""
         view = self._view
         if kind is PODS:
-            return {pod.key: uid for uid, pod in view.pods.items()}
+            return view.pod_uids
         if kind is TEMPLATES:
-            return {key: template.uid for key, template in view.templates.items()}
+            return _Uids(view.templates, lambda key: key)
         every: dict[str, Mapping[str, Object]] = {
             NAMESPACES.plural: view.namespaces,
             CLASSES.plural: view.classes,
             NODES.plural: view.nodes,
         }
-        by_name = every[kind.plural]
-        return {ObjectKey("", name): object_.uid for name, object_ in by_name.items()}
+        return _Uids(every[kind.plural], lambda key: key.name)
 
     def take(self, kind: Kind[Any], type_: str | None, body: Mapping[str, Any]) -> None:
         """One event. An object that does not fit the API's types is named in the log and left out."""

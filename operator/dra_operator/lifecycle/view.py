@@ -59,6 +59,7 @@ class View:
         self.now: Callable[[], float] = lambda: 0.0
         self.collector_seconds = 0.0
         self.pods: dict[Uid, Pod] = {}
+        self.pod_uids: dict[ObjectKey, Uid] = {}
         self.claims: dict[ObjectKey, ResourceClaim] = {}
         self.templates: dict[ObjectKey, ResourceClaimTemplate] = {}
         self.namespaces: dict[str, Namespace] = {}
@@ -77,7 +78,6 @@ class View:
         self.turns = Turns()
         """Who generates claims, and which pods wait for another to do it."""
 
-        self._pod_uids: dict[ObjectKey, Uid] = {}
         self._pods_ahead: dict[Uid, Pod] = {}
         self._claims_ahead: dict[ObjectKey, ResourceClaim] = {}
         self._references = References()
@@ -91,7 +91,7 @@ class View:
         return self._pods_ahead.get(uid) or self.pods.get(uid)
 
     def pod_named(self, key: ObjectKey) -> Pod | None:
-        uid = self._pod_uids.get(key)
+        uid = self.pod_uids.get(key)
         return None if uid is None else self.pod(uid)
 
     def claim(self, key: ObjectKey) -> ResourceClaim | None:
@@ -149,7 +149,7 @@ class View:
     def observe_pod(self, pod: Pod) -> set[Ref]:
         """The mirror shows the pod as it is now."""
         uid = pod.uid
-        previous_uid = self._pod_uids.get(pod.key)
+        previous_uid = self.pod_uids.get(pod.key)
         dirty: set[Ref] = set()
         if previous_uid is not None and previous_uid != uid:
             if version_of(pod) < version_of(self.pods[previous_uid]):
@@ -164,7 +164,7 @@ class View:
         if ahead is not None and newer(pod, ahead):
             del self._pods_ahead[uid]
         self.pods[uid] = pod
-        self._pod_uids[pod.key] = uid
+        self.pod_uids[pod.key] = uid
         if known is None:
             self._references.add_pod(pod)
         resized = known is not None and known.spec != pod.spec
@@ -187,8 +187,8 @@ class View:
             self._gone.add(uid, self.now())
         dirty |= self._claims_of(uid)
         if pod is not None:
-            if self._pod_uids.get(pod.key) == uid:
-                del self._pod_uids[pod.key]
+            if self.pod_uids.get(pod.key) == uid:
+                del self.pod_uids[pod.key]
             self._references.remove_pod(pod)
             dirty |= {ClaimRef(key) for key in claims_named(pod)}
         if (left := self.placements.remove(uid)) is not None:

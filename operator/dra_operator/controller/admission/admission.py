@@ -11,8 +11,6 @@ import time
 from collections.abc import AsyncIterator
 from typing import Final
 
-import kopf
-
 from dra_operator.api.meta import ObjectKey
 from dra_operator.api.names import GATE_CONFIGURATION, SELECTORS_CONFIGURATION, WEBHOOK_SERVICE
 from dra_operator.cluster.http import ApiClient
@@ -20,6 +18,7 @@ from dra_operator.controller.admission.certificates import Keyring, Lifetimes
 from dra_operator.controller.admission.gatewatch import GateWatch
 from dra_operator.controller.admission.keeper import MUTATING, VALIDATING, Keeper
 from dra_operator.controller.admission.server import AdmissionServer
+from dra_operator.controller.kopf_light import kopf
 from dra_operator.controller.settings import Settings
 
 WEBHOOKS: Final = ("gate", "selectors")

@@ -21,11 +21,11 @@ from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-import kopf
 import structlog
 from aiohttp import web
 
 from dra_operator.controller.admission.certificates import Pair
+from dra_operator.controller.kopf_light import kopf
 
 log = structlog.get_logger()
 
