@@ -8,7 +8,6 @@ and the startup handler makes one from the environment (`DRA_OPERATOR_…`) and 
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import logging
 import os
@@ -27,10 +26,10 @@ from dra_operator.cluster.kubeconfig import Credentials
 from dra_operator.controller.controller import Controller
 from dra_operator.controller.kopf_light import kopf
 from dra_operator.controller.settings import Settings
-from dra_operator.lifecycle.admission import find_refusal
 from dra_operator.lifecycle.gate import NewPod, find_gates
 from dra_operator.settings.model import SettingError, variables_of
 from dra_operator.settings.resolve import resolve
+from dra_operator.validation.review import review
 
 log = structlog.get_logger()
 
@@ -171,16 +170,26 @@ async def gate(body: Any, namespace: str | None, patch: kopf.Patch, memo: Any, *
 @kopf.on.validate(CLAIMS.group, CLAIMS.version, CLAIMS.plural, id="selectors", operations=["CREATE"])
 async def selectors(body: kopf.Body, memo: Any, **given: Any) -> None:
     before = given.get("old")
-    everything = memo["controller"].api is Api.CRD  # a schema cannot say all that the built-in API checks
-    # In a thread, one at a time: a claim has room for expressions that take longer than the Lease can wait.
-    async with memo["controller"].admission.checking:
-        refusal = await asyncio.to_thread(
-            find_refusal, dict(body), dict(before) if before is not None else None, everything=everything
-        )
+    alone = memo["controller"].api is Api.CRD  # a schema cannot say all that the built-in API checks
+    looking = review(dict(body), dict(before) if before is not None else None, everything=alone)
+    meta = body.meta
+    said = {"kind": body.get("kind"), "namespace": meta.namespace, "name": meta.name}
+    try:
+        refusal = await memo["controller"].admission.reviews.run(meta.namespace or "", looking)
+    except TimeoutError:
+        log.warning("not checked in time", **said)
+        if alone:
+            raise kopf.AdmissionError(_NOT_IN_TIME, code=429) from None
+        return  # the API server checks it, too
     if refusal is not None:
-        meta = body.meta
-        log.info("refused", kind=body.get("kind"), namespace=meta.namespace, name=meta.name, why=refusal)
+        log.info("refused", **said, why=refusal)
         raise kopf.AdmissionError(refusal, code=422)
+
+
+_NOT_IN_TIME = (
+    "its expressions could not be checked in time, and nobody else checks them: try again when fewer objects are "
+    "created in this namespace at once; if it stays so, its expressions are too long together: write it as several"
+)
 
 
 class _Answered(logging.Filter):

@@ -19,7 +19,12 @@ from dra_operator.validation.errors import (
     not_supported,
     required,
 )
-from dra_operator.validation.expressions import CostOfClaim, check_derived_expression, check_selector_expression
+from dra_operator.validation.expressions import (
+    CostOfClaim,
+    Expressions,
+    check_derived_expression,
+    check_selector_expression,
+)
 from dra_operator.validation.gates import Gates
 from dra_operator.validation.lists import check_items, check_set
 from dra_operator.validation.rawjson import PARAMETERS_MAX, check_raw_object
@@ -53,8 +58,8 @@ RequestNames = Mapping[str, frozenset[str]]
 """The requests of a claim, each with its subrequests."""
 
 
-def check_claim_spec(path: str, spec: ResourceClaimSpec, gates: Gates) -> list[FieldError]:
-    return _Claim(spec.devices, gates).check(child(path, "devices"))
+def check_claim_spec(path: str, spec: ResourceClaimSpec, gates: Gates, expressions: Expressions) -> list[FieldError]:
+    return _Claim(spec.devices, gates, expressions).check(child(path, "devices"))
 
 
 def check_admin_access(spec: ResourceClaimSpec, namespace_labels: Mapping[str, str]) -> list[FieldError]:
@@ -104,11 +109,13 @@ def check_request_references(path: str, references: tuple[str, ...] | None, know
     )
 
 
-def check_selectors(path: str, selectors: tuple[DeviceSelector, ...] | None, gates: Gates) -> list[FieldError]:
+def check_selectors(
+    path: str, selectors: tuple[DeviceSelector, ...] | None, expressions: Expressions
+) -> list[FieldError]:
     def check(where: str, selector: DeviceSelector) -> list[FieldError]:
         if selector.cel is None:
             return [required(child(where, "cel"))]
-        return check_selector_expression(child(where, "cel", "expression"), selector.cel.expression, gates)
+        return check_selector_expression(child(where, "cel", "expression"), selector.cel.expression, expressions)
 
     return check_items(path, selectors, check, limit=SELECTORS_MAX)
 
@@ -123,9 +130,10 @@ def check_opaque(path: str, opaque: OpaqueDeviceConfiguration | None, *, stored:
 
 
 class _Claim:
-    def __init__(self, claim: DeviceClaim, gates: Gates) -> None:
+    def __init__(self, claim: DeviceClaim, gates: Gates, expressions: Expressions) -> None:
         self._claim = claim
         self._gates = gates
+        self._expressions = expressions
         self._names = request_names(claim)
         self._constrained = _constrained_attributes(claim)
         self._cost = CostOfClaim()
@@ -170,7 +178,7 @@ class _Claim:
 
     def _wishes(self, path: str, request: ExactDeviceRequest | DeviceSubRequest, name: str) -> list[FieldError]:
         """What requests and subrequests have in common."""
-        found = check_selectors(child(path, "selectors"), request.selectors, self._gates)
+        found = check_selectors(child(path, "selectors"), request.selectors, self._expressions)
         found += check_set(
             child(path, "derivedAttributes"),
             request.derived_attributes,
@@ -192,7 +200,7 @@ class _Claim:
             found.append(invalid(child(path, "name"), attribute.name, detail))
         if attribute.expression:
             where = child(path, "expression")
-            found += check_derived_expression(where, attribute.expression, self._gates, self._cost)
+            found += check_derived_expression(where, attribute.expression, self._expressions, self._cost)
         return found
 
     def _constraint(self, path: str, constraint: DeviceConstraint) -> list[FieldError]:

@@ -29,6 +29,7 @@ from dra_operator.validation.declared import check_declared
 from dra_operator.validation.defaults import with_defaults
 from dra_operator.validation.equality import same
 from dra_operator.validation.errors import FieldError, child, covered, index, invalid, merge, too_many
+from dra_operator.validation.expressions import Expressions
 from dra_operator.validation.gates import DEFAULT_GATES, Gates, drop_disabled
 from dra_operator.validation.lists import check_items
 from dra_operator.validation.metadata import (
@@ -70,18 +71,22 @@ _NAMESPACED: Final = (ResourceClaim, ResourceClaimTemplate, Pod)
 
 
 def validate(
-    new: Object, *, gates: Gates = DEFAULT_GATES, namespace_labels: Labels | None = None
+    new: Object,
+    *,
+    gates: Gates = DEFAULT_GATES,
+    namespace_labels: Labels | None = None,
+    expressions: Expressions | None = None,
 ) -> tuple[FieldError, ...]:
     """What the API server answers to the creation of this object: nothing, or what is wrong with it.
 
     Without the labels of the namespace nothing is said about admin access. Of a pod only metadata and claims are looked
-    at.
+    at. `expressions`: those that were compiled already, under the same gates.
     """
     if isinstance(new, Pod):
         meta = _prepared_for_create(new, gates).metadata
         return tuple(_metadata(meta, namespaced=True) + check_pod_claims("spec", new.spec, meta.annotations or {}))
     prepared = _prepared_for_create(with_defaults(new), gates)
-    found = _check_create(prepared, gates, namespace_labels)
+    found = _check_create(prepared, gates, expressions or Expressions(gates), namespace_labels)
     if not found:
         # The common rules come after the special ones, whose words are better, and only if these find nothing.
         found = check_metadata(
@@ -90,12 +95,14 @@ def validate(
     return merge(found, check_declared(prepared, None, gates))
 
 
-def validate_update(new: Object, old: Object, *, gates: Gates = DEFAULT_GATES) -> tuple[FieldError, ...]:
+def validate_update(
+    new: Object, old: Object, *, gates: Gates = DEFAULT_GATES, expressions: Expressions | None = None
+) -> tuple[FieldError, ...]:
     """What the API server answers to this change of an object."""
     before = with_defaults(old)
     prepared = _prepared_for_update(with_defaults(new), before, gates)
     found = _common_update_checks(prepared, before)
-    found += _check_update(prepared, before, gates)
+    found += _check_update(prepared, before, gates, expressions or Expressions(gates))
     return merge(found, check_declared(prepared, before, gates))
 
 
@@ -226,17 +233,19 @@ def _without_deallocated(status: ResourceClaimStatus, old: ResourceClaimStatus) 
 # --- checks by kind --------------------------------------------------------------------------------------------------
 
 
-def _check_create(new: Object, gates: Gates, namespace_labels: Labels | None) -> list[FieldError]:
+def _check_create(
+    new: Object, gates: Gates, expressions: Expressions, namespace_labels: Labels | None
+) -> list[FieldError]:
     match new:
         case ResourceClaim():
             found = check_admin_access(new.spec, namespace_labels) if namespace_labels is not None else []
             found += _metadata(new.metadata, namespaced=True)
-            return found + check_claim_spec("spec", new.spec, gates)
+            return found + check_claim_spec("spec", new.spec, gates, expressions)
         case ResourceClaimTemplate():
             found = check_admin_access(new.spec.spec, namespace_labels) if namespace_labels is not None else []
-            return found + _template(new, gates)
+            return found + _template(new, gates, expressions)
         case DeviceClass():
-            return _class_metadata(new.metadata) + _class_spec("spec", new.spec, None, gates)
+            return _class_metadata(new.metadata) + _class_spec("spec", new.spec, None, expressions)
         case ResourceSlice():
             return _metadata(new.metadata, namespaced=False) + check_slice_spec("spec", new.spec, None, gates)
         case DeviceTaintRule():
@@ -244,7 +253,7 @@ def _check_create(new: Object, gates: Gates, namespace_labels: Labels | None) ->
     raise TypeError(f"no rules for {type(new).__name__}")
 
 
-def _check_update(new: Object, old: Object, gates: Gates) -> list[FieldError]:
+def _check_update(new: Object, old: Object, gates: Gates, expressions: Expressions) -> list[FieldError]:
     match new, old:
         case ResourceClaim(), ResourceClaim():
             found = _metadata(new.metadata, namespaced=True)
@@ -253,7 +262,7 @@ def _check_update(new: Object, old: Object, gates: Gates) -> list[FieldError]:
                 found.append(invalid("spec", None, _IMMUTABLE, origin="immutable", covered=True))
             return found
         case ResourceClaimTemplate(), ResourceClaimTemplate():
-            found = _template(new, gates)
+            found = _template(new, gates, expressions)
             found += _metadata_change(new.metadata, old.metadata)
             if not same(new.spec, old.spec):
                 found.append(invalid("spec", new.spec, _IMMUTABLE, internal=True))
@@ -261,7 +270,7 @@ def _check_update(new: Object, old: Object, gates: Gates) -> list[FieldError]:
         case DeviceClass(), DeviceClass():
             found = _class_metadata(new.metadata)
             found += _metadata_change(new.metadata, old.metadata)
-            return found + _class_spec("spec", new.spec, old.spec, gates)
+            return found + _class_spec("spec", new.spec, old.spec, expressions)
         case ResourceSlice(), ResourceSlice():
             found = _metadata_change(new.metadata, old.metadata)
             return found + check_slice_spec("spec", new.spec, old.spec, gates)
@@ -287,10 +296,10 @@ def _metadata_change(new: ObjectMeta, old: ObjectMeta) -> list[FieldError]:
     return check_metadata_change("metadata", new, old) + check_finalizer_names("metadata", new)
 
 
-def _template(template: ResourceClaimTemplate, gates: Gates) -> list[FieldError]:
+def _template(template: ResourceClaimTemplate, gates: Gates, expressions: Expressions) -> list[FieldError]:
     found = _metadata(template.metadata, namespaced=True)
     found += check_template_metadata("spec.metadata", template.spec.metadata)
-    return found + check_claim_spec("spec.spec", template.spec.spec, gates)
+    return found + check_claim_spec("spec.spec", template.spec.spec, gates, expressions)
 
 
 def _class_metadata(meta: ObjectMeta) -> list[FieldError]:
@@ -306,10 +315,12 @@ def _declared_name(name: str, prefix: bool) -> list[str]:
     return content.dns_subdomain(name)
 
 
-def _class_spec(path: str, spec: DeviceClassSpec, old: DeviceClassSpec | None, gates: Gates) -> list[FieldError]:
+def _class_spec(
+    path: str, spec: DeviceClassSpec, old: DeviceClassSpec | None, expressions: Expressions
+) -> list[FieldError]:
     found: list[FieldError] = []
     if old is None or not same(spec.selectors, old.selectors):
-        found += check_selectors(child(path, "selectors"), spec.selectors, gates)
+        found += check_selectors(child(path, "selectors"), spec.selectors, expressions)
     stored = old is not None and same(spec.config, old.config)
 
     def configuration(where: str, config: DeviceClassConfiguration) -> list[FieldError]:

@@ -18,6 +18,7 @@ from dra_operator.controller.admission.certificates import Keyring, Lifetimes
 from dra_operator.controller.admission.gatewatch import GateWatch
 from dra_operator.controller.admission.keeper import MUTATING, VALIDATING, Keeper
 from dra_operator.controller.admission.server import AdmissionServer
+from dra_operator.controller.admission.turns import Turns
 from dra_operator.controller.kopf_light import kopf
 from dra_operator.controller.settings import Settings
 
@@ -34,8 +35,8 @@ class Admission:
     """See the module."""
 
     def __init__(self, settings: Settings, client: ApiClient, *, rng: random.Random) -> None:
-        self.checking = asyncio.Lock()
-        """Held by the check of an object's expressions that is under way."""
+        self.reviews = Turns()
+        """Of objects whose expressions are looked at."""
         self._server: AdmissionServer | None = None
         self._keeper: Keeper | None = None
         if settings.webhook_address:

@@ -17,6 +17,7 @@ from dra_operator.cluster.http import ApiClient
 from dra_operator.controller.admission.admission import Admission
 from dra_operator.controller.admission.certificates import Lifetimes, step
 from dra_operator.controller.admission.server import AdmissionServer
+from dra_operator.controller.admission.turns import Turns
 from dra_operator.controller.settings import Settings
 
 
@@ -47,22 +48,32 @@ async def test_a_server_serves_from_its_first_certificate_until_it_is_stopped(st
         await server.stop()
 
 
+def claim_of(*expressions: str) -> Any:
+    selectors = [{"cel": {"expression": one}} for one in expressions]
+    return {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "ResourceClaim",
+        "metadata": {"name": "long", "namespace": "here"},
+        "spec": {
+            "devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "gpu", "selectors": selectors}}]}
+        },
+    }
+
+
+def ask(claim: Any, api: Api, reviews: Turns | None = None) -> asyncio.Task[None]:
+    """What Kopf does when an API server asks."""
+    asked = admission("")
+    asked.reviews = reviews or asked.reviews
+    memo = {"controller": SimpleNamespace(api=api, admission=asked)}
+    handler: Any = handlers.selectors
+    return asyncio.create_task(handler(body=kopf.Body(claim), memo=memo))
+
+
 async def test_a_claim_of_long_expressions_does_not_hold_up_the_event_loop() -> None:
     def long(index: int) -> str:
         return " || ".join(f"device.attributes['a.b'].x{index} == {value}" for value in range(200))
 
-    selectors = [{"cel": {"expression": long(index)}} for index in range(4)]
-    request = {"name": "gpu", "exactly": {"deviceClassName": "gpu", "selectors": selectors}}
-    claim: Any = {
-        "apiVersion": "resource.k8s.io/v1",
-        "kind": "ResourceClaim",
-        "metadata": {"name": "long", "namespace": "here"},
-        "spec": {"devices": {"requests": [request]}},
-    }
-    memo = {"controller": SimpleNamespace(api=Api.NATIVE, admission=admission(""))}
-
-    selectors_handler: Any = handlers.selectors
-    check = asyncio.create_task(selectors_handler(body=kopf.Body(claim), memo=memo))
+    check = ask(claim_of(*(long(index) for index in range(4))), Api.NATIVE)
     turns = 0
     while not check.done():
         await asyncio.sleep(0.001)
@@ -70,3 +81,13 @@ async def test_a_claim_of_long_expressions_does_not_hold_up_the_event_loop() -> 
 
     await check
     assert turns > 10
+
+
+async def test_what_could_not_be_checked_in_time() -> None:
+    """Where nobody else checks, it is refused with a cure, and for a reason that goes away; otherwise it passes."""
+    good = claim_of("device.driver == 'a'")
+    await ask(good, Api.NATIVE, Turns(0.0))
+
+    with pytest.raises(kopf.AdmissionError, match="expressions could not be checked in time") as caught:
+        await ask(good, Api.CRD, Turns(0.0))
+    assert caught.value.code == 429

@@ -4,7 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from dra_operator.lifecycle.admission import find_refusal
+from dra_operator.validation.review import review
+
+
+def find_refusal(new: dict[str, Any], old: dict[str, Any] | None = None, *, everything: bool = False) -> str | None:
+    return pieces(new, old, everything=everything)[1]
+
+
+def pieces(
+    new: dict[str, Any], old: dict[str, Any] | None = None, *, everything: bool = False
+) -> tuple[int, str | None]:
+    """In how many pieces the object is looked at, and what comes of it."""
+    looking, count = review(new, old, everything=everything), 1
+    while True:
+        try:
+            next(looking)
+        except StopIteration as end:
+            return count, end.value
+        count += 1
+
 
 GOOD, BAD = "device.driver == 'a'", "device.drivr == 'a'"
 
@@ -79,3 +97,35 @@ def test_a_field_of_a_newer_api_server_is_no_reason_to_refuse() -> None:
 
     assert find_refusal(newer) is None
     assert "tomorrow" in str(find_refusal(newer, everything=True))
+
+
+def long(index: int) -> str:
+    return " || ".join(f"device.driver == '{index}-{value}'" for value in range(300))
+
+
+def test_a_class_of_a_few_words_is_looked_at_in_one_piece() -> None:
+    assert pieces(device_class(*[GOOD] * 32)) == (1, None)
+
+
+def test_long_expressions_are_looked_at_one_by_one() -> None:
+    """Whoever waits for another object waits for one of them, not for all."""
+    expressions = [long(index) for index in range(6)]
+    assert max(map(len, expressions)) < 10_240
+
+    count, told = pieces(device_class(*expressions, BAD))
+
+    assert count > 3
+    assert told is not None
+    assert "spec.selectors[6].cel.expression" in told
+
+
+def test_what_was_looked_at_once_is_not_looked_at_again() -> None:
+    assert pieces(device_class(*[long(1)] * 20))[0] <= 2
+
+
+def test_of_many_mistakes_some_are_told_and_all_are_counted() -> None:
+    told = find_refusal(device_class(*(f"{BAD} || {index}" for index in range(30))))
+
+    assert told is not None
+    assert told.count("Invalid value") == 16
+    assert told.endswith("\nand 14 more")
