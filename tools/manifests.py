@@ -111,8 +111,9 @@ def files() -> Mapping[str, str]:
                 "ValidatingWebhookConfiguration",
                 "Fail",
                 "Where resource.k8s.io is served from CustomResourceDefinitions nobody else checks expressions. So "
-                "failurePolicy is Fail, as the built-in API would refuse them always; the operator's own claims pass "
-                "without.",
+                "failurePolicy is Fail, as the built-in API would refuse them always. While no replica answers, kube-"
+                "system, openshift-* and our own namespace go on as ever: their claims and templates are not asked "
+                "about, and a selector that does not compile is found when their pods want devices.",
             )
         ),
     }
@@ -193,8 +194,14 @@ _NOT_IN_A_WORKLOAD: Final = """\
 """
 
 
-def gate_constraints() -> str:
-    """Which requests a gate looks at: `matchConstraints` of a policy, the same of a webhook."""
+_NOT_OPENSHIFT: Final = f"""\
+- name: not-openshift
+  expression: "!request.namespace.startsWith('{EXCLUDED_NAMESPACE_PREFIX}')"
+"""
+
+
+def _tenants() -> str:
+    """All namespaces but the cluster's and our own, which go on as ever when we are not there."""
     names = [*sorted(EXCLUDED_NAMESPACES), OPERATOR_NAMESPACE]
     return f"""\
 namespaceSelector:
@@ -202,6 +209,13 @@ namespaceSelector:
     - key: kubernetes.io/metadata.name
       operator: NotIn
       values: {_list(names)}
+"""
+
+
+def gate_constraints() -> str:
+    """Which requests a gate looks at: `matchConstraints` of a policy, the same of a webhook."""
+    return f"""\
+{_tenants()}\
     - key: {ALLOCATION_LABEL}
       operator: NotIn
       values: [disabled]
@@ -218,8 +232,7 @@ def gate_conditions(*, webhook: bool = False) -> str:
   expression: "!has(object.spec.nodeName) || object.spec.nodeName == ''"
 - name: not-in-a-scheduling-group
   expression: "!has(object.spec.schedulingGroup)"
-{more}- name: not-openshift
-  expression: "!request.namespace.startsWith('{EXCLUDED_NAMESPACE_PREFIX}')"
+{more}{_NOT_OPENSHIFT}\
 - name: not-gated-yet
   expression: >-
     !has(object.spec.schedulingGates) ||
@@ -351,6 +364,7 @@ webhooks:
     matchPolicy: Equivalent
     sideEffects: None
     timeoutSeconds: 10
+{textwrap.indent(_tenants(), "    ")}\
     rules:
       - apiGroups: [resource.k8s.io]
         apiVersions: [v1]
@@ -366,6 +380,11 @@ webhooks:
       # The operator's own claims are made from templates that were checked.
       - name: not-ours
         expression: request.userInfo.username != '{ours}'
+      # A class that is only labelled or freed of a finalizer, by the garbage collector, say.
+      - name: spec-changes
+        expression: request.operation == 'CREATE' || object.?spec != oldObject.?spec
+      - name: not-openshift
+        expression: "!request.?namespace.orValue('').startsWith('{EXCLUDED_NAMESPACE_PREFIX}')" # a class has none
 """
 
 

@@ -4,6 +4,7 @@ leaves nothing when it is deleted."""
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
+from dra_operator.agent.settings import AgentSettings
+from dra_operator.controller.settings import Settings
 from dra_operator.sandbox.controlplane import ControlPlane
+from dra_operator.settings.model import Model
+from dra_operator.settings.resolve import Origin, resolve
 from tests.controlplane import running_control_plane
 from tests.e2e.stage import until
 
@@ -104,3 +109,42 @@ def test_the_agent_alone_brings_nothing_of_the_controller(control_plane: Control
         ("ValidatingAdmissionPolicyBinding", "dra-operator-agent"),
         ("DaemonSet", "dra-operator-agent"),
     }
+
+
+def test_a_settings_file_is_mounted_where_it_is_read_and_a_change_of_it_replaces_the_pods(
+    control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    """In a copy of the overlay, as docs/operate.md tells."""
+    root = tmp_path / "manifests"
+    shutil.copytree(OVERLAYS.parent, root)
+    folder = root / "overlays" / "settings"
+
+    def rendered() -> dict[str, dict[str, Any]]:
+        found = list(yaml.safe_load_all(control_plane.kubectl("kustomize", str(folder)).stdout))
+        return {one["kind"]: one for one in found if one["kind"] in ("Deployment", "DaemonSet")} | {
+            one["metadata"]["name"]: one for one in found if one["kind"] == "ConfigMap"
+        }
+
+    first = rendered()
+    for kind, name in (("Deployment", "controller"), ("DaemonSet", "agent")):
+        text = folder / f"{name}.yaml"
+        pod = first[kind]["spec"]["template"]["spec"]
+        [container] = pod["containers"]
+        [mounted] = [one["configMap"]["name"] for one in pod["volumes"] if one["name"] == "settings"]
+        [path] = [one["mountPath"] for one in container["volumeMounts"] if one["name"] == "settings"]
+        assert f"--config={path}/{name}.yaml" in container["args"]
+        assert first[mounted]["data"] == {f"{name}.yaml": text.read_text()}
+        text.write_text(text.read_text() + "log-level: debug\n")
+
+    second = rendered()
+    for kind in ("Deployment", "DaemonSet"):
+        assert second[kind]["spec"]["template"] != first[kind]["spec"]["template"]
+
+
+@pytest.mark.parametrize(("name", "model"), [("controller", Settings), ("agent", AgentSettings)])
+def test_the_settings_that_are_there_to_copy_are_in_force(name: str, model: type[Model]) -> None:
+    file = OVERLAYS / "settings" / f"{name}.yaml"
+    found = resolve(model, config=file, environment={"NODE_NAME": "node-1"})
+    assert {key for key, given in found.given.items() if given.origin is Origin.FILE} == yaml.safe_load(
+        file.read_text()
+    ).keys()

@@ -18,7 +18,8 @@ import pytest
 from aiohttp import web
 from cryptography import x509
 
-from dra_operator.api.kinds import PODS
+from dra_operator.api.kinds import CLAIMS, CLASSES, NAMESPACES, PODS, TEMPLATES, Kind
+from dra_operator.api.meta import ObjectKey
 from dra_operator.api.names import GATE
 from dra_operator.cluster.http import ApiClient, ApiError
 from dra_operator.cluster.kubeconfig import find_credentials
@@ -87,6 +88,14 @@ class Site:
             spec["resourceClaims"] = [{"name": "gpu", "resourceClaimName": "gpu"}]
         pod = {"metadata": {"name": name}, "spec": spec}
         return (await self.api.create(PODS, pod, namespace=namespace or self.namespace, dry_run=True)).has_gate(GATE)
+
+    async def refusal(self, kind: Kind[Any], body: dict[str, Any], namespace: str = "") -> str | None:
+        """Of a new object, which is not stored; None if it would be."""
+        try:
+            await self.api.create(kind, body, namespace=namespace, dry_run=True)
+        except ApiError as error:
+            return str(error)
+        return None
 
     async def bundle(self) -> bytes:
         """What the API server trusts."""
@@ -167,6 +176,56 @@ async def test_while_nobody_answers_only_pods_with_claims_of_others_are_refused(
 
     await until(lambda: "the certificate is the old one", anew)
     await wait_for_gate(site.api)
+
+
+@asynccontextmanager
+async def selectors_checked_by_nobody_else(site: Site) -> AsyncIterator[None]:
+    """The validating webhook of clusters without the built-in API, which refuses what it cannot ask about."""
+    configuration = "validatingwebhookconfiguration/dra-operator-selectors"
+    apply_webhook(site.plane, site.port, ("webhook", "selectors-crd"))
+
+    async def refused() -> bool:
+        return await site.refusal(CLAIMS, SELECTS, site.namespace) is not None
+
+    async def admitted() -> bool:
+        return not await refused()
+
+    try:
+        await until(lambda: f"{configuration} is not in force", refused)
+        yield
+    finally:
+        site.plane.kubectl("delete", configuration)
+        await until(lambda: f"{configuration} is still in force", admitted)
+
+
+SELECTOR: dict[str, Any] = {"selectors": [{"cel": {"expression": "device.driver == 'a'"}}]}
+SELECTS: dict[str, Any] = {
+    "metadata": {"name": "asked"},
+    "spec": {"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "gpu", **SELECTOR}}]}},
+}
+
+
+async def test_while_nobody_answers_the_clusters_own_namespaces_are_not_locked_out_of_claims(site: Site) -> None:
+    template = {"metadata": {"name": "asked"}, "spec": {"spec": SELECTS["spec"]}}
+    name = f"openshift-{site.namespace}"
+    stored = await site.api.create(CLASSES, {"metadata": {"generateName": "gpu-"}, "spec": SELECTOR})
+    await site.api.create(NAMESPACES, {"metadata": {"name": name}})
+    try:
+        async with selectors_checked_by_nobody_else(site):
+            for kind, body in ((CLAIMS, SELECTS), (TEMPLATES, template)):
+                for system in ("kube-system", "dra-operator", name):
+                    assert await site.refusal(kind, body, system) is None, system
+                told = await site.refusal(kind, body, site.namespace)
+                assert 'failed calling webhook "selectors.dra-operator.io"' in str(told)
+            assert await site.refusal(CLASSES, {"metadata": {"name": "new"}, "spec": SELECTOR}) is not None
+            labelled = {"metadata": {"labels": {"a": "b"}, "finalizers": ["example.com/hold"]}}
+            await site.api.patch(CLASSES, stored.key, labelled, patch_type="merge")
+            await site.api.patch(CLASSES, stored.key, {"metadata": {"finalizers": None}}, patch_type="merge")
+            with pytest.raises(ApiError, match="failed calling webhook"):
+                await site.api.patch(CLASSES, stored.key, {"spec": {"selectors": None}}, patch_type="merge")
+    finally:
+        await site.api.delete(CLASSES, stored.key)
+        await site.api.delete(NAMESPACES, ObjectKey("", name))
 
 
 async def test_replicas_begin_together_and_go_one_by_one_and_one_is_always_there(site: Site) -> None:

@@ -41,8 +41,8 @@ class Held:
     def __call__(self, order: list[str]) -> Generator[None, None, str]:
         self._go.wait()
         order.append("held")
+        yield from ()
         return "held"
-        yield
 
     def let_go(self) -> None:
         self._go.set()
