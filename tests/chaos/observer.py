@@ -7,10 +7,15 @@ done as upstream means it: terminal, gone, or deleted before it had a node. Whil
 - no other claim in the same position holds one of the devices, unless it is a monitor (admin access);
 - the counters that all of them draw from suffice.
 
+kube-scheduler takes its reservation back when it cannot bind (the namespace is being deleted, the API server does not
+answer), and reserves again for its next try: until a pod is bound that is counted and violates nothing, and all of it
+is checked again when it is bound.
+
 Two claims may hold one device for a moment while a pod of one of them is still gated: nothing has been given out, and
 one is taken back. Those moments are counted, and do not violate anything.
 
-A user's own claim is deleted by its user only. Pods with claims are gated from their first revision on.
+A user's own claim is deleted by its user only; one that is deleted while a pod runs with it stays until that ends. Pods
+with claims are gated from their first revision on.
 """
 
 from __future__ import annotations
@@ -60,6 +65,8 @@ class Observer:
     violations: list[Violation] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     revision: int = 0
+    bound: Counter[str] = field(default_factory=Counter)
+    """Pods with claims that were bound to each node."""
     _holders: defaultdict[Device, set[ObjectKey]] = field(default_factory=lambda: defaultdict(set))
 
     def see(self, revision: Revision) -> None:
@@ -91,16 +98,20 @@ class Observer:
                 self._violated(Kind.LOST, f"pod {key} was created without its gate")
         elif has_devices(pod) and not has_devices(before):
             self.counts["pods let go"] += 1
-            self._check_let_go(pod)
+            self._check_given(pod, "let go")
+        if pod.spec.node_name and before is not None and not before.spec.node_name:
+            self.bound[pod.spec.node_name] += 1
+            if has_devices(before):
+                self._check_given(pod, "bound")
         if pod.terminal and before is not None and not before.terminal:
             self.counts["pods completed"] += 1
 
-    def _check_let_go(self, pod: Pod) -> None:
+    def _check_given(self, pod: Pod, done: str) -> None:
         for entry, claim in self.claims_of(pod):
             if claim is None or claim.status.allocation is None:
-                self._violated(Kind.LOST, f"pod {pod.key} was let go without devices for {entry!r}")
+                self._violated(Kind.LOST, f"pod {pod.key} was {done} without devices for {entry!r}")
             elif not claim.reserved_for(pod.uid):
-                self._violated(Kind.LOST, f"pod {pod.key} was let go, and claim {claim.key} is not reserved for it")
+                self._violated(Kind.LOST, f"pod {pod.key} was {done}, and claim {claim.key} is not reserved for it")
             else:
                 self._check_devices(claim)
 
@@ -132,8 +143,10 @@ class Observer:
         for pod in users:
             if claim.status.allocation is None or devices_of(claim) != devices_of(before):
                 self._violated(Kind.LOST, f"claim {before.key} has other devices than pod {pod.key} runs with")
-            elif not claim.reserved_for(pod.uid):
+            elif not claim.reserved_for(pod.uid) and pod.spec.node_name:
                 self._violated(Kind.LOST, f"claim {before.key} is not reserved for pod {pod.key}, which runs")
+            elif not claim.reserved_for(pod.uid):
+                self.counts["reservations taken back before binding"] += 1
 
     def _check_devices(self, claim: ResourceClaim) -> None:
         """Of a claim that a pod runs with: nobody else runs with its devices, and its counters suffice."""
@@ -207,7 +220,7 @@ class Observer:
         needed = {claim.key for pod in self.pods.values() for _, claim in self.claims_of(pod) if claim is not None}
         for claim in self.claims.values():
             owner = claim.metadata.controller
-            if claim.metadata.deletion_timestamp is not None:
+            if claim.metadata.deletion_timestamp is not None and not self.users_of(claim):
                 yield f"claim {claim.key} is deleted and still there"
             elif owner is not None and (Uid(owner.uid) not in live or claim.key not in needed):
                 yield f"claim {claim.key} was generated for pod {owner.name}, which does not need it"

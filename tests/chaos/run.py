@@ -18,18 +18,14 @@ from dra_operator.cluster.http import ApiClient
 from dra_operator.sandbox.processes import wait_until
 from tests.chaos.cluster import Cluster, running_cluster
 from tests.chaos.history import watch_history
+from tests.chaos.meddlers import Meddlers
 from tests.chaos.observer import Kind, Observer, Violation
+from tests.chaos.troubles import Troubles
 from tests.chaos.users import Users
 from tests.chaos.weather import Fault
 from tests.e2e.replicas import lease_spec
 
 _STARTUP_SECONDS: Final = 60.0
-_CALM, _STORM = (0.02, 4.0), (0.3, 6.0)
-"""How likely a request meets a fault, and for how many seconds."""
-_KILL_PAUSE: Final = (4.0, 12.0)
-_BACK_AFTER: Final = (0.0, 2.0)
-_LEASE_SECONDS: Final = 16.0
-"""Operators are not killed in the last seconds: a leader's lease has to run out before anyone can do anything."""
 _SETTLE_SECONDS: Final = 6.0
 _CONVERGENCE_LIMIT: Final = 90.0
 _LOOK: Final = 0.1
@@ -43,7 +39,8 @@ class Report:
     stock: bool
     """Whether upstream's resourceclaim-controller generated the claims."""
     faults: Counter[Fault] = field(default_factory=Counter)
-    kills: Counter[str] = field(default_factory=Counter)
+    befell: Counter[str] = field(default_factory=Counter)
+    """What was done to the programs, and what users did beside their visits."""
     pods: Counter[str] = field(default_factory=Counter)
     violations: list[Violation] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
@@ -71,8 +68,8 @@ class Report:
             "faults between the programs and the API server",
         ]
         lines += [f"  {count:6}  {fault}" for fault, count in self.faults.most_common()]
-        lines += ["kill -9"]
-        lines += [f"  {count:6}  {name}" for name, count in self.kills.most_common()]
+        lines += ["what befell the programs, and what users meddled with"]
+        lines += [f"  {count:6}  {what}" for what, count in sorted(self.befell.items())]
         lines += [f"what an observer of all {self.revisions} revisions saw"]
         lines += [f"  {count:6}  {what}" for what, count in sorted(self.pods.items())]
         lines += [f"ended by itself: {words}" for words in self.ended]
@@ -97,18 +94,24 @@ async def run(
     say(f"starting the cluster; seed {seed}")
     async with running_cluster(folder, rng, report.faults, stock=stock) as (cluster, client):
         observer = Observer()
-        report.kills = cluster.kills
+        report.befell = cluster.befell
         async with _observed(observer, cluster):
             users = Users(client, random.Random(rng.random()), observer.deletable)
+            meddlers = Meddlers(client, observer, cluster, random.Random(rng.random()))
             await users.move_in()
-            await _wait_for_agents(client, cluster)
-            await _trouble(cluster, users, rng, minutes * 60.0, report, say)
+            await _wait_for_leader(cluster)
+            troubles = Troubles(cluster, client, observer, rng)
+            await _trouble(troubles, users, meddlers, minutes * 60.0, report, say)
             report.leaderless = await _until_led(client, cluster)
             report.converged = await _until_quiet(observer, report)
             say(f"converged after {report.converged} s; everybody leaves")
             await users.move_out()
             report.cleared = await _until_quiet(observer, report, lambda: _empty(observer, cluster))
             await _nothing_was_missed(client, observer)
+            for namespace in await meddlers.leftovers():
+                report.violations.append(
+                    Violation(Kind.LEAK, f"namespace {namespace} is still there", observer.revision)
+                )
         report.pods = observer.counts
         report.revisions = observer.revision
         report.violations += observer.violations
@@ -135,59 +138,44 @@ async def _observed(observer: Observer, cluster: Cluster) -> AsyncIterator[None]
         await asyncio.wait({task})
 
 
-async def _wait_for_agents(client: ApiClient, cluster: Cluster) -> None:
+async def _wait_for_leader(cluster: Cluster) -> None:
     async def leading() -> bool:
         return any('"leading"' in cluster.processes[name].log.read_text() for name in cluster.operators)
 
     await wait_until("an operator to lead", leading, _STARTUP_SECONDS, list(cluster.processes.values()))
 
 
-# --- trouble ---------------------------------------------------------------------------------------------------------
-
-
 async def _trouble(
-    cluster: Cluster, users: Users, rng: random.Random, seconds: float, report: Report, say: Callable[[str], None]
+    troubles: Troubles, users: Users, meddlers: Meddlers, seconds: float, report: Report, say: Callable[[str], None]
 ) -> None:
     """Returns when the last fault is over: the weather is fine, and every part serves again."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + seconds
-    tasks = [
-        asyncio.create_task(_change_weather(cluster, end)),
-        asyncio.create_task(_kill(cluster, rng, end)),
-        asyncio.create_task(_restart(cluster, report)),
+    end = asyncio.get_running_loop().time() + seconds
+    passing = [
+        asyncio.create_task(trouble)
+        for trouble in (
+            troubles.change_weather(end),
+            troubles.kill(end),
+            troubles.hold_up(end),
+            troubles.lose_nodes(end),
+            meddlers.meddle(end),
+        )
     ]
-    visiting = asyncio.create_task(users.come_and_go())
+    lasting = [asyncio.create_task(users.come_and_go()), asyncio.create_task(_restart(troubles.cluster, report))]
     try:
-        await asyncio.wait({visiting, *tasks}, timeout=seconds - _SETTLE_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
+        visiting = lasting[0]
+        await asyncio.wait({*passing, *lasting}, timeout=seconds - _SETTLE_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
         visiting.cancel()
         await asyncio.wait({visiting})
         if not visiting.cancelled():
             visiting.result()
         say("the last storm: some pods stay, all others go")
         await users.settle()
-        await asyncio.gather(*tasks[:2])
+        await asyncio.gather(*passing)
     finally:
-        for task in (visiting, *tasks):
+        for task in (*passing, *lasting):
             task.cancel()
-        await asyncio.wait({visiting, *tasks})
-        cluster.set_chance(0.0)
-
-
-async def _change_weather(cluster: Cluster, end: float) -> None:
-    loop = asyncio.get_running_loop()
-    while loop.time() < end:
-        for chance, seconds in (_CALM, _STORM):
-            cluster.set_chance(chance)
-            await asyncio.sleep(max(0.0, min(seconds, end - loop.time())))
-
-
-async def _kill(cluster: Cluster, rng: random.Random, end: float) -> None:
-    loop = asyncio.get_running_loop()
-    while (now := loop.time()) < end:
-        await asyncio.sleep(min(rng.uniform(*_KILL_PAUSE), end - now))
-        operators = cluster.operators if loop.time() < end - _LEASE_SECONDS else []
-        groups = [group for group in (operators, cluster.agents, ["kube-apiserver"], ["etcd"]) if group]
-        await cluster.kill(rng.choice(rng.choice(groups)), rng.uniform(*_BACK_AFTER))
+        await asyncio.wait({*passing, *lasting})
+        troubles.cluster.set_chance(0.0)
 
 
 async def _restart(cluster: Cluster, report: Report) -> None:

@@ -16,4 +16,4 @@ async def test_nothing_is_lost_leaked_or_given_twice(capsys: pytest.CaptureFixtu
     assert report.good, str(report)
     assert report.pods["pods let go"] > 0
     assert report.faults.total() > 0
-    assert report.kills.total() > 0
+    assert report.befell.total() > 0

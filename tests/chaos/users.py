@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from dra_operator.api.kinds import CLAIMS, CLASSES, NAMESPACES, PODS, TEMPLATES
@@ -45,6 +45,7 @@ _TEMPLATES: Final = {
     },
     "monitor": _exactly(allocationMode="All", adminAccess=True),
 }
+TEMPLATE_NAMES: Final = tuple(_TEMPLATES)
 _CHANCES: Final = {"one": 8, "pair": 3, "part": 5, "monitor": 1, "shared": 3, "own": 2}
 """What a pod asks for: a claim from one of the templates, a claim that is always there, one made just for it."""
 
@@ -66,9 +67,8 @@ class Users:
         for name, chosen in ((_GPU, f'{_TYPE} == "gpu"'), (_PARTITION, f'{_TYPE} == "mig"')):
             spec = {"selectors": [{"cel": {"expression": chosen}}]}
             await self._client.create(CLASSES, {"metadata": {"name": name}, "spec": spec})
-        for name, devices in _TEMPLATES.items():
-            body = {"metadata": {"name": name}, "spec": {"spec": {"devices": devices}}}
-            await self._client.create(TEMPLATES, body, namespace=NAMESPACE)
+        for name in TEMPLATE_NAMES:
+            await self._client.create(TEMPLATES, template_body(name), namespace=NAMESPACE)
         for name in SHARED:
             await self._create_claim(name)
 
@@ -120,32 +120,41 @@ class Users:
     async def _create_pod(self, kind: str, name: str, *, run_for: float | None) -> None:
         claim = {"shared": self._rng.choice(SHARED), "own": name}.get(kind)
         entry = {"resourceClaimName": claim} if claim else {"resourceClaimTemplateName": kind}
-        body = {
-            "metadata": {"name": name, "annotations": {} if run_for is None else {RUN_FOR_ANNOTATION: f"{run_for:g}"}},
-            "spec": {
-                "restartPolicy": "Never",
-                "terminationGracePeriodSeconds": 1,
-                "resourceClaims": [{"name": "devices", **entry}],
-                "containers": [{"name": "main", "image": "none", "resources": {"claims": [{"name": "devices"}]}}],
-            },
-        }
-        await _insist(lambda: self._client.create(PODS, body, namespace=NAMESPACE), fine="AlreadyExists")
+        body = pod_body(name, entry, run_for)
+        await insist(lambda: self._client.create(PODS, body, namespace=NAMESPACE), fine="AlreadyExists")
 
     async def _delete_pod(self, name: str, *, grace: int | None) -> None:
         key = ObjectKey(NAMESPACE, name)
-        await _insist(lambda: self._client.delete(PODS, key, grace_seconds=grace), fine="NotFound")
+        await insist(lambda: self._client.delete(PODS, key, grace_seconds=grace), fine="NotFound")
 
     async def _create_claim(self, name: str) -> None:
         body = {"metadata": {"name": name}, "spec": {"devices": _exactly()}}
-        await _insist(lambda: self._client.create(CLAIMS, body, namespace=NAMESPACE), fine="AlreadyExists")
+        await insist(lambda: self._client.create(CLAIMS, body, namespace=NAMESPACE), fine="AlreadyExists")
 
     async def _delete_claim(self, name: str) -> None:
         key = ObjectKey(NAMESPACE, name)
         self._deletable.add(key)
-        await _insist(lambda: self._client.delete(CLAIMS, key), fine="NotFound")
+        await insist(lambda: self._client.delete(CLAIMS, key), fine="NotFound")
 
 
-async def _insist(request: Callable[[], Awaitable[object]], *, fine: str) -> None:
+def pod_body(name: str, entry: Mapping[str, str], run_for: float | None = None) -> dict[str, Any]:
+    """A pod with one claim. It ends by itself after `run_for` seconds, if that is given."""
+    return {
+        "metadata": {"name": name, "annotations": {} if run_for is None else {RUN_FOR_ANNOTATION: f"{run_for:g}"}},
+        "spec": {
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": 1,
+            "resourceClaims": [{"name": "devices", **entry}],
+            "containers": [{"name": "main", "image": "none", "resources": {"claims": [{"name": "devices"}]}}],
+        },
+    }
+
+
+def template_body(name: str) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "spec": {"spec": {"devices": _TEMPLATES[name]}}}
+
+
+async def insist(request: Callable[[], Awaitable[object]], *, fine: str = "") -> None:
     """Until it was done, by this try or one whose answer was lost."""
     while True:
         try:
@@ -154,7 +163,7 @@ async def _insist(request: Callable[[], Awaitable[object]], *, fine: str) -> Non
         except ApiError as error:
             if error.reason == fine:
                 return
-            if error.status < 500 and error.status not in (403, 429):  # 403: policies are not loaded yet
+            if error.status < 500 and error.status not in (403, 409, 429):  # 403: policies are not loaded yet
                 raise
         except NoAnswer:
             pass  # it restarts

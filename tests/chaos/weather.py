@@ -38,6 +38,7 @@ class Fault(StrEnum):
     CUT = "watch cut within a line"
     ERROR_EVENT = "watch ended by an ERROR event"
     SLOW = "watch slowed down"
+    PARTED = "not answered: cut off from the API server"
 
 
 _ANYTHING: Final = (
@@ -57,15 +58,30 @@ _REFUSALS: Final = {
 
 
 class Weather(Proxy):
-    """See the module. `chance` is how likely a request meets a fault."""
+    """See the module. `chance` is how likely a request meets a fault.
+
+    Between `part` and `heal` nothing passes, in no direction, and nobody is told so: as when a cable is pulled.
+    """
 
     def __init__(self, target: Credentials, rng: random.Random, counts: Counter[Fault]) -> None:
         super().__init__(target)
         self._rng = rng
         self._counts = counts
         self.chance = 0.0
+        self._whole = asyncio.Event()
+        self._whole.set()
+
+    def part(self) -> None:
+        self._whole.clear()
+
+    def heal(self) -> None:
+        self._whole.set()
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
+        if not self._whole.is_set():
+            self._counts[Fault.PARTED] += 1
+            await self._whole.wait()
+            return _reset(request)
         fault = self._choose(request)
         if fault is not None:
             self._counts[fault] += 1
@@ -92,7 +108,7 @@ class Weather(Proxy):
         try:
             async with self._session.request(
                 request.method,
-                self._target.server + request.path_qs,
+                self.target.server + request.path_qs,
                 headers={name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP},
                 data=await request.read() or None,
                 timeout=aiohttp.ClientTimeout(total=None),
@@ -113,6 +129,7 @@ class Weather(Proxy):
         await response.prepare(request)
         left = self._rng.randrange(_CUT_AFTER) if fault is Fault.CUT else -1
         async for chunk in answer.content.iter_any():
+            await self._whole.wait()
             if fault is Fault.SLOW:
                 await asyncio.sleep(self._rng.uniform(*_CHUNK_LATENCY))
             if 0 <= left < len(chunk):

@@ -29,7 +29,7 @@ class Proxy:
     """Serves on loopback between `async with` and its end. Subclasses say what happens around a write."""
 
     def __init__(self, target: Credentials) -> None:
-        self._target = target
+        self.target = target
         self.writes: list[str] = []
         self.moments: list[float] = []
         """When each write was passed on, in seconds of the epoch."""
@@ -45,7 +45,7 @@ class Proxy:
         """Called when that write was answered, before the answer is passed on."""
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(ssl=self._target.tls(), limit=0)
+        connector = aiohttp.TCPConnector(ssl=self.target.tls(), limit=0)
         self._session = aiohttp.ClientSession(connector=connector, auto_decompress=True)
         app = web.Application(client_max_size=16 * 1024 * 1024)
         app.router.add_route("*", "/{path:.*}", self._forward)
@@ -67,7 +67,7 @@ class Proxy:
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "proxy", "cluster": {"server": f"http://127.0.0.1:{self.port}"}}],
-            "users": [{"name": "user", "user": {"token": self._target.token}}],
+            "users": [{"name": "user", "user": {"token": self.target.token}}],
             "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "user"}}],
             "current-context": "proxy",
         }
@@ -86,7 +86,7 @@ class Proxy:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP}
         async with self._session.request(
             request.method,
-            self._target.server + request.path_qs,
+            self.target.server + request.path_qs,
             headers=headers,
             data=await request.read() or None,
             timeout=aiohttp.ClientTimeout(total=None),

@@ -115,6 +115,25 @@ def test_a_running_pod_loses_its_devices(history: History, ends_as: ResourceClai
     assert history.found == [f"{Kind.LOST}: {what}"]
 
 
+def test_a_pod_is_bound_without_what_it_was_let_go_with(history: History) -> None:
+    """kube-scheduler gives its reservation up when it cannot bind; it may not bind without one."""
+    history.write(claim(name="of-a"), gated("a"), given("a"), let_go("a", node_name=""))
+    history.write(given("a", to=gated("other")))
+    assert not history.found
+    assert history.observer.counts["reservations taken back before binding"] == 1
+    history.write(let_go("a"))
+    assert history.found == [f"{Kind.LOST}: pod default/a was bound, and claim default/of-a is not reserved for it"]
+
+
+def test_a_claim_that_is_deleted_stays_while_a_pod_runs_with_it(history: History) -> None:
+    history.write(claim(name="of-a"), gated("a"), given("a"), let_go("a"), given("a", deleted=True))
+    history.write(let_go("a", phase="Running"))
+    assert not history.observer.leftovers()
+    history.write(let_go("a", phase="Succeeded"))
+    what = f"{Kind.LEAK}: claim default/of-a is deleted and still there"
+    assert what in [f"{one.kind}: {one.what}" for one in history.observer.leftovers()]
+
+
 def test_a_claim_is_deleted_under_a_running_pod(history: History) -> None:
     history.write(claim(name="of-a"), gated("a"), given("a"), let_go("a"))
     history.delete(given("a"))
