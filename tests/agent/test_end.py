@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -15,10 +16,25 @@ import asyncio, time
 from dra_operator.agent.watchdog import guard_event_loop
 
 async def main():
-    guard = asyncio.create_task(guard_event_loop(patience=0.5))
+    guard = asyncio.create_task(guard_event_loop(patience=0.8))
     await asyncio.sleep(1.5)  # turning, it is left alone
     print("turned", flush=True)
     time.sleep(3600)
+
+asyncio.run(main())
+"""
+
+TURNS = """
+import asyncio, sys
+from dra_operator.agent.watchdog import guard_event_loop
+
+async def main():
+    guard = asyncio.create_task(guard_event_loop(patience=0.8))
+    print("turning", flush=True)
+    for _ in range(2):
+        await asyncio.to_thread(sys.stdin.readline)
+        await asyncio.sleep(0.8)
+    print("turned", flush=True)
 
 asyncio.run(main())
 """
@@ -56,8 +72,28 @@ async def test_an_event_loop_that_stands_still_ends_the_process_with_its_stacks(
     status, out, err = await run(STANDS_STILL)
 
     assert (status, out) == (EXIT_STATUS, "turned\n")
-    assert "the event loop has stood still for 0.5 s, ending" in err
+    assert "the event loop has stood still for 0.8 s, ending" in err
     assert "time.sleep" in err or 'File "<string>"' in err
+
+
+async def test_a_process_that_was_suspended_does_not_count_as_standing_still() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", TURNS), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(120):
+            assert await process.stdout.readline() == b"turning\n"
+            process.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(1.6)  # twice its patience: what is tested is that this passes and nobody notices
+            process.send_signal(signal.SIGCONT)
+            process.stdin.write(b"\n\n")
+            assert await process.stdout.readline() == b"turned\n"
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
 
 
 async def test_a_part_that_fails_ends_the_agent_also_while_a_thread_hangs(root: Path) -> None:

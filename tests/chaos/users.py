@@ -20,6 +20,8 @@ SHARED: Final = ("shared-0", "shared-1")
 _PAUSE: Final = (0.1, 0.6)
 """Seconds between two arrivals."""
 _STAY: Final = (0.5, 6.0)
+_MOST: Final = 40
+"""Visitors at once, twice as many as usual: a machine that has no time for them is not asked for more and more."""
 _AGAIN: Final = 0.2
 _GPU: Final = "gpu.chaos"
 _PARTITION: Final = "partition.chaos"
@@ -77,11 +79,13 @@ class Users:
         kinds, weights = list(_CHANCES), list(_CHANCES.values())
         async with asyncio.TaskGroup() as visits:
             while True:
+                await asyncio.sleep(self._rng.uniform(*_PAUSE))
+                if len(self._alive) >= _MOST:
+                    continue
                 kind = self._rng.choices(kinds, weights)[0]
                 self._number += 1
                 name = f"{kind}-{self._number}"
                 self._alive[name] = visits.create_task(self._visit(kind, name))
-                await asyncio.sleep(self._rng.uniform(*_PAUSE))
 
     async def settle(self) -> None:
         """All pods go but two; a few come to stay. There is room for all of them."""

@@ -43,7 +43,7 @@ async def api(control_plane: ControlPlane) -> AsyncIterator[ApiClient]:
 @pytest.fixture
 async def policed(base: ControlPlane, api: ApiClient) -> ApiClient:
     """A client of an API server that has noticed the policy: that takes it a moment."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await gates(api, "default") != [OURS]:
             await asyncio.sleep(0.05)
     return api

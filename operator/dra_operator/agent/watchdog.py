@@ -3,6 +3,9 @@
 A plugin that is registered and deaf is worse than none: the kubelet waits for it, pod after pod. An agent that ends is
 started again, and finds its work in the checkpoint. So a loop that has stood still for `patience` seconds (a driver
 call that does not return on the wrong thread, a deadlock) ends the process at once, with all stacks on stderr.
+
+Time in which the watching thread did not run either (a process that is suspended, a machine that has no time for it) is
+not the loop's: what counts is how often the thread has looked and found no new beat.
 """
 
 from __future__ import annotations
@@ -12,11 +15,12 @@ import faulthandler
 import os
 import sys
 import threading
-import time
 from typing import Final
 
 EXIT_STATUS: Final = 70
 _BEAT_SECONDS: Final = 1.0
+_LOOKS: Final = 8
+"""In a row that may find no new beat."""
 PATIENCE_SECONDS: Final = 30.0
 
 
@@ -28,19 +32,22 @@ async def guard_event_loop(patience: float = PATIENCE_SECONDS) -> None:
     thread.start()
     try:
         while True:
-            beat.at = time.monotonic()
-            await asyncio.sleep(min(_BEAT_SECONDS, patience / 4))
+            beat.count += 1
+            await asyncio.sleep(min(_BEAT_SECONDS, patience / _LOOKS / 2))
     finally:
         stopped.set()
 
 
 class _Beat:
-    at = time.monotonic()
+    count = 0
 
 
 def _watch(beat: _Beat, stopped: threading.Event, patience: float) -> None:
-    while not stopped.wait(patience / 4):
-        if time.monotonic() - beat.at > patience:
+    seen, missed = 0, 0
+    while not stopped.wait(patience / _LOOKS):
+        missed = missed + 1 if beat.count == seen else 0
+        seen = beat.count
+        if missed >= _LOOKS:
             sys.stderr.write(f"dra-operator agent: the event loop has stood still for {patience:g} s, ending\n")
             faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
             sys.stderr.flush()
