@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from dra_operator.sandbox.controlplane import ControlPlane, Options
-from dra_operator.sandbox.webhook import free_port, url_patches, write_kustomization
+from dra_operator.sandbox.ports import free_port
+from dra_operator.sandbox.webhook import url_patches, write_kustomization
 
 __all__ = ["WITHOUT_POLICIES", "apply_webhook", "free_port", "url_patches"]
 

@@ -17,7 +17,6 @@ import fcntl
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from dra_operator.api.kinds import NODES
 from dra_operator.api.meta import ObjectKey
 from dra_operator.cluster.http import ApiError, NoAnswer
 from dra_operator.sandbox.controlplane import ControlPlane
+from dra_operator.sandbox.ports import free_port
 from dra_operator.sandbox.processes import Process, start, wait_until
 from tests.kubelet.image import PAUSE, write_images
 
@@ -214,7 +214,7 @@ use_internal_loopback = true
             "failSwapOn": False,
             "makeIPTablesUtilChains": False,
             "address": "127.0.0.1",
-            "port": _free_port(),
+            "port": free_port(),
             "readOnlyPort": 0,
             "healthzPort": 0,
             "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
@@ -227,13 +227,6 @@ use_internal_loopback = true
             "syncFrequency": "5s",
             "nodeStatusUpdateFrequency": "2s",
         }
-
-
-def _free_port() -> int:
-
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @asynccontextmanager

@@ -13,7 +13,6 @@ import asyncio
 import json
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from typing import Final, Self
 from dra_operator.api.names import OPERATOR_NAMESPACE
 from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
 from dra_operator.cluster.kubeconfig import KubeconfigError, connect
+from dra_operator.sandbox.ports import free_ports
 from dra_operator.sandbox.processes import Process, ProcessDiedError, start, wait_until
 
 CRDS: Final = Path(__file__).resolve().parents[3] / "crds"
@@ -156,7 +156,7 @@ class ControlPlane:
             self._own_folder = True
         self.logs.mkdir(parents=True, exist_ok=True)
         for attempt in range(1, _PORT_TRIES + 1):
-            self.port, self._etcd_port, self._etcd_peer_port = _free_ports(3)
+            self.port, self._etcd_port, self._etcd_peer_port = free_ports(3)
             self._write_credentials()
             try:
                 self._start_etcd()
@@ -338,18 +338,6 @@ class ControlPlane:
 def _write_secret(file: Path, text: str) -> None:
     file.touch(mode=0o600)
     file.write_text(text)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that are free now; a program that finds one taken after all dies, and all is tried again."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 async def wait_for_service_accounts(client: ApiClient) -> None:

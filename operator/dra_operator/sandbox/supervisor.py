@@ -31,9 +31,10 @@ from dra_operator.sandbox.controlplane import ControlPlane, Options, wait_for_se
 from dra_operator.sandbox.inventory import SimulatedNode
 from dra_operator.sandbox.nodes import Nodes
 from dra_operator.sandbox.plugins import PluginRuntime
+from dra_operator.sandbox.ports import free_port
 from dra_operator.sandbox.processes import Process, start, wait_until
 from dra_operator.sandbox.state import ProcessId, State, read_state, remove_state, runtime_folder, write_state
-from dra_operator.sandbox.webhook import MANIFESTS, address_flag, free_port, has_policies, write_kustomization
+from dra_operator.sandbox.webhook import MANIFESTS, address_flag, has_policies, write_kustomization
 
 Say = Callable[[str], None]
 

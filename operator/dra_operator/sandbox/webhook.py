@@ -7,7 +7,6 @@ Operators that share the port share the work: the kernel gives each connection t
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -31,13 +30,6 @@ async def has_policies(client: ApiClient) -> bool:
             return False
         raise
     return True
-
-
-def free_port() -> int:
-    """One of loopback that nobody has now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def address_flag(port: int) -> str:
