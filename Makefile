@@ -41,17 +41,17 @@ check: setup ## style, types, layers: what needs no test run
 	@$(BIN)/python -m tools.crds --check
 
 test: check controlplane ## everything: check, unit, conformance, simulation, agent, integration, e2e
-	@echo 'in two halves side by side: e2e and chaos, and all others, which are shown when they are done'
+	@echo 'in two halves side by side: e2e, and all others, which are shown when they are done'
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target e2e-half other-half
 
 # "+" keeps a line out of --output-sync: one half is shown as it goes on.
 .PHONY: e2e-half other-half
 e2e-half: setup
-	+@$(BIN)/pytest tests/e2e tests/chaos $(PYTEST_FLAGS)
+	+@$(BIN)/pytest tests/e2e $(PYTEST_FLAGS)
 
 other-half: setup
 	@$(BIN)/pytest tests/unit tests/conformance tests/fuzz tests/simulation $(PYTEST_FLAGS)
-	@$(BIN)/pytest tests/agent tests/integration $(PYTEST_FLAGS)
+	@$(BIN)/pytest tests/agent tests/integration tests/chaos $(PYTEST_FLAGS)
 
 unit: setup ## the tests that need no cluster: unit, conformance, simulation
 	@$(BIN)/pytest tests/unit tests/conformance tests/fuzz tests/simulation $(PYTEST_FLAGS)

@@ -6,12 +6,16 @@ import argparse
 import asyncio
 import logging
 import random
+import signal
 import sys
 import time
+from typing import Final
 
 import structlog
 
-from tests.chaos.run import run
+from tests.chaos.run import Report, run
+
+_TOLD_TO_END: Final = 130
 
 
 def main() -> int:
@@ -27,7 +31,18 @@ def main() -> int:
     def say(line: str) -> None:
         print(f"{time.monotonic() - begin:6.1f}  {line}", file=sys.stderr, flush=True)
 
-    report = asyncio.run(run(options.minutes, options.seed, say, stock=options.stock, keep=options.keep))
+    async def run_until_told_to_end() -> Report:
+        """SIGTERM ends it as Ctrl-C does: everything that was started is stopped."""
+        mine = asyncio.current_task()
+        assert mine is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, mine.cancel)
+        return await run(options.minutes, options.seed, say, stock=options.stock, keep=options.keep)
+
+    try:
+        report = asyncio.run(run_until_told_to_end())
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        say("told to end")
+        return _TOLD_TO_END
     print(report)
     return 0 if report.good else 1
 

@@ -29,6 +29,7 @@ _STARTUP_SECONDS: Final = 60.0
 _SETTLE_SECONDS: Final = 6.0
 _CONVERGENCE_LIMIT: Final = 90.0
 _LOOK: Final = 0.1
+_NEWS_SECONDS: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -52,6 +53,9 @@ class Report:
     """Seconds from the last fault until every pod ran and nothing was left over."""
     cleared: float | None = None
     """Seconds from the last pod's deletion until no device was held and nothing was prepared."""
+
+    def add(self, kind: Kind, what: str, revision: int) -> None:
+        self.violations.append(Violation(kind, what, revision))
 
     def count(self, kind: Kind) -> int:
         return sum(one.kind is kind for one in self.violations)
@@ -90,18 +94,33 @@ async def run(
     """
     report = Report(seed, stock)
     folder = Path(tempfile.mkdtemp(prefix="dra-"))
-    rng = random.Random(seed)
     say(f"starting the cluster; seed {seed}")
-    async with running_cluster(folder, rng, report.faults, stock=stock) as (cluster, client):
-        observer = Observer()
+    kept = True
+    try:
+        await _run_in(folder, minutes, report, say)
+        kept = keep or not report.good
+    except asyncio.CancelledError:  # told to end
+        kept = keep
+        raise
+    finally:
+        if kept:
+            say(f"logs: {folder / 'log'}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    return report
+
+
+async def _run_in(folder: Path, minutes: float, report: Report, say: Callable[[str], None]) -> None:
+    rng = random.Random(report.seed)
+    async with running_cluster(folder, rng, report.faults, stock=report.stock) as (cluster, client):
+        observer = Observer(counts=report.pods, violations=report.violations)
         report.befell = cluster.befell
         async with _observed(observer, cluster):
             users = Users(client, random.Random(rng.random()), observer.deletable)
             meddlers = Meddlers(client, observer, cluster, random.Random(rng.random()))
             await users.move_in()
             await _wait_for_leader(cluster)
-            troubles = Troubles(cluster, client, observer, rng)
-            await _trouble(troubles, users, meddlers, minutes * 60.0, report, say)
+            await _trouble(Troubles(cluster, client, observer, rng), users, meddlers, minutes * 60.0, report, say)
             report.leaderless = await _until_led(client, cluster)
             report.converged = await _until_quiet(observer, report)
             say(f"converged after {report.converged} s; everybody leaves")
@@ -109,17 +128,8 @@ async def run(
             report.cleared = await _until_quiet(observer, report, lambda: _empty(observer, cluster))
             await _nothing_was_missed(client, observer)
             for namespace in await meddlers.leftovers():
-                report.violations.append(
-                    Violation(Kind.LEAK, f"namespace {namespace} is still there", observer.revision)
-                )
-        report.pods = observer.counts
+                report.add(Kind.LEAK, f"namespace {namespace} is still there", observer.revision)
         report.revisions = observer.revision
-        report.violations += observer.violations
-    if report.good and not keep:
-        shutil.rmtree(folder)
-    else:
-        say(f"logs: {folder / 'log'}")
-    return report
 
 
 @asynccontextmanager
@@ -160,7 +170,10 @@ async def _trouble(
             meddlers.meddle(end),
         )
     ]
-    lasting = [asyncio.create_task(users.come_and_go()), asyncio.create_task(_restart(troubles.cluster, report))]
+    lasting = [
+        asyncio.create_task(work)
+        for work in (users.come_and_go(), _restart(troubles.cluster, report), _tell(report, say))
+    ]
     try:
         visiting = lasting[0]
         await asyncio.wait({*passing, *lasting}, timeout=seconds - _SETTLE_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
@@ -183,6 +196,14 @@ async def _restart(cluster: Cluster, report: Report) -> None:
     while True:
         await asyncio.sleep(0.5)
         report.ended += cluster.restart_those_that_ended()
+
+
+async def _tell(report: Report, say: Callable[[str], None]) -> None:
+    """For ever: how far it is."""
+    while True:
+        await asyncio.sleep(_NEWS_SECONDS)
+        told = f"{report.pods['pods created']} pods, {len(report.violations)} violations"
+        say(f"{told}, {report.faults.total()} faults, {report.befell.total()} other troubles")
 
 
 # --- rest ------------------------------------------------------------------------------------------------------------

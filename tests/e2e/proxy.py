@@ -106,14 +106,21 @@ class Proxy:
 
 
 class KillingProxy(Proxy):
-    """`kill` ends the operator at its write number `at`; from then on nothing passes."""
+    """`kill` ends the operator at a write that `arm` chooses; from then on nothing passes."""
 
-    def __init__(self, target: Credentials, kill: Callable[[], None], at: int, *, after: bool) -> None:
+    def __init__(self, target: Credentials, kill: Callable[[], None]) -> None:
         super().__init__(target)
         self._kill = kill
-        self._at = at
-        self._after = after
+        self._at = 0
+        self._after = False
         self.killed = asyncio.Event()
+        self.killed_at = ""
+        """That write."""
+
+    def arm(self, number: int, *, after: bool) -> None:
+        """At the write that is the `number`-th from now on."""
+        self._at = len(self.writes) + number
+        self._after = after
 
     async def before(self, number: int, write: str) -> None:
         if number == self._at and not self._after:
@@ -128,6 +135,7 @@ class KillingProxy(Proxy):
             raise web.HTTPBadGateway
 
     def _end(self) -> None:
+        self.killed_at = self.writes[self._at - 1]
         self.killed.set()
         self._kill()
 

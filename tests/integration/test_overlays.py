@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import AsyncIterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +38,14 @@ async def fresh() -> AsyncIterator[ControlPlane]:
 
 
 def objects(plane: ControlPlane, overlay: str) -> list[dict[str, Any]]:
-    rendered = plane.kubectl("kustomize", str(OVERLAYS / overlay)).stdout
-    return [one for one in yaml.safe_load_all(rendered) if one]
+    return _rendered(str(plane.binaries / "kubectl"), str(OVERLAYS / overlay))
+
+
+@cache
+def _rendered(kubectl: str, folder: str) -> list[dict[str, Any]]:
+    """Not by the second: it is asked for at every look whether all of it has gone."""
+    text = subprocess.run([kubectl, "kustomize", folder], check=True, capture_output=True, text=True).stdout
+    return [one for one in yaml.safe_load_all(text) if one]
 
 
 def stored(plane: ControlPlane, overlay: str) -> dict[str, str]:
