@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import hypothesis
 import pytest
+import structlog
 
 from dra_operator.cluster.http import ApiClient
 from dra_operator.sandbox.controlplane import ControlPlane
@@ -25,6 +26,9 @@ hypothesis.settings.load_profile("dra-operator")
 
 
 def pytest_configure() -> None:
+    # Tracebacks as Python prints them: drawn ones of an error that a test provokes again and again take seconds.
+    plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # fixtures end as on Ctrl-C
 
 

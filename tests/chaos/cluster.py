@@ -32,7 +32,7 @@ from dra_operator.sandbox.controlplane import ControlPlane, Options
 from dra_operator.sandbox.inventory import NodeGroup, SimulatedNode, expand
 from dra_operator.sandbox.nodes import Nodes
 from dra_operator.sandbox.plugins import PluginRuntime
-from dra_operator.sandbox.processes import Process, start, wait_until
+from dra_operator.sandbox.processes import Process, ProcessDiedError, start, tail_of, wait_until
 from tests.chaos.users import insist
 from tests.chaos.weather import Fault, Weather
 from tests.controlplane import running_control_plane
@@ -96,15 +96,27 @@ class Cluster:
             one.chance = chance
 
     async def kill(self, name: str, pause: float) -> None:
-        """With SIGKILL. It is back after the pause; etcd and API server are waited for until they serve."""
+        """With SIGKILL. It is back after the pause; etcd and API server are waited for until they serve.
+
+        On a machine that has no time for it the API server takes long to say that it is ready. It is used all the same.
+        """
         self.befell[f"kill -9 of {_kind(name)}"] += 1
         if name in self.commands:
             async with self._away(name):
                 await asyncio.sleep(pause)
         else:
-            self.plane.kill(name)
-            await asyncio.sleep(pause)
+            async with self._changing[name]:
+                self.plane.kill(name)
+                await asyncio.sleep(pause)
+                await self._start_again(name)
+
+    async def _start_again(self, name: str) -> None:
+        try:
             await self.plane.start_again(name)
+        except TimeoutError:
+            self.befell["not ready long after a kill"] += 1
+        except ProcessDiedError:  # another, which did not like it; it is started again by whoever sees that
+            self.befell["a program ended while another was started"] += 1
 
     async def freeze(self, name: str, seconds: float) -> None:
         """Not a step for so long, and no word of it to anyone: a process that is suspended, a disk that hangs."""
@@ -163,13 +175,19 @@ class Cluster:
     def start(self, name: str) -> None:
         self.processes[name] = start(name, self.commands[name], self.folder / "log" / f"{name}.log")
 
-    def restart_those_that_ended(self) -> list[str]:
-        """As a Deployment and a DaemonSet do it. Returns the name and the last words of each."""
+    async def restart_those_that_ended(self) -> list[str]:
+        """As a Deployment, a DaemonSet and a supervisor do it. Returns the name and the last words of each."""
         ended = []
         for name, process in self.processes.items():
             if not process.alive and name not in self._down:
                 ended.append(f"{name}: {_last_words(process.log)}")
                 self.start(name)
+        for name, process in list(self.plane.processes.items()):
+            if not process.alive and not self._changing[name].locked():
+                last = tail_of(process.log).rpartition("\n")[2]
+                ended.append(f"{name}: {last}")
+                async with self._changing[name]:
+                    await self._start_again(name)
         return ended
 
     def cdi_specs(self) -> int:

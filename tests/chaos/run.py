@@ -195,7 +195,7 @@ async def _restart(cluster: Cluster, report: Report) -> None:
     """For ever."""
     while True:
         await asyncio.sleep(0.5)
-        report.ended += cluster.restart_those_that_ended()
+        report.ended += await cluster.restart_those_that_ended()
 
 
 async def _tell(report: Report, say: Callable[[str], None]) -> None:

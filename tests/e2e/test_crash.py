@@ -32,7 +32,6 @@ async def test_killed_at_any_write_and_started_again(bare: State, there: Stage, 
             pod = await there.pod(f"pod-{number}", templates=("gpu",), claims=("shared",))
             if not await dies(proxy, there, pod):
                 await has_all_it_needs(there, pod, "nothing")
-                await leave(there, pod)
                 break
             killed_at.append(proxy.killed_at)
     else:

@@ -68,7 +68,7 @@ async def test_each_overlay_is_accepted_and_repeatable_and_leaves_nothing(fresh:
         assert len(first) == len(objects(fresh, overlay))
         fresh.kubectl("apply", "--validate=strict", "-k", folder)
         assert stored(fresh, overlay) == first
-        fresh.kubectl("delete", "--wait=false", "-k", folder)
+        fresh.kubectl("delete", "--timeout=120s", "-k", folder)  # which waits until all of it has gone
 
         async def nothing(overlay: str = overlay) -> bool:
             return not stored(fresh, overlay)
