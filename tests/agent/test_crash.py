@@ -179,6 +179,27 @@ def test_a_start_that_is_killed_at_any_step_is_made_up_for_by_the_next(tmp_path:
         node.check()
 
 
+def test_folders_in_which_agents_of_before_kept_metadata_go_with_their_claims(tmp_path: Path) -> None:
+    """Those of claims that are still prepared stay, for their containers have files of them mounted."""
+    node = Node(tmp_path)
+    prepare(node.agent())
+    old = node.folder / "metadata"
+    for uid in (ONE.uid, "nobodys"):
+        (old / uid).mkdir()
+        (old / uid / "gpu.json").write_text("{}")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "keep").write_text("")
+    (old / "link").symlink_to(elsewhere)
+
+    agent = node.agent()
+
+    assert sorted(path.name for path in old.iterdir() if path.is_dir()) == sorted(["link", ONE.uid])
+    assert unprepare(agent) == dict.fromkeys(BOTH)
+    assert [path.name for path in old.iterdir()] == ["link"]
+    assert (elsewhere / "keep").exists()
+
+
 # --- the same with a process and a signal ----------------------------------------------------------------------------
 
 

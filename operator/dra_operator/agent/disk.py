@@ -85,7 +85,7 @@ class Disk:
 
     def remove_folder(self, path: Path) -> None:
         """With all that is in it; nothing if it is not there."""
-        if not path.is_dir():
+        if path.is_symlink() or not path.is_dir():
             return
         for entry in sorted(path.iterdir()):
             if entry.is_dir() and not entry.is_symlink():

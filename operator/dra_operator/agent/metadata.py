@@ -98,13 +98,15 @@ class MetadataFolder:
             self._disk.write(path, encode(content) + b"\n", mode=READABLE)
 
     def remove(self, uid: Uid) -> None:
+        """The claim's files; and its folder, if an agent of before has prepared it."""
         if is_safe_uid(uid):
             for path in sorted(self._folder.glob(f"{uid}{_BETWEEN}*")):
                 self._disk.remove(path)
+            self._disk.remove_folder(self._folder / uid)
 
     def uids(self) -> list[Uid]:
-        """The claims that have files."""
-        return sorted({Uid(path.name.partition(_BETWEEN)[0]) for path in self._folder.glob(f"[!.]*{_BETWEEN}*")})
+        """The claims that have files, or a folder."""
+        return sorted({Uid(path.name.partition(_BETWEEN)[0]) for path in self._folder.glob("[!.]*")})
 
     def sweep(self) -> None:
         """Remove what interrupted writes have left."""

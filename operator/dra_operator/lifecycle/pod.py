@@ -303,9 +303,12 @@ class _Look:
         return f'node "{node}", which has the devices, does not take the pod: {misfits[0].message}' if misfits else None
 
     def _handover_at(self) -> float | None:
-        """When the pod is handed over unallocated: a while after it was told that there is nothing for it."""
+        """When the pod is handed over unallocated: a while after it was told that there is nothing for it.
+
+        One that was told it has devices, and lost them, is told first: until then it may be ungated with what it holds.
+        """
         current = self.pod.condition(DEVICES_ALLOCATED)
-        if self.policy.on_no_capacity is not OnNoCapacity.HANDOVER or current is None:
+        if self.policy.on_no_capacity is not OnNoCapacity.HANDOVER or current is None or current.status == "True":
             return None
         return moment(current.last_transition_time, self.now) + self.policy.handover_after
 

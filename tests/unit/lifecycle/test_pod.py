@@ -582,6 +582,21 @@ def test_handover_publishes_the_claims_names_first() -> None:
     assert look(view_of(told, mine, node(), device_class()), told, HANDOVER).actions == (ungates(told, pinned_to=None),)
 
 
+def test_a_pod_that_may_be_ungated_already_keeps_what_it_holds_until_it_is_told() -> None:
+    """Who led before may have sent the write that ungates it. It fails once the condition is another."""
+    user = says(gated(claims=["mine", "lost"]), "Allocated", ALLOCATED, since=NOW - 10_000)
+    mine = held(claim(name="mine"), by=[user])
+    lost = claim(name="lost", finalizers=PROTECTED)  # somebody released it, and its device went to another
+    taken = held(claim(name="taken"), "node-a/gpu-1", by=[pod("runner", claims=["taken"], node_name="node-a")])
+    view = view_of(user, mine, lost, taken, *gpus(2))
+    waits(look(view, user, HANDOVER), Reason.DEVICES_IN_USE)
+
+    told = says(user, "DevicesInUse", "m", since=NOW)
+    show(view, told)
+    [back] = writes(look(view, told, HANDOVER))
+    assert (back.key, back.allocation) == (mine.key, None)
+
+
 def test_handover_is_not_for_pods_whose_objects_are_wrong() -> None:
     """Nor are they looked at again and again because their time is over."""
     user = says(gated(claims=["missing"]), "ClaimNotFound", since=NOW - 10_000)
