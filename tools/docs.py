@@ -117,6 +117,7 @@ def _metrics() -> Iterator[str]:
     yield "| name | type | labels | what |\n|---|---|---|---|\n"
     metrics = Metrics(View())
     metrics.watch_queue(lambda: 0, lambda: 0)
+    metrics.watch_requests(lambda: 0)
     for family in sorted(metrics.registry.collect(), key=lambda one: one.name):
         name = f"{family.name}_total" if family.type == "counter" else family.name
         yield f"| `{name}` | {family.type} | {_labels(metrics, family.name)} | {_text(family.documentation)} |\n"

@@ -16,6 +16,9 @@ from tests.controlplane import binaries
 from tests.e2e.operators import operator
 from tests.e2e.stage import Stage, new_stage, stage
 
+OPERATOR = ("--operator", "--operator-flag=--release-hold=0")
+"""Tests delete pods by force, and look at what is free right after that."""
+
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr)
@@ -33,7 +36,7 @@ def sandbox(name: str, *flags: str) -> Iterator[State]:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[State]:
-    yield from sandbox("e2e", "--nodes=2", "--gpus=2", "--profile=l4", "--operator", "--operator-flag=--repack-after=2")
+    yield from sandbox("e2e", "--nodes=2", "--gpus=2", "--profile=l4", *OPERATOR, "--operator-flag=--repack-after=2")
 
 
 @pytest.fixture

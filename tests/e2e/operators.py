@@ -16,8 +16,9 @@ FLAGS = ("--no-leader-elect", "--log-format=json", "--claims=generate")
 
 
 def launch(kubeconfig: Path | str, log: Path, flags: Sequence[str] = FLAGS) -> Process:
-    """Start `dra-operator run`."""
-    return start("operator", [*RUN, f"--kubeconfig={kubeconfig}", *flags], log)
+    """Start `dra-operator run`. Tests delete pods by force, and look at what is free right after that."""
+    hold = [] if any(flag.startswith("--release-hold") for flag in flags) else ["--release-hold=0"]
+    return start("operator", [*RUN, f"--kubeconfig={kubeconfig}", *hold, *flags], log)
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ import pytest
 
 from dra_operator.api.kinds import PODS
 from dra_operator.sandbox.state import State
-from tests.e2e.conftest import sandbox
+from tests.e2e.conftest import OPERATOR, sandbox
 from tests.e2e.stage import Stage, devices_of, stage, until
 
 PODS_AT_ONCE = 200
@@ -19,7 +19,7 @@ DEVICES = 160
 
 @pytest.fixture(scope="module")
 def wide() -> Iterator[State]:
-    yield from sandbox("burst", "--nodes=20", "--gpus=8", "--profile=l4", "--operator")
+    yield from sandbox("burst", "--nodes=20", "--gpus=8", "--profile=l4", *OPERATOR)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from dra_operator.cluster.http import ApiError
 from dra_operator.sandbox.controlplane import ControlPlane, Options
 from dra_operator.sandbox.state import State
 from tests.controlplane import running_control_plane
-from tests.e2e.conftest import sandbox
+from tests.e2e.conftest import OPERATOR, sandbox
 from tests.e2e.stage import Stage, devices_of, stage, until
 
 pytestmark = pytest.mark.cluster
@@ -46,7 +46,7 @@ def plane() -> Iterator[ControlPlane]:
 def cluster(plane: ControlPlane) -> Iterator[State]:
     """Two nodes of two GPUs and the operator in that cluster."""
     config = f"--kubeconfig={plane.kubeconfig()}"
-    yield from sandbox("crd", config, "--nodes=2", "--gpus=2", "--profile=l4", "--operator", "--no-manifests")
+    yield from sandbox("crd", config, "--nodes=2", "--gpus=2", "--profile=l4", *OPERATOR, "--no-manifests")
 
 
 @pytest.fixture(scope="module", params=["plugin on", "plugin off"])

@@ -7,7 +7,9 @@ replaced within a lease and two periods, and one that gave the lease back much s
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -226,6 +228,49 @@ async def test_a_leader_cut_off_from_its_lease_stops_before_another_may_take_it(
 
         await until(lambda: "it does not notice", follows)
     assert len(proxy.writes) == written
+    assert await leader_of(there.client, house.replicas) is second
+    assert await first.is_ready()
+
+
+async def test_a_leader_that_stands_still_past_its_lease_changes_nothing_when_it_goes_on(
+    bare: State, house: House
+) -> None:
+    """SIGSTOP, a frozen virtual machine: it does not know how long. One of its writes is on its way meanwhile, too."""
+    there = house.there
+    proxy = HoldingProxy(
+        find_credentials(bare.operator_kubeconfig),
+        lambda write: write.startswith("PATCH") and "/resourceclaims/" in write and write.endswith("/status"),
+    )
+    first = await house.replica(proxy)
+    await first.ready()
+    assert await house.leader() is first
+    second = await house.replica()
+    await second.ready()
+    async with nothing_doubled(there):
+        pod = await there.pod("one", templates=("gpu",))
+        async with asyncio.timeout(30):
+            await proxy.held.wait()
+        os.kill(first.process.pid, signal.SIGSTOP)
+        try:
+            seconds = await house.next_leader(first)
+            house.say(f"failover from a leader that stands still: {seconds:.1f} s")
+            await there.running("one")
+            proxy.release.set()  # the write of the one that stands still arrives, long after it was sent
+            written = len(proxy.writes)
+            await there.pod("two", templates=("gpu",))
+            await there.running("two")
+            [claim] = await there.claims_of(pod)
+        finally:
+            os.kill(first.process.pid, signal.SIGCONT)
+
+        async def follows() -> bool:
+            return "the lease is lost" in first.said
+
+        await until(lambda: "it does not notice", follows)
+        await there.pod("three", templates=("gpu",), run_for=0.1)
+        await there.succeeded("three")
+    assert len(proxy.writes) == written
+    assert await there.find_claim(claim.metadata.name) == claim
     assert await leader_of(there.client, house.replicas) is second
     assert await first.is_ready()
 

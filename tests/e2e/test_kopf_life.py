@@ -1,4 +1,5 @@
-"""Kopf ends on a watch that is refused, and is started again in place: all that is not Kopf lives on."""
+"""What Kopf does not do by itself: it ends on a watch that is refused, and is started again in place, while all that is
+not Kopf lives on; and what is deleted while its watch is away, a census finds."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from dra_operator.cluster.census import FEW
 from dra_operator.cluster.http import ApiClient
 from dra_operator.cluster.kubeconfig import Credentials, find_credentials
 from dra_operator.sandbox.state import State
@@ -65,6 +67,67 @@ async def test_lease_and_writes_outlive_kopf(bare: State, there: Stage, tmp_path
                 return await _renewed(there.client) > renewed
 
             await until(lambda: f"the lease is not renewed after {renewed}", renewed_again)
+            await there.pod("afterwards", templates=("gpu",))
+            await there.running("afterwards")
+        finally:
+            await operator.stop()
+
+
+class ExpiringProxy(Proxy):
+    """From `park` on, watches of Pods by Kopf end and are not answered, until `expire` tells each of them 410."""
+
+    def __init__(self, target: Credentials) -> None:
+        super().__init__(target)
+        self._open = asyncio.Event()
+        self._open.set()
+        self._watches: list[asyncio.Transport] = []
+        self.parked = asyncio.Event()
+
+    def park(self) -> None:
+        self._open.clear()
+        for transport in self._watches:
+            transport.abort()
+
+    def expire(self) -> None:
+        self._open.set()
+
+    async def _forward(self, request: web.Request) -> web.StreamResponse:
+        if request.path != "/api/v1/pods" or "watch" not in request.query:
+            return await super()._forward(request)
+        if self._open.is_set():
+            assert request.transport is not None
+            self._watches.append(request.transport)
+            return await super()._forward(request)
+        self.parked.set()
+        await self._open.wait()
+        expired = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410}
+        line = json.dumps({"type": "ERROR", "object": expired}) + "\n"
+        return web.Response(text=line, content_type="application/json")
+
+
+async def test_what_vanished_while_a_watch_expired_is_found_soon(bare: State, there: Stage, tmp_path: Path) -> None:
+    """Not by the count of all ten minutes, nor by that of few objects: of these pods there are too many for it."""
+    await there.template()
+    async with ExpiringProxy(find_credentials(bare.operator_kubeconfig)) as proxy:
+        operator = launch(proxy.write_kubeconfig(tmp_path / "kubeconfig"), tmp_path / "log", _FLAGS)
+        try:
+            await leading(operator)
+            await asyncio.gather(*(there.pod(f"other-{index}") for index in range(FEW + 1)))
+            await there.pod("vanishes", templates=("gpu",))
+            await there.running("vanishes")
+            proxy.park()
+            async with asyncio.timeout(30):
+                await proxy.parked.wait()
+            await there.delete_pod("vanishes", force=True)
+            await there.pod_gone("vanishes")
+            proxy.expire()
+            gone = f'"name": "{there.namespace}/vanishes"'
+
+            async def found() -> bool:
+                said = operator.log.read_text()
+                return any("deletion found by census" in line and gone in line for line in said.splitlines())
+
+            await until(lambda: f"no census finds it:\n{operator.log.read_text()[-2000:]}", found)
             await there.pod("afterwards", templates=("gpu",))
             await there.running("afterwards")
         finally:

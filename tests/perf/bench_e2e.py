@@ -103,7 +103,8 @@ class Bench:
         self._log.write_bytes(b"")
         command = [sys.executable, "-m", "dra_operator.cli.main", "run", "--log-format=json", "--log-level=info"]
         kubeconfig = f"--kubeconfig={self.plane.kubeconfig('operator')}"
-        return start("dra-operator", [*command, kubeconfig, "--claims=generate"], self._log)
+        # Nothing is prepared here, and the stock programs give out at once what was released.
+        return start("dra-operator", [*command, kubeconfig, "--claims=generate", "--release-hold=0"], self._log)
 
     async def _leads(self, operator: Process) -> bool:
         return '"leading"' in operator.log.read_text(errors="replace")

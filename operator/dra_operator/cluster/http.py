@@ -27,7 +27,9 @@ from dra_operator.api.kinds import Kind
 from dra_operator.api.meta import Object, ObjectKey, ObjectMeta, Struct, Uid
 from dra_operator.api.names import FIELD_MANAGER
 from dra_operator.api.quantity import QuantityError
+from dra_operator.cluster.pace import Pace
 from dra_operator.cluster.wire import (
+    REQUEST_SECONDS,
     WATCH_IDLE_SECONDS,
     WATCH_LINE_MAX,
     ApiError,
@@ -106,7 +108,7 @@ class ApiClient:
         ssl_context: ssl.SSLContext | bool = True,
         headers: Sequence[tuple[str, str]] = (),
         user_agent: str = f"dra-operator/{__version__}",
-        timeout: float = 30.0,
+        timeout: float = REQUEST_SECONDS,
         server_name: str | None = None,
         field_manager: str = FIELD_MANAGER,
     ) -> None:
@@ -138,6 +140,11 @@ class ApiClient:
     def observe(self, called: Callable[[str, int | None], None]) -> None:
         """Tell of every request: its method, and the status of its answer or None if there was none."""
         self._wire.called = called
+
+    @property
+    def pace(self) -> Pace:
+        """When requests may be sent: to limit them, and to ask how many wait."""
+        return self._wire.pace
 
     def guarded(self, allow: Callable[[], bool]) -> ApiClient:
         """The same client and connections, which asks `allow` before every attempt and raises `NotSent` at a no."""

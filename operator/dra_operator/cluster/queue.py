@@ -4,7 +4,8 @@ How old a key is the caller says, or else the order in which keys came in. With 
 several steps is done one after the other: the first is ready early, not all of them at the end.
 
 Keys of one priority are handed out in turn over their flows (namespaces, say), and within a flow oldest first: a flow
-with thousands of keys delays another's only key by one. Upstream's flow control calls that fair queueing.
+with thousands of keys delays another's only key by one. Upstream's flow control calls that fair queueing. A flow
+that is held keeps its keys, and the others have their turns without it.
 
 A key is in the queue at most once. While it is being worked on it is not handed out again; what is added meanwhile
 waits for `done`. The earlier of two due times and the higher of two priorities win.
@@ -64,6 +65,14 @@ class _Turns(Generic[K]):
         """The round in which a flow without anything due may be served again, where that is not now."""
         self._round: dict[int, int] = {}
         """The round that is being served, by priority."""
+        self.held: set[str] = set()
+        self._aside: dict[str, list[tuple[int, int, Age, str]]] = {}
+        """Turns of held flows that came up."""
+
+    def let_go(self, name: str) -> None:
+        self.held.discard(name)
+        for negative, round_, age, _ in self._aside.pop(name, ()):
+            heapq.heappush(self._turns, (negative, max(round_, self._round.get(-negative, 0)), age, name))
 
     def push(self, entry: _Entry[K]) -> None:
         flow = entry.priority, entry.flow
@@ -77,6 +86,9 @@ class _Turns(Generic[K]):
         """Take the entry whose turn it is; those that were replaced meanwhile are dropped. None if there is none."""
         while self._turns:
             negative, round_, _, name = self._turns[0]
+            if name in self.held:
+                self._aside.setdefault(name, []).append(heapq.heappop(self._turns))
+                continue
             flow = -negative, name
             due = self._due[flow]
             entry = heapq.heappop(due).entry
@@ -127,7 +139,11 @@ class WorkQueue(Generic[K]):
     @property
     def ready(self) -> int:
         """Keys that `get` would hand out now, one after the other."""
-        return sum(key not in self._timers and key not in self._working for key in self._entries)
+        held = self._ready.held
+        return sum(
+            key not in self._timers and key not in self._working and entry.flow not in held
+            for key, entry in self._entries.items()
+        )
 
     def add(self, key: K, *, after: float = 0.0, priority: int = 0, flow: str = "", since: float = 0.0) -> None:
         """The key has to be worked on, `after` so many seconds. `since` when its object is there: the oldest first."""
@@ -154,6 +170,15 @@ class WorkQueue(Generic[K]):
     def forget(self, key: K) -> None:
         """The key went well: its next failure is its first."""
         self._failures.pop(key, None)
+
+    def hold(self, flow: str) -> None:
+        """Hand out no key of this flow until it is let go."""
+        self._ready.held.add(flow)
+
+    def let_go(self, flow: str) -> None:
+        """The flow has its turns again."""
+        self._ready.let_go(flow)
+        self._available.set()
 
     async def get(self) -> K:
         """The due key of the highest priority, then whose turn it is, then the oldest. To be followed by `done`."""

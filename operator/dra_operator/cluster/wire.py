@@ -2,7 +2,8 @@
 
 What is repeated, within the time that the caller gives for the whole request:
 - reads (GET): after a broken connection, a 429 or a 5xx;
-- anything that the server turned away before looking at it (429, and 503 with Retry-After), after the time it names;
+- anything that the server turned away before looking at it (429, and 503 with Retry-After), after the time it names,
+  which others that ask for the same wait for, too (`pace.py`);
 - once, with new credentials, what it refused with 401.
 
 A write whose answer was lost is the caller's to judge. Where a write barrier is given, it is asked before every single
@@ -25,10 +26,14 @@ import msgspec
 
 from dra_operator.api.codec import decode
 from dra_operator.api.meta import Struct
+from dra_operator.cluster.pace import Endpoint, Pace, endpoint_of
 
 _RETRIES: Final = 4
 _RETRY_PAUSE: Final = 0.2
 _WATCH_GRACE: Final = 30.0
+REQUEST_SECONDS: Final = 35.0
+"""A request with all its repetitions. The API server ends its work on a write after 34 s (`requestTimeoutUpperBound`),
+webhooks of 30 s included: who hears nothing by then never does."""
 WATCH_LINE_MAX: Final = 16 * 1024 * 1024
 """Bytes of one watch event. etcd takes 1.5 MiB of protobuf an object; its JSON is a few times that at most."""
 WATCH_IDLE_SECONDS: Final = 200.0
@@ -36,7 +41,10 @@ WATCH_IDLE_SECONDS: Final = 200.0
 
 
 class ApiError(Exception):
-    """The API server's answer was not a success: `metav1.Status` with what a caller decides on."""
+    """The API server's answer was not a success: `metav1.Status` with what a caller decides on.
+
+    Without a `reason` it was none, but plain text: it comes from before the API.
+    """
 
     def __init__(self, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
         super().__init__(f"{status} {reason}: {message}" if reason else f"{status}: {message}")
@@ -144,6 +152,7 @@ class Wire:
         self._watches: aiohttp.ClientSession | None = None
         self.called: Callable[[str, int | None], None] = lambda method, status: None
         """Told of every attempt."""
+        self.pace = Pace()
 
     async def close(self) -> None:
         for session in (self._requests, self._watches):
@@ -167,8 +176,10 @@ class Wire:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + (self._timeout if timeout is None else timeout)
         headers = {"Accept": accept} if body is None else {"Accept": accept, "Content-Type": content_type}
+        endpoint = endpoint_of(method, path)
 
         async def attempt(sign: str | None) -> Response:
+            await self._turn(endpoint, deadline)
             if allow is not None and not allow():
                 raise NotSent(f"{method} {path}")
             try:
@@ -190,7 +201,7 @@ class Wire:
                 raise NoAnswer(f"{method} {path}: {_said(error)}") from error
             self.called(method, answer.status)
             if answer.status >= 300:
-                raise error_of(answer.status, answer.headers, content)
+                raise self._refusal(endpoint, error_of(answer.status, answer.headers, content))
             return Response(answer.status, answer.headers, content)
 
         for number in range(_RETRIES + 1):
@@ -202,6 +213,22 @@ class Wire:
                     raise
             await asyncio.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
+
+    async def _turn(self, endpoint: Endpoint, deadline: float) -> None:
+        """Wait until the request may be sent. Raises `ApiError` 429 where that is not in time; it is not sent then."""
+        if (left := self.pace.opens_in(endpoint)) > 0 and asyncio.get_running_loop().time() + left >= deadline:
+            raise ApiError(429, "TooManyRequests", "the API server has asked for some time without such requests", left)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self.pace.wait(endpoint)
+        except TimeoutError as error:
+            raise ApiError(429, "TooManyRequests", "more requests were to be sent than the limit allows") from error
+
+    def _refusal(self, endpoint: Endpoint, error: ApiError) -> ApiError:
+        """The error, of which the pace has heard."""
+        if error.status in (429, 503) and error.retry_after is not None:
+            self.pace.refused(endpoint, error.retry_after, everywhere=not error.reason)
+        return error
 
     async def _with_credentials(self, attempt: Callable[[str | None], Awaitable[Response]]) -> Response:
         """An attempt; a second one, where the server refused our credentials and there are newer ones."""
@@ -220,6 +247,8 @@ class Wire:
         self, path: str, *, params: Mapping[str, str], seconds: float, idle_seconds: float
     ) -> AsyncGenerator[bytes, None]:
         """The lines of one watch, until the server ends it. Raises `ApiError`, `NoAnswer` or `GarbledWatch`."""
+        endpoint = endpoint_of("GET", path, watch=True)
+        await self.pace.wait(endpoint)
         try:
             sign = await self._authenticator.authorization(refused=False)
             async with self._for_watches().get(
@@ -233,7 +262,7 @@ class Wire:
                 if answer.status == 401:
                     await self._authenticator.authorization(refused=True)
                 if answer.status >= 300:
-                    raise error_of(answer.status, answer.headers, await answer.read())
+                    raise self._refusal(endpoint, error_of(answer.status, answer.headers, await answer.read()))
                 buffer = bytearray()
                 async for chunk in answer.content.iter_any():
                     buffer += chunk

@@ -32,6 +32,7 @@ from dra_operator.cluster.flavour import Api, ApiMissing, expect_api
 from dra_operator.cluster.http import ApiClient
 from dra_operator.cluster.kubeconfig import KubeconfigError, find_credentials
 from dra_operator.cluster.lease import LeaderElection
+from dra_operator.cluster.pace import PaceObserver
 from dra_operator.cluster.queue import WorkQueue
 from dra_operator.cluster.reflector import Reflector
 from dra_operator.cluster.writer import Writer
@@ -85,6 +86,10 @@ class Controller:
         decider = Decider(self.view, Features(), settings.placement, steps_in_one_go=STEPS_IN_ONE_GO)
         self.metrics = Metrics(self.view, lambda: decider.allocator.steps.total)
         self._client.observe(self.metrics.called)
+        pace = self._client.pace
+        pace.qps, pace.burst = settings.kube_api_qps, settings.kube_api_burst
+        pace.observer = PaceObserver(self.metrics.refused, self.metrics.waited)
+        self.metrics.watch_requests(lambda: pace.waiting)
         self._queue: WorkQueue[Ref] = WorkQueue(self._rng)
         self.metrics.watch_queue(lambda: self._queue.depth, lambda: self._queue.adds)
         self._lease = LeaderElection(

@@ -5,7 +5,8 @@
 The queue hands out refs; a look is synchronous, so no two decisions overlap and each sees the devices that the ones
 before it assumed. The writes of a verdict run concurrently with other verdicts' writes, but an object that is being
 written is left alone: a ref whose verdict would touch it waits until that write is answered. So many writes at once
-are under way and no more (`WRITES_AT_ONCE`): what comes next is decided when one is answered, the oldest pod first.
+are under way and no more, in all and of a namespace (`underway.py`): what comes next is decided when one is answered,
+the oldest pod first.
 
 The engine knows neither Kopf nor HTTP. Clock, queue, writer and leadership are passed in, so that the simulation runs
 this very loop on a virtual clock.
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -29,6 +30,7 @@ from dra_operator.api.depth import allow_deep_json
 from dra_operator.api.meta import ObjectKey, Uid
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import ResourceClaim
+from dra_operator.controller.underway import UnderWay, Write
 from dra_operator.lifecycle.actions import (
     Action,
     Conflict,
@@ -71,9 +73,6 @@ _READ_PAUSE = 0.1
 _READ_PAUSE_MAX = 5.0
 SELECTOR_STEPS = 100_000
 """What selectors may cost in one look: some 40 ms."""
-WRITES_AT_ONCE = 32
-"""Enough for a thousand writes a second at 30 ms each. Without an end every pod of a burst opens a connection of its
-own, and a TLS handshake costs the API server as much as four writes."""
 LOOKS_PER_TURN = 16
 """Looks in a row before other tasks of the event loop get their turn."""
 STEPS_IN_ONE_GO = 32
@@ -88,6 +87,8 @@ class Queue(Protocol):
     def forget(self, key: Ref) -> None: ...
     def done(self, key: Ref) -> None: ...
     async def get(self) -> Ref: ...
+    def hold(self, flow: str) -> None: ...
+    def let_go(self, flow: str) -> None: ...
 
 
 class Watcher(Protocol):
@@ -115,9 +116,8 @@ class Engine:
     """Refs that the loop has taken from the queue so far."""
     writes: set[asyncio.Task[None]] = field(default_factory=set)
     """What is on its way to the API server."""
-    _under_way: int = 0
+    _under_way: UnderWay = field(init=False)
     """Writes that are not answered yet. One that was and is still doubtful does not count: others need not wait."""
-    _answered: asyncio.Event = field(default_factory=asyncio.Event)
     _untold: dict[Ref, tuple[Notice, ...]] = field(default_factory=dict)
     """Notices of writes whose answer was lost: told when the next look finds the write done."""
     _steps: int = 0
@@ -127,6 +127,9 @@ class Engine:
     _aside: asyncio.Lock = field(default_factory=asyncio.Lock)
     _not_kept: set[str] = field(default_factory=set)
     """Fields of allocations that came back other than written: each is told once."""
+
+    def __post_init__(self) -> None:
+        self._under_way = UnderWay(self.queue.hold, self.queue.let_go)
 
     # --- in --------------------------------------------------------------------------------------------------------
 
@@ -157,9 +160,14 @@ class Engine:
             )
 
     @property
+    def writes_under_way(self) -> int:
+        """Writes that are not answered yet."""
+        return self._under_way.all
+
+    @property
     def full(self) -> bool:
         """Whether as many writes are under way as there may be."""
-        return self._under_way >= WRITES_AT_ONCE
+        return self._under_way.full
 
     # --- loop ------------------------------------------------------------------------------------------------------
 
@@ -167,9 +175,7 @@ class Engine:
         """Look at what is dirty, for ever. Cancelled to stop; writes on their way are then waited for by `drain`."""
         allow_deep_json()  # the limit of Python's stack is no thread's own
         while True:
-            while self.full:
-                self._answered.clear()
-                await self._answered.wait()
+            await self._under_way.room()
             ref = await self.queue.get()
             self.taken += 1
             while self.leads():
@@ -251,8 +257,8 @@ class Engine:
             verdict, sharers = self._with_sharers(ref, verdict)
         for target in targets:
             self._busy[target] = set(sharers)
-        self._under_way += len(verdict.actions)
-        task = asyncio.get_running_loop().create_task(self._carry_out(ref, verdict, assumed))
+        begun = [self._under_way.begin(_namespace(action)) for action in verdict.actions]
+        task = asyncio.get_running_loop().create_task(self._carry_out(ref, verdict, begun, assumed))
         self.writes.add(task)
         task.add_done_callback(self.writes.discard)
         return None
@@ -338,10 +344,10 @@ class Engine:
 
     # --- out -------------------------------------------------------------------------------------------------------
 
-    async def _carry_out(self, ref: Ref, verdict: Verdict, assumed: frozenset[Uid]) -> None:
+    async def _carry_out(self, ref: Ref, verdict: Verdict, begun: Sequence[Write], assumed: frozenset[Uid]) -> None:
         """Perform the verdict's writes, take in the answers, have the ref looked at again."""
         try:
-            outcomes = await asyncio.gather(*(self._certain(action) for action in verdict.actions))
+            outcomes = await asyncio.gather(*map(self._certain, verdict.actions, begun))
         finally:
             parked: set[Ref] = set()
             for action in verdict.actions:
@@ -361,7 +367,7 @@ class Engine:
                 self._untold[ref] = tuple(verdict.notices)
             self._queue(ref, after=max(pause, self.queue.retry(ref)))
 
-    async def _certain(self, action: Action) -> Outcome:
+    async def _certain(self, action: Action, begun: Write) -> Outcome:
         """Perform, and where the answer to a claim's status was lost, read until it is known whether it took effect.
 
         Devices of an allocation stay assumed meanwhile, so that no other claim is given them.
@@ -369,8 +375,7 @@ class Engine:
         try:
             outcome = await self._timed(action)
         finally:
-            self._under_way -= 1
-            self._answered.set()
+            self._under_way.end(begun)
         pause = _READ_PAUSE
         while isinstance(action, WriteClaimStatus) and isinstance(outcome, Unknown):
             await asyncio.sleep(max(pause, outcome.retry_after or 0.0))
@@ -476,6 +481,10 @@ def _target(action: Action) -> ObjectKey | Uid:
             return action.key
         case PublishStatus() | Ungate() | DeletePod() | ReadPod():
             return action.uid
+
+
+def _namespace(action: Action) -> str:
+    return (action.claim.key if isinstance(action, CreateClaim) else action.key).namespace
 
 
 def _says(claim: ResourceClaim, action: WriteClaimStatus) -> bool:

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from dra_operator.access.admin import asks_admin_access
 from dra_operator.api.meta import Uid
 from dra_operator.api.reasons import Reason
+from dra_operator.cluster.pace import Endpoint
 from dra_operator.controller.state_metrics import StateCollector
 from dra_operator.lifecycle.actions import Action, CreateClaim, Done, Outcome, Ungate, WriteClaimStatus
 from dra_operator.lifecycle.gate import class_names
@@ -87,6 +88,20 @@ class Metrics:
             ["method", "code"],
             registry=self.registry,
         )
+        self._limited = Histogram(
+            "rest_client_rate_limiter_duration_seconds",
+            "Time for which requests to the API server waited before they were sent: for their turn in the limit of "
+            "requests a second, or because the API server had asked for it",
+            ["verb"],
+            buckets=(0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60),
+            registry=self.registry,
+        )
+        self._refused = Counter(
+            "dra_operator_requests_throttled",
+            "Requests to which the API server said to come later (429, or 503 with Retry-After)",
+            ["verb", "resource"],
+            registry=self.registry,
+        )
         self._told: dict[Uid, Reason] = {}
         self._timed: dict[Uid, str] = {}
         """By claim, the timestamp of the allocation that was counted."""
@@ -108,6 +123,18 @@ class Metrics:
     def called(self, method: str, status: int | None) -> None:
         """A request to the API server was answered, or not (None)."""
         self._calls.labels(method, "<error>" if status is None else str(status)).inc()
+
+    def refused(self, endpoint: Endpoint) -> None:
+        """The API server asked to come later."""
+        self._refused.labels(endpoint.verb, endpoint.resource).inc()
+
+    def waited(self, endpoint: Endpoint, seconds: float) -> None:
+        """A request to the API server was sent after so long."""
+        self._limited.labels(endpoint.verb).observe(seconds)
+
+    def watch_requests(self, waiting: Callable[[], int]) -> None:
+        """Serve how many requests wait to be sent."""
+        self._state.watch_requests(waiting)
 
     def looked(self, ref: Ref, verdict: Verdict, seconds: float) -> None:
         self._looks.labels("pod" if isinstance(ref, PodRef) else "claim").observe(seconds)

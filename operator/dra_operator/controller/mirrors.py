@@ -189,7 +189,7 @@ class KopfMirror:
         view = self._view
         match object_:
             case Pod():
-                self._mark(view.forget_pod(object_.uid, certain=certain))
+                self._mark(view.forget_pod(object_.uid, certain=certain, ended=object_.terminal))
             case ResourceClaimTemplate():
                 self._mark(view.forget_template(object_.key))
             case Namespace():

@@ -34,6 +34,10 @@ AuthorityLifetime: TypeAlias = Annotated[
 ]
 """Less, and API servers could not keep up with its replacement."""
 
+Rate: TypeAlias = Annotated[float, Meta(ge=10.0, le=100_000.0, extra={"what": "a number from 10 to 100000"})]
+"""With less the Lease, two requests a second, would leave nothing for the rest."""
+Burst: TypeAlias = Annotated[int, Meta(ge=1, le=100_000, extra={"what": "a whole number from 1 to 100000"})]
+
 
 CANNOT_ADOPT = (
     "kube-controller-manager cannot generate claims where resource.k8s.io is served by custom resources; leave it at "
@@ -80,7 +84,7 @@ class Settings(Model, frozen=True, kw_only=True):
     repack_after: Annotated[Seconds, Meta(description="How long such a pod may stay unscheduled.")] = 300.0
     release_hold: Annotated[
         SecondsOrNone,
-        Meta(description="How long a released device is not given out, unless our own agent says when it is free."),
+        Meta(description="How long a released device is not given out; of our own agent 5 s at most. 0: no time."),
     ] = 30.0
     taint_eviction: Annotated[TaintEviction, Meta(description="Who evicts pods from devices tainted NoExecute.")] = (
         TaintEviction.AUTO
@@ -90,6 +94,10 @@ class Settings(Model, frozen=True, kw_only=True):
     )
     leader_elect: Annotated[bool, Meta(description="Write only while holding the Lease.")] = True
     lease_name: Annotated[Subdomain, Meta(description="Name of the Lease.")] = LEASE_NAME
+    kube_api_qps: Annotated[Rate, Meta(description="Requests a second to the API server, in the long run.")] = 500.0
+    kube_api_burst: Annotated[
+        Burst, Meta(description="Requests that may be sent at once, if fewer were sent before.")
+    ] = 1000
     sweep_interval: Annotated[Seconds, Meta(description="How often everything is looked at again.")] = 60.0
     metrics_address: Annotated[
         Address, Meta(description="host:port of /metrics, /healthz and /readyz; empty: none.")

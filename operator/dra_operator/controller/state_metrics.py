@@ -35,12 +35,17 @@ class StateCollector(Collector):
         self._told = told
         self._steps = steps
         self._queue: tuple[Callable[[], int], Callable[[], int]] | None = None
+        self._requests: Callable[[], int] | None = None
         self._devices: Counter[tuple[str, str]] = Counter()
         self._moment = (-1, -1)
 
     def watch_queue(self, depth: Callable[[], int], adds: Callable[[], int]) -> None:
         """Serve the queue's figures, too."""
         self._queue = depth, adds
+
+    def watch_requests(self, waiting: Callable[[], int]) -> None:
+        """Serve how many requests to the API server wait to be sent, too."""
+        self._requests = waiting
 
     def collect(self) -> Iterator[Metric]:
         yield self._claims()
@@ -57,6 +62,13 @@ class StateCollector(Collector):
             counter = CounterMetricFamily("workqueue_adds", "How often a ref was marked", labels=["name"])
             counter.add_metric([QUEUE], adds())
             yield counter
+
+        if self._requests is not None:
+            yield GaugeMetricFamily(
+                "dra_operator_requests_waiting",
+                "Requests to the API server that wait until they may be sent",
+                value=self._requests(),
+            )
 
     def _claims(self) -> Metric:
         metric = GaugeMetricFamily(

@@ -82,6 +82,8 @@ class View:
         self._claims_ahead: dict[ObjectKey, ResourceClaim] = {}
         self._references = References()
         self._gone = Tombstones()
+        self._ended = Tombstones()
+        """Pods of which their kubelet had said that they ended, before they were gone."""
         self._gone_claims = Tombstones()
 
     # --- reading -----------------------------------------------------------------------------------------------------
@@ -175,9 +177,14 @@ class View:
             dirty |= self._claims_of(uid)
         return dirty
 
-    def forget_pod(self, uid: Uid, *, certain: bool) -> set[Ref]:
-        """The mirror has the pod no more. `certain`: its deletion was watched; otherwise only a live GET can tell."""
+    def forget_pod(self, uid: Uid, *, certain: bool, ended: bool = False) -> set[Ref]:
+        """The mirror has the pod no more. `certain`: its deletion was watched; otherwise only a live GET can tell.
+
+        `ended`: it was seen to have ended, be it in the last event only.
+        """
         pod = self.pods.pop(uid, None)
+        if ended or (pod is not None and pod.terminal):
+            self._ended.add(uid)
         self._pods_ahead.pop(uid, None)
         dirty = self.note_served(uid)
         self.message_written.pop(uid, None)
@@ -455,9 +462,11 @@ class View:
 
     def _hold_back(self, claim: ResourceClaim) -> None:
         """The claim's devices are released; a pod that ran with them may leave something to undo on its node."""
-        pods = [self.pod(consumer.uid) for consumer in claim.status.reserved_for or ()]
-        if any(pod is None or pod.spec.node_name for pod in pods):
-            self.held_back.released(claim)
+        users = [(consumer.uid, self.pod(consumer.uid)) for consumer in claim.status.reserved_for or ()]
+        ran = [(uid, pod) for uid, pod in users if pod is None or pod.spec.node_name]
+        if ran:
+            ended = all(uid in self._ended if pod is None else pod.terminal for uid, pod in ran)
+            self.held_back.released(claim, ended=ended)
 
     def _freed_with(self, claim: ResourceClaim) -> set[Ref]:
         """The devices of the claim's allocation became free."""

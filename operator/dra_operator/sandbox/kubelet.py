@@ -1,8 +1,9 @@
 """A stand-in for the kubelets of all simulated nodes: one watch of pods and one of claims, a task for each pod.
 
 A pod's task admits, prepares, sets the pod Running in one status write, ends it after `dra-operator.io/run-for`, and
-finishes its deletion as a kubelet does: unprepare, then DELETE with grace period 0 and the UID as precondition. A pod
-that is deleted ends at once unless `dra-operator.io/ignore-term` lets it run for its whole grace period.
+finishes its deletion as a kubelet does: unprepare, say that the pod has ended, then DELETE with grace period 0 and the
+UID as precondition. A pod that is deleted ends at once unless `dra-operator.io/ignore-term` lets it run for its whole
+grace period.
 
 Writes that fail are tried again until the pod is gone: the API server may restart meanwhile.
 """
@@ -96,7 +97,7 @@ class Kubelets:
                 await self._write(worker, lambda: self._set_phase(worker.pod, "Running"))
                 await self._live(worker)
             await self._runtime.unprepare(worker.pod, claims)
-            if not worker.ending and not worker.pod.terminal:
+            if not worker.pod.terminal:
                 await self._write(worker, lambda: self._set_phase(worker.pod, "Succeeded"))
             while not worker.ending:
                 await worker.wait()

@@ -321,6 +321,37 @@ def test_a_flow_that_comes_back_at_once_is_not_served_twice_in_a_round() -> None
     play(scenario)
 
 
+def test_a_flow_that_is_held_is_passed_over_until_it_is_let_go() -> None:
+    async def scenario(queue: Queue) -> None:
+        for key in ("a1", "a2", "b1", "b2"):
+            queue.add(key, flow=key[0])
+        queue.add("a0", flow="a", priority=1)
+        queue.hold("a")
+        assert queue.ready == 2
+        assert [(await take(queue))[0] for _ in range(2)] == ["b1", "b2"]
+        queue.add("a3", flow="a")
+        queue.add("b3", flow="b")
+        assert (await take(queue))[0] == "b3"
+        assert queue.ready == 0
+        queue.let_go("a")
+        assert [(await take(queue))[0] for _ in range(4)] == ["a0", "a1", "a2", "a3"]
+
+    play(scenario)
+
+
+def test_who_waits_for_a_key_hears_of_a_flow_that_is_let_go() -> None:
+    async def scenario(queue: Queue) -> None:
+        queue.hold("a")
+        queue.add("a1", flow="a")
+        waiting = asyncio.create_task(queue.get())
+        await asyncio.sleep(1)
+        assert not waiting.done()
+        queue.let_go("a")
+        assert await waiting == "a1"
+
+    play(scenario)
+
+
 def test_keys_that_are_not_due_take_no_turn() -> None:
     async def scenario(queue: Queue) -> None:
         for number in range(100):

@@ -22,6 +22,7 @@ from dra_operator.api.resource import (
     ResourceClaimConsumerReference,
 )
 from dra_operator.cluster.http import ApiClient
+from dra_operator.cluster.wire import REQUEST_SECONDS
 from dra_operator.cluster.writer import Writer
 from dra_operator.lifecycle.actions import (
     Action,
@@ -374,7 +375,7 @@ def test_the_hook_hears_of_every_write_and_its_time() -> None:
     heard: list[tuple[Action, Outcome, float]] = []
     outcome, _ = perform(RELEASE, Hang(), on_write=lambda *one: heard.append(one))
     assert [(action, said) for action, said, _ in heard] == [(RELEASE, outcome)]
-    assert heard[0][2] == pytest.approx(30)
+    assert heard[0][2] == pytest.approx(REQUEST_SECONDS)
     perform(READS[0], Answer(200, BARE_CLAIM), on_write=lambda *one: heard.append(one))
     assert len(heard) == 1
 

@@ -57,8 +57,7 @@ class Call:
     @property
     def target(self) -> str:
         """The object that it is about."""
-        action = self.action
-        return str(action.claim.key if isinstance(action, CreateClaim) else action.key)
+        return str(_key(self.action))
 
 
 class Desk:
@@ -75,6 +74,8 @@ class Desk:
         self.notices: list[Notice] = []
         self.keeps: Callable[[Action], Action] = lambda action: action
         """What the API server makes of a write before it takes effect."""
+        self.hung: set[str] = set()
+        """Namespaces of which no write is answered as long as they are in here."""
         self._fates: defaultdict[type[Action], deque[Fate]] = defaultdict(deque)
         self.engine = Engine(
             view=self.view,
@@ -139,6 +140,8 @@ class Desk:
     async def _perform(self, action: Action) -> Outcome:
         begun = now()
         await asyncio.sleep(self.latency / 2)
+        while _key(action).namespace in self.hung:
+            await asyncio.sleep(0.1)
         fates = self._fates[type(action)]
         fate = fates.popleft() if fates else ""
         if fate == BROKEN:
@@ -179,6 +182,10 @@ class Desk:
         """A `Watcher` that notes nothing here: `sent` does."""
 
 
+def _key(action: Action) -> ObjectKey:
+    return action.claim.key if isinstance(action, CreateClaim) else action.key
+
+
 def now() -> float:
     return asyncio.get_running_loop().time()
 
@@ -193,6 +200,7 @@ def play(scenario: Callable[[Desk], Awaitable[None]], *, seed: int = 0, policy: 
             await scenario(desk)
             assert not work.done(), work
         finally:
+            desk.hung.clear()
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
             await desk.engine.drain()

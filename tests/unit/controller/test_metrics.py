@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from dra_operator.api.core import Pod
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import DeviceTaint, ResourceClaimConsumerReference
+from dra_operator.cluster.pace import Endpoint
 from dra_operator.controller.metrics import Metrics
 from dra_operator.lifecycle.actions import Conflict, CreateClaim, Done, WriteClaimStatus
 from dra_operator.lifecycle.keys import PodRef
@@ -20,7 +21,7 @@ from tests.builders import DRIVER, allocation, claim, pod, slice_of
 from tests.unit.lifecycle.scene import view_of
 
 LABELS = {"reason", "kind", "action", "outcome", "status", "admin_access", "allocated", "driver", "state", "name"}
-BOUNDED = LABELS | {"device_class", "resource", "method", "code", "le"}
+BOUNDED = LABELS | {"device_class", "resource", "verb", "method", "code", "le"}
 
 
 def families(metrics: Metrics) -> dict[str, Metric]:
@@ -49,6 +50,9 @@ def busy() -> Metrics:
     metrics.drifted("pods")
     metrics.called("GET", 200)
     metrics.called("PATCH", None)
+    metrics.watch_requests(lambda: 3)
+    metrics.waited(Endpoint("patch", "pods/status", "default"), 0.3)
+    metrics.refused(Endpoint("patch", "pods/status", "default"))
     return metrics
 
 
@@ -67,6 +71,8 @@ def test_names_and_types_are_what_prometheus_expects(busy: Metrics) -> None:
         )
     assert {"resourceclaim_controller_creates", "workqueue_depth", "workqueue_adds"} <= found.keys()
     assert {"rest_client_requests", "dra_operator_devices", "dra_operator_search_steps"} <= found.keys()
+    assert {"rest_client_rate_limiter_duration_seconds", "dra_operator_requests_throttled"} <= found.keys()
+    assert found["dra_operator_requests_waiting"].samples[0].value == 3
 
 
 def test_labels_are_bounded_and_name_no_object(busy: Metrics) -> None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from dra_operator.api.codec import to_plain
+from dra_operator.api.kinds import PODS
 from dra_operator.api.meta import ManagedFieldsEntry
 from dra_operator.api.names import FIELD_MANAGER
 from dra_operator.api.resource import ResourceSlice
+from dra_operator.controller.mirrors import KopfMirror
 from dra_operator.inventory.devices import DeviceId
+from dra_operator.lifecycle.holdback import OWN_SECONDS
 from dra_operator.lifecycle.view import View
 from tests.builders import DRIVER, allocated, claim, node, pod, slice_of
 from tests.unit.lifecycle.scene import show, view_of
@@ -16,6 +20,7 @@ from tests.unit.lifecycle.scene import show, view_of
 HELD = 30.0
 GPU = DeviceId(DRIVER, "node-a", "gpu-0")
 RUNNING = pod("runner", claims=["training"], node_name="node-a")
+ENDED = pod("runner", claims=["training"], node_name="node-a", phase="Succeeded")
 WAITING = pod("waiter", claims=["training"])
 
 
@@ -59,11 +64,50 @@ def test_a_claim_that_is_deleted_with_its_pod_gone_releases_the_same_way() -> No
     assert view.ledger.is_held(GPU)
 
 
-@pytest.mark.parametrize("reason", ["never bound", "of our own agent", "switched off"])
+def test_a_device_of_our_own_agent_is_taken_until_the_agent_has_had_time_to_taint_it() -> None:
+    view, clock = scene(published_by(FIELD_MANAGER))
+    show(view, allocated(claim(name="training"), "node-a/gpu-0", reserved_for=[RUNNING]))
+    view.forget_pod(RUNNING.uid, certain=True)
+    show(view, claim(name="training"))
+    assert view.ledger.is_held(GPU)
+
+    clock.now += OWN_SECONDS
+    view.expire_held_back()
+    assert not view.ledger.is_held(GPU)
+
+
+@pytest.mark.parametrize("order", ["the pod is there", "the pod is gone", "one event says both"])
+def test_what_our_own_agent_has_unprepared_is_free_at_once(order: str) -> None:
+    """The kubelet says that a pod ended after it has unprepared its claims."""
+    view, _ = scene(published_by(FIELD_MANAGER))
+    mine = allocated(claim(name="training"), "node-a/gpu-0", reserved_for=[RUNNING])
+    show(view, mine)
+    kopf = KopfMirror(view, lambda refs: None, lambda kind: None)
+    ended = {**to_plain(ENDED), "metadata": {**to_plain(ENDED)["metadata"], "resourceVersion": "2"}}
+    if order != "one event says both":
+        kopf.take(PODS, "MODIFIED", ended)
+    if order != "the pod is there":
+        kopf.take(PODS, "DELETED", ended)
+    show(view, claim(name="training"))
+
+    assert not view.ledger.is_held(GPU)
+
+
+def test_one_user_that_may_still_run_is_enough_to_hold_it() -> None:
+    view, _ = scene(published_by(FIELD_MANAGER))
+    other = pod("other", claims=["training"], node_name="node-a", phase="Succeeded")
+    show(view, other)
+    show(view, allocated(claim(name="training"), "node-a/gpu-0", reserved_for=[RUNNING, other]))
+    show(view, claim(name="training"))
+
+    assert view.ledger.is_held(GPU)
+
+
+@pytest.mark.parametrize("reason", ["never bound", "switched off", "of our own agent, switched off"])
 def test_otherwise_it_is_free_at_once(reason: str) -> None:
     view, _ = scene(
-        published_by(FIELD_MANAGER if reason == "of our own agent" else "another-driver"),
-        0.0 if reason == "switched off" else HELD,
+        published_by(FIELD_MANAGER if "own agent" in reason else "another-driver"),
+        0.0 if "switched off" in reason else HELD,
     )
     user = WAITING if reason == "never bound" else RUNNING
     show(view, allocated(claim(name="training"), "node-a/gpu-0", reserved_for=[user]))

@@ -1,0 +1,99 @@
+"""An admission webhook of one namespace that hangs: whoever is not in that namespace notices nothing of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dra_operator.api.codec import encode
+from dra_operator.cluster.http import ApiClient
+from dra_operator.controller.underway import OF_A_NAMESPACE
+from dra_operator.sandbox.state import State
+from tests.e2e.operators import leading, operator
+from tests.e2e.stage import Stage, new_stage, until
+
+WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+NAME = "dra-operator-test-hangs"
+
+
+@dataclass(slots=True)
+class Deaf:
+    """Takes connections and never says a word, so that not even a TLS handshake ends."""
+
+    port: int = 0
+    calls: int = 0
+    given_up: int = 0
+    """Calls that the API server did not wait for any longer."""
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.calls += 1
+        try:
+            while await reader.read(4096):
+                pass
+        except ConnectionError:
+            pass
+        finally:
+            self.given_up += 1
+            writer.close()
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        server = await asyncio.start_server(self._take, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield
+        finally:
+            server.close()
+
+
+@asynccontextmanager
+async def hanging(client: ApiClient, namespace: str) -> AsyncIterator[Deaf]:
+    """Every claim that is created in the namespace waits for a webhook, for as long as a webhook may take."""
+    deaf = Deaf()
+    async with deaf.serving():
+        rule = {"apiGroups": ["resource.k8s.io"], "apiVersions": ["*"], "resources": ["resourceclaims"]}
+        webhook: dict[str, Any] = {
+            "name": "hangs.dra-operator.test",
+            "clientConfig": {"url": f"https://127.0.0.1:{deaf.port}/"},
+            "rules": [{**rule, "operations": ["CREATE"]}],
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+            "failurePolicy": "Fail",
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+            "timeoutSeconds": 30,
+        }
+        kind = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration"}
+        body = {**kind, "metadata": {"name": NAME}, "webhooks": [webhook]}
+        await client.request("POST", WEBHOOKS, body=encode(body))
+        try:
+            yield deaf
+        finally:
+            await client.request("DELETE", f"{WEBHOOKS}/{NAME}")
+
+
+async def test_a_webhook_of_one_namespace_that_hangs_delays_no_other(bare: State, there: Stage, tmp_path: Path) -> None:
+    await there.template()
+    stuck = await new_stage(there.client)
+    await stuck.template()
+    async with (
+        hanging(there.client, stuck.namespace) as webhook,
+        operator(bare.operator_kubeconfig, tmp_path / "log") as process,
+    ):
+        await leading(process)
+        names = [f"p{index:02}" for index in range(OF_A_NAMESPACE + 8)]
+        await asyncio.gather(*(stuck.pod(name, templates=("gpu",)) for name in names))
+
+        async def share_is_used_up() -> bool:
+            return webhook.calls >= OF_A_NAMESPACE
+
+        await until(lambda: f"only {webhook.calls} writes hang", share_is_used_up)
+        await there.pod("mine", templates=("gpu",))
+        await there.running("mine")
+        assert webhook.given_up == 0, "it ran after a write that hung was given up, not beside it"
+        assert webhook.calls == OF_A_NAMESPACE
+    async with operator(bare.operator_kubeconfig, tmp_path / "cleanup.log"):
+        await stuck.clear()

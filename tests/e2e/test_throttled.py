@@ -1,0 +1,110 @@
+"""An API server that says to come later: no request comes sooner, nothing is lost over it, and the lease stays.
+
+That nobody else asks for the same in that time either is shown where time can be measured
+(tests/unit/cluster/test_pace.py); here are all the requests that there are, and a real API server behind them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+from prometheus_client.parser import text_string_to_metric_families
+
+from dra_operator.cluster.kubeconfig import Credentials, find_credentials
+from dra_operator.cluster.pace import Endpoint, endpoint_of
+from dra_operator.sandbox.state import State
+from tests.e2e.operators import launch
+from tests.e2e.proxy import Proxy
+from tests.e2e.replicas import Replica, leader, lease_spec
+from tests.e2e.stage import Stage
+
+FLAGS = ("--log-format=json", "--claims=generate", "--metrics-address=127.0.0.1:0", "--kube-api-qps=200")
+LATER = 1
+EVERY = 8
+"""Of the requests to one endpoint, so many come through before one is turned away."""
+PODS_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A request, told from others of its kind that may be under way beside it: by verb, path and the object's name."""
+
+    what: tuple[str, str, str]
+    at: float
+
+
+class Throttling(Proxy):
+    """Turns away the first of the operator's requests to each endpoint, and then each so-and-so-many-th.
+
+    Not Kopf's: what it asks for is its own affair.
+    """
+
+    def __init__(self, target: Credentials) -> None:
+        super().__init__(target)
+        self.arrivals: list[Arrival] = []
+        self.refused: list[Arrival] = []
+        self.verbs: Counter[str] = Counter()
+        self._count: Counter[Endpoint] = Counter()
+
+    async def _forward(self, request: web.Request) -> web.StreamResponse:
+        if not request.headers.get("User-Agent", "").startswith("dra-operator/"):
+            return await super()._forward(request)
+        endpoint = endpoint_of(request.method, request.path, watch="watch" in request.query)
+        name = (await request.json())["metadata"]["name"] if request.method == "POST" else ""
+        what = endpoint.verb, request.path, name
+        self.arrivals.append(Arrival(what, time.monotonic()))
+        self._count[endpoint] += 1
+        if self._count[endpoint] % EVERY != 1:
+            return await super()._forward(request)
+        self.verbs[endpoint.verb] += 1
+        if endpoint.resource == "leases":
+            self.verbs["leases"] += 1
+        status = 503 if self.verbs[endpoint.verb] % 2 == 0 else 429
+        self.refused.append(Arrival(what, time.monotonic()))
+        return web.Response(status=status, text="come again later", headers={"Retry-After": str(LATER)})
+
+
+async def test_who_is_told_to_come_later_does_and_nothing_is_lost(bare: State, there: Stage, tmp_path: Path) -> None:
+    await there.template()
+    async with Throttling(find_credentials(bare.operator_kubeconfig)) as proxy:
+        config = proxy.write_kubeconfig(tmp_path / "kubeconfig")
+        one = Replica("one", launch(config, tmp_path / "log", FLAGS))
+        try:
+            await one.ready()
+            await leader(there.client, [one])
+            before = await lease_spec(there.client)
+            names = [f"p{index:02}" for index in range(PODS_AT_ONCE)]
+            await asyncio.gather(*(there.pod(name, templates=("gpu",), run_for=0.1) for name in names))
+            await asyncio.gather(*(there.succeeded(name, 120.0) for name in names))
+            after = await lease_spec(there.client)
+            assert (after["holderIdentity"], after["leaseTransitions"]) == (
+                before["holderIdentity"],
+                before["leaseTransitions"],
+            )
+            assert "the lease is lost" not in one.said
+            counted = await metrics(one)
+        finally:
+            await one.process.stop()
+    assert {"list", "watch", "get", "create", "patch", "leases"} <= set(proxy.verbs)
+    for refused in proxy.refused:
+        again = [other.at for other in proxy.arrivals if other.what == refused.what and other.at > refused.at]
+        assert all(at >= refused.at + LATER for at in again), (refused, again)
+    assert 0 < counted["dra_operator_requests_throttled_total"] <= len(proxy.refused)
+    assert counted["rest_client_rate_limiter_duration_seconds_count"] > len(proxy.refused)
+
+
+async def metrics(one: Replica) -> Counter[str]:
+    """The values of all metrics, over their labels."""
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{one.port}/metrics") as answer:
+        text = await answer.text()
+    found: Counter[str] = Counter()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found[sample.name] += sample.value  # type: ignore[assignment]
+    return found
