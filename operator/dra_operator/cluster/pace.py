@@ -2,8 +2,8 @@
 
 **Retry-After.** An answer of 429, or of 503, that names a time closes what it was asked of, for everybody here, until
 that time is over: the next request for it waits, it is not tried. A refusal in words of the API (a `Status`: a quota, a
-webhook of a tenant) closes the verb and resource in its namespace only, so that no tenant's webhook holds up another.
-One without is the front door's (fair queueing, a server that stops, a load balancer): it closes them everywhere.
+webhook of a tenant) closes the verb and resource in its namespace only, so that no tenant's webhook holds up another; of
+an eviction it closes nothing, for there it is the affair of one pod and its budget. One without is the front door's (fair queueing, a server that stops, a load balancer): it closes them everywhere.
 
 **The limit.** So many requests a second (a token bucket). Where more would be sent, the most urgent goes first: the
 Lease, or a burst of writes would cost the leadership; then lists and watches, or decisions would be made on what is
@@ -28,6 +28,7 @@ from typing import Final, NamedTuple
 _ALMOST_ONE: Final = 1 - 1e-6
 """Times are floats: a token that lacks less is one."""
 _CLOSED_MAX: Final = 1000
+_OF_ONE_POD: Final = "pods/eviction"
 
 
 class Endpoint(NamedTuple):
@@ -119,12 +120,14 @@ class Pace:
 
     def refused(self, endpoint: Endpoint, seconds: float, *, everywhere: bool) -> None:
         """The API server asks that nobody comes for so long."""
+        self.observer.refused(endpoint)
+        if endpoint.resource == _OF_ONE_POD and not everywhere:
+            return
         now = asyncio.get_running_loop().time()
         if len(self._closed) >= _CLOSED_MAX:
             self._closed = {key: until for key, until in self._closed.items() if until > now}
         key = endpoint._replace(namespace="") if everywhere else endpoint
         self._closed[key] = max(self._closed.get(key, 0.0), now + seconds)
-        self.observer.refused(endpoint)
 
     def opens_in(self, endpoint: Endpoint) -> float:
         """Seconds for which the API server wants no such request; 0 or less if it does."""
