@@ -2,8 +2,9 @@
 
 **Retry-After.** An answer of 429, or of 503, that names a time closes what it was asked of, for everybody here, until
 that time is over: the next request for it waits, it is not tried. A refusal in words of the API (a `Status`: a quota, a
-webhook of a tenant) closes the verb and resource in its namespace only, so that no tenant's webhook holds up another; of
-an eviction it closes nothing, for there it is the affair of one pod and its budget. One without is the front door's (fair queueing, a server that stops, a load balancer): it closes them everywhere.
+webhook of a tenant) closes the verb and resource in its namespace only, so that no tenant's webhook holds up another.
+Of an eviction it closes nothing: there it is the affair of one pod and its budget. A refusal without a Status is the
+front door's (fair queueing, a server that stops, a load balancer): it closes verb and resource everywhere.
 
 **The limit.** So many requests a second (a token bucket). Where more would be sent, the most urgent goes first: the
 Lease, or a burst of writes would cost the leadership; then lists and watches, or decisions would be made on what is
