@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -14,17 +15,19 @@ import pytest
 from dra_operator.api.kinds import CLAIMS, NAMESPACES, PODS, SLICES
 from dra_operator.api.meta import ObjectKey
 from dra_operator.api.names import DELETE_PROTECTION_FINALIZER, DEVICES_ALLOCATED, GATE
-from dra_operator.cluster.http import ApiClient
+from dra_operator.cluster.http import ApiClient, ApiError
+from dra_operator.controller.admission.certificates import Lifetimes, step, to_data
 from dra_operator.removal.steps import Agents, Removal, RemovalRefused, Task
 from dra_operator.removal.uninstall import find_plan, uninstall
 from dra_operator.sandbox.controlplane import ControlPlane
 from dra_operator.sandbox.supervisor import wait_for_gate
 from tests.controlplane import new_namespace, running_control_plane
+from tests.e2e.stage import until
 from tests.integration.test_doctor import allocate, claim, delete_lease, lease, pod, slice_
 
 pytestmark = pytest.mark.cluster
 
-NATIVE = Path(__file__).parents[2] / "manifests" / "overlays" / "native"
+OVERLAYS = Path(__file__).parents[2] / "manifests" / "overlays"
 PART_OF = "app.kubernetes.io/part-of=dra-operator"
 
 
@@ -48,7 +51,7 @@ async def client(plane: ControlPlane) -> AsyncIterator[ApiClient]:
 
 @pytest.fixture
 async def installed(plane: ControlPlane, client: ApiClient) -> None:
-    await asyncio.to_thread(plane.kubectl, "apply", "-k", str(NATIVE))
+    await asyncio.to_thread(plane.kubectl, "apply", "-k", str(OVERLAYS / "native"))
     await wait_for_gate(client)
 
 
@@ -81,7 +84,9 @@ async def plant(client: ApiClient, here: str) -> None:
     running = await client.create(PODS, pod("runs", claim_name="used", gated=False), namespace=here)
     await allocate(client, here, "used", running.uid)
     await allocate(client, here, "lost")
-    await client.create(PODS, pod("waits", claim_name="idle"), namespace=here)
+    waiting = pod("waits", claim_name="idle")
+    waiting["spec"]["schedulingGates"] = [{"name": GATE}]
+    await client.create(PODS, waiting, namespace=here)
     condition = {"type": DEVICES_ALLOCATED, "status": "True", "reason": "Allocated"}
     await client.patch(
         PODS,
@@ -124,6 +129,65 @@ async def test_killed_after_each_write_and_started_again_it_ends_well(
     plane: ControlPlane, client: ApiClient, installed: None, here: str
 ) -> None:
     await plant(client, here)
+    await killed_after_each_write(client)
+    await is_as_it_should_be(plane, client, here)
+    assert await find_plan(removal(client, Agents.REMOVE)) == []
+
+
+async def test_a_webhook_that_nobody_answers_any_more_locks_nobody_out_afterwards(
+    plane: ControlPlane, client: ApiClient, here: str
+) -> None:
+    """The gate of the overlay `webhook`, and what the operator keeps of it: certificates, and trust in them."""
+    await plant(client, here)
+    await asyncio.to_thread(plane.kubectl, "apply", "-k", str(OVERLAYS / "webhook"))
+    await keep_certificates(client)
+    new_pod = pod("new", claim_name="idle")
+
+    async def refused() -> bool:
+        try:
+            await client.create(PODS, new_pod, namespace=here, dry_run=True)
+        except ApiError as error:
+            return 'failed calling webhook "gate.dra-operator.io"' in str(error)
+        return False
+
+    await until(lambda: "the webhook is not in force", refused)
+    planned = dict(await find_plan(removal(client, Agents.REMOVE)))
+    assert planned["stop gating pods"] == [
+        "delete MutatingWebhookConfiguration dra-operator-gate",
+        "delete MutatingWebhookConfiguration dra-operator-selectors",
+    ]
+    objects = planned["delete what manifests/ brought"]
+    assert {f"delete {one} dra-operator/dra-operator-webhook" for one in ("Secret", "Service", "Role")} <= set(objects)
+
+    await killed_after_each_write(client)
+
+    async def admitted() -> bool:
+        return not await refused()
+
+    await until(lambda: "the webhook is still in force", admitted)
+    assert not (await client.create(PODS, new_pod, namespace=here)).has_gate(GATE)
+    await client.delete(PODS, ObjectKey(here, "new"), grace_seconds=0)
+    await is_as_it_should_be(plane, client, here)
+
+
+async def keep_certificates(client: ApiClient) -> None:
+    """What a replica writes when it starts: the Secret, and `caBundle` of the configurations."""
+    ring = step(None, time.time(), ("127.0.0.1",), Lifetimes(), trusted=False)
+    data = {name: base64.b64encode(value).decode() for name, value in to_data(ring).items()}
+    trusted: list[dict[str, Any]] = [
+        {"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": base64.b64encode(ring.bundle).decode()}
+    ]
+    root = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+    for path, patch, kind in (
+        ("/api/v1/namespaces/dra-operator/secrets/dra-operator-webhook", {"data": data}, "merge-patch"),
+        (f"{root}/dra-operator-gate", trusted, "json-patch"),
+        (f"{root}/dra-operator-selectors", trusted, "json-patch"),
+    ):
+        await client.request("PATCH", path, body=json.dumps(patch).encode(), content_type=f"application/{kind}+json")
+
+
+async def killed_after_each_write(client: ApiClient) -> None:
+    """Started again until it ends; what the dry run says is what is done."""
     done: list[str] = []
 
     def and_die(task: Task) -> None:
@@ -139,10 +203,7 @@ async def test_killed_after_each_write_and_started_again_it_ends_well(
         break
     else:
         raise AssertionError(f"it does not end; done so far: {done}")
-
-    await is_as_it_should_be(plane, client, here)
-    assert await find_plan(removal(client, Agents.REMOVE)) == []
-    assert set(planned) <= set(done), "what the dry run says is what is done"
+    assert set(planned) <= set(done)
 
 
 async def test_a_dry_run_writes_nothing(plane: ControlPlane, client: ApiClient, installed: None, here: str) -> None:
@@ -152,6 +213,7 @@ async def test_a_dry_run_writes_nothing(plane: ControlPlane, client: ApiClient, 
         return {
             f"{one['kind']}/{one['metadata']['name']}": str(one["metadata"].get("generation", one.get("spec")))
             for one in json.loads(answer.stdout)["items"]
+            if one["metadata"].get("namespace", here) in (here, "dra-operator")  # others are being deleted
         }
 
     before = await versions()
