@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from dra_operator.cli.explain import explain
-from dra_operator.cli.inspect import claims, devices
+from dra_operator.cli.inspect import audit, claims, devices
 from dra_operator.sandbox.state import State
 from tests.e2e.stage import Stage
 from tests.unit.cli.commands import Answer, call
@@ -65,6 +65,7 @@ async def test_a_developer_gets_the_operators_verdict_and_is_told_what_is_hidden
     async with developer(here, cluster, tmp_path) as flags:
         answer = await ask(explain, "one", "-n", here.namespace, "-o", "json", *flags)
         own = await ask(claims, "-n", here.namespace, "-o", "json", *flags)
+        admins = await ask(audit, *flags)
 
     assert answer.code == 1, answer.err
     assert (answer.json["reason"]["code"], answer.json["reason"]["message"]) == ("DevicesInUse", message)
@@ -72,6 +73,7 @@ async def test_a_developer_gets_the_operators_verdict_and_is_told_what_is_hidden
     for hidden in ("list nodes", "list resourceslices", f'pods in namespace "{here.namespace}" only'):
         assert hidden in unseen
     assert len(own.json["claims"]) == 5
+    assert (admins.code, admins.out) == (2, ""), "of the context's namespace nothing may be seen either"
 
 
 async def test_without_any_rights_that_is_what_is_said(here: Stage, cluster: State, tmp_path: Path) -> None:
@@ -81,12 +83,15 @@ async def test_without_any_rights_that_is_what_is_said(here: Stage, cluster: Sta
 
     async with developer(here, cluster, tmp_path, rules=[]) as flags:
         answer = await ask(explain, "one", "-n", here.namespace, *flags)
-        none = await ask(devices, *flags)
+        others = {command: await ask(command, *flags) for command in (devices, claims, audit)}
 
     assert (answer.code, answer.out) == (2, "")
-    assert f'you may not list pods in namespace "{here.namespace}"' in answer.err
-    assert none.out == "no devices\n"
-    assert "you may not list resourceslices" in none.err
+    assert f'you may not list pods in namespace "{here.namespace}"; an admin can give you' in answer.err
+    assert "there is no" not in answer.err, "nobody knows"
+    for command, hidden in ((devices, "resourceslices"), (claims, "resourceclaims"), (audit, "resourceclaims")):
+        told = others[command]
+        assert (told.code, told.out) == (2, ""), "nothing seen is not nothing there"
+        assert f"you may not list {hidden}" in told.err
 
 
 async def test_an_unknown_pod_of_a_live_cluster_is_refused_with_a_hint(here: Stage, cluster: State) -> None:

@@ -69,7 +69,7 @@ async def test_running_pods_keep_their_devices_and_waiting_ones_are_scheduled_by
 
         done = await run(ground, "--yes")
         assert done.returncode == 0, done.stderr
-        assert "note: the node agents stay: 4 claims hold devices of theirs" in done.stderr
+        assert "note: the node agents stay (claims that hold devices of theirs: 4," in done.stderr
         assert all("agent" in one or one == "Namespace/dra-operator" for one in await left(ground))
 
         for name in running:

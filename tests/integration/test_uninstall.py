@@ -237,7 +237,7 @@ async def test_agents_stay_while_pods_need_them(
 
     first = removal(client)
     await uninstall(first, quietly)
-    assert any("the node agents stay: 1 claims hold devices of theirs" in one for one in first.remarks)
+    assert any("the node agents stay (claims that hold devices of theirs: 1," in one for one in first.remarks)
     assert any("resourceclaim-controller" in one for one in first.remarks), "nobody else frees that claim here"
     assert sorted(await left(plane)) == [
         "ClusterRole/dra-operator-agent",

@@ -12,12 +12,11 @@ Upstream: `interpreter/interpretable.go`, `planner.go` and `attributes.go` in ce
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dra_operator.api.semver import Version
-from dra_operator.cel import arithmetic, budget, messages
+from dra_operator.cel import arithmetic, budget, containers, messages
 from dra_operator.cel import operators as op
 from dra_operator.cel.ast import (
     Call,
@@ -33,21 +32,15 @@ from dra_operator.cel.ast import (
 from dra_operator.cel.budget import Budget
 from dra_operator.cel.chains import free_names, is_member_operator
 from dra_operator.cel.check import Checked
-from dra_operator.cel.errors import CELEvaluationError, CELRuntimeError
-from dra_operator.cel.functions import Implementation, Overload
-from dra_operator.cel.library.formats import Format
+from dra_operator.cel.errors import CELEvaluationError
+from dra_operator.cel.functions import BRIEF, Overload, choose
 from dra_operator.cel.literals import Constants
 from dra_operator.cel.nesting import room_to_recurse
 from dra_operator.cel.values import (
     NONE,
-    MutableList,
-    MutableMap,
     Optional,
     Value,
     check_index,
-    go_type_name,
-    is_equal,
-    key_value,
     map_key,
     no_such_overload,
     text_within,
@@ -163,14 +156,9 @@ class _Evaluation:
 
     def _initial(self, frame: _Frame) -> Value:
         try:
-            value = self.value(frame.fold.init, frame.outer)
+            return containers.accumulator(self.value(frame.fold.init, frame.outer))
         except CELEvaluationError as error:
             return Failed(error)
-        if isinstance(value, list | tuple) and not value:
-            return MutableList()
-        if isinstance(value, dict) and not value:
-            return MutableMap()
-        return value
 
     def _select(self, node: Select, frame: _Frame | None) -> Value:
         operand = self._chained(node.operand, frame)
@@ -262,17 +250,10 @@ class _Evaluation:
         item = self.value(node.args[0], frame)
         container = self.value(node.args[1], frame)
         if node.id in self._sets:
-            if isinstance(item, UNHASHABLE_UPSTREAM):
-                name = go_type_name(item)  # upstream panics, which no operator absorbs
-                raise CELRuntimeError(f"internal error: runtime error: hash of unhashable type {name}")
-        else:
-            certain = len(self._calls[node.id].overloads) == 1
-            self._budget.spend(budget.call_cost(op.IN, (item, container), certain=certain))
-        if isinstance(container, dict):
-            return arithmetic.has_key(container, item)
-        if isinstance(container, list | tuple):
-            return any(is_equal(item, other) for other in container)
-        raise no_such_overload()
+            return containers.contains_constant(item, container)
+        certain = len(self._calls[node.id].overloads) == 1
+        self._budget.spend(budget.call_cost(op.IN, (item, container), certain=certain))
+        return containers.contains(item, container)
 
     # -- calls
 
@@ -322,13 +303,7 @@ class _Evaluation:
         items: list[Value] = []
         for position, element in enumerate(node.elements):
             value = self.value(element, frame)
-            if position in node.optional:
-                if not isinstance(value, Optional):
-                    raise CELEvaluationError(f"cannot initialize optional list element from non-optional value {value}")
-                if not value.present:
-                    continue
-                value = value.get()
-            items.append(value)
+            items += containers.list_item(value) if position in node.optional else (value,)
         self._budget.spend(budget.LIST)
         return items
 
@@ -336,15 +311,8 @@ class _Evaluation:
         entries: dict[Value, Value] = {}
         for entry in node.entries:
             key = map_key(self.value(entry.key, frame))
-            value = self.value(entry.value, frame)
-            if entry.optional:
-                if not isinstance(value, Optional):
-                    raise CELEvaluationError(f"cannot initialize optional entry from non-optional value {value}")
-                if not value.present:
-                    entries.pop(key, None)
-                    continue
-                value = value.get()
-            entries[key] = value
+            put = containers.put_optional if entry.optional else containers.put
+            put(entries, key, self.value(entry.value, frame))
         self._budget.spend(budget.MAP)
         return entries
 
@@ -372,7 +340,7 @@ class _Evaluation:
 
     def _comprehension(self, node: Comprehension, frame: _Frame | None) -> Value:
         inner = _Frame(node, frame)
-        for inner.item, inner.second_item in items_of(
+        for inner.item, inner.second_item in containers.items_of(
             self.value(node.range, frame), pairs=node.second_variable is not None
         ):
             if self.value(node.condition, inner) is False:
@@ -382,33 +350,8 @@ class _Evaluation:
             except CELEvaluationError as error:
                 inner.accumulator = Failed(error)
         inner.result_only = True
-        result = self.value(node.result, inner)
-        if type(result) is MutableList:
-            return list(result)
-        return dict(result) if type(result) is MutableMap else result
+        return containers.frozen(self.value(node.result, inner))
 
-
-def items_of(over: Value, *, pairs: bool) -> Iterator[tuple[Value, Value]]:
-    """What a fold goes over: items, or keys, or both with what they stand for."""
-    if isinstance(over, dict):
-        return ((key_value(key), value) for key, value in list(over.items()))
-    if isinstance(over, list | tuple):
-        return enumerate(over) if pairs else ((item, None) for item in over)
-    if pairs:
-        raise CELEvaluationError(f"unsupported comprehension range type: {go_type_name(over)}")
-    raise CELEvaluationError(f"got '{go_type_name(over)}', expected iterable type")
-
-
-def choose(overloads: tuple[Overload, ...], args: tuple[Value, ...]) -> Implementation | None:
-    """The first overload that takes the values; their types alone decide."""
-    for overload in overloads:
-        if overload.call is not None and overload.accepts(args):
-            return overload.call
-    return None
-
-
-BRIEF: Final = frozenset(("contains", "startsWith", "endsWith", "size", "matches"))  # their errors name no types
-UNHASHABLE_UPSTREAM: Final = (Version, bytes, Format)
 
 _Rule = Callable[[_Evaluation, Any, _Frame | None], Value]
 

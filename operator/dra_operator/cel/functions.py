@@ -19,6 +19,8 @@ Implementation = Callable[..., Any]
 _F = TypeVar("_F", bound=Implementation)
 
 _SIGNATURE: Final = re.compile(r"(?:(?P<target>[^()]+?)\.)?(?P<name>@?\w+)\((?P<args>.*)\) -> (?P<result>.+)")
+BRIEF: Final = frozenset(("contains", "startsWith", "endsWith", "size", "matches"))
+"""Functions whose "no such overload" names no types."""
 _NAMESPACES: Final = frozenset(("strings", "sets", "lists", "optional", "ip", "format", "cel"))
 
 
@@ -49,6 +51,14 @@ class Overload:
     @property
     def looks_into_lists(self) -> bool:
         return any(element is not None for element in self.elements)
+
+
+def choose(overloads: tuple[Overload, ...], args: tuple[Value, ...]) -> Implementation | None:
+    """The first overload that takes the values; their types alone decide."""
+    for overload in overloads:
+        if overload.call is not None and overload.accepts(args):
+            return overload.call
+    return None
 
 
 class Library:

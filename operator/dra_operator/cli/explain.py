@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from dra_operator.api.kinds import PODS
 from dra_operator.cli.output import PROBLEM, Format, emit, note, note_refused, refuses_bad_input
 from dra_operator.cli.printable import printable
 from dra_operator.cli.scenes import load_scene
@@ -32,7 +33,7 @@ def explain(
 
     Exit code 0: it has its devices; 1: it waits; 2: the input cannot be used.
     """
-    loaded = load_scene(files, recursive, inventory, namespace, kubeconfig, context)
+    loaded = load_scene(files, recursive, inventory, namespace, kubeconfig, context, needs=(PODS.plural,))
     if files:
         loaded.scene.simulation.run()
     try:

@@ -11,10 +11,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from dra_operator.api.kinds import CLAIMS, SLICES, Kind
 from dra_operator.cli.output import (
     PROBLEM,
     Format,
@@ -84,7 +85,7 @@ def devices(
             _show_sums(rows, by)
         return 0
 
-    _run(once, files, inventory, None, kubeconfig, context, watch)
+    _run(once, files, inventory, None, kubeconfig, context, watch, needs=SLICES)
 
 
 @refuses_bad_input
@@ -122,7 +123,7 @@ def claims(
         print_table(headers, rows, {2: _style})
         return 0
 
-    _run(once, files, inventory, namespace, kubeconfig, context, watch)
+    _run(once, files, inventory, namespace, kubeconfig, context, watch, needs=CLAIMS)
 
 
 @refuses_bad_input
@@ -144,7 +145,8 @@ def audit(
         if output is not Format.TABLE:
             emit(found, output)
         elif not found.accesses:
-            typer.echo("nobody has admin access to a device")
+            limits = ", as far as you may see" if loaded.unseen else ""
+            typer.echo(f"nobody has admin access to a device{limits}")
         else:
             headers = ["NAMESPACE", "CLAIM", "PODS", "DEVICE", "SINCE", "GRANTED"]
             rows = [
@@ -161,7 +163,7 @@ def audit(
             print_table(headers, rows, {5: lambda cell: "" if cell == "yes" else "red"})
         return 0 if all(one.granted for one in found.accesses) else PROBLEM
 
-    _run(once, files, inventory, None, kubeconfig, context, watch)
+    _run(once, files, inventory, None, kubeconfig, context, watch, needs=CLAIMS)
 
 
 def _run(
@@ -172,10 +174,11 @@ def _run(
     kubeconfig: str | None,
     context: str | None,
     watch: bool,
+    needs: Kind[Any],
 ) -> None:
     """Once, or until Ctrl-C. Files are taken as they stand: nothing is allocated that they do not say."""
     while True:
-        loaded = load_scene(files, False, inventory, namespace, kubeconfig, context)
+        loaded = load_scene(files, False, inventory, namespace, kubeconfig, context, needs=(needs.plural,))
         if watch and is_terminal():
             sys.stdout.write(_CLEAR)
         code = once(loaded)

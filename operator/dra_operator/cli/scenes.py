@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +26,10 @@ def load_scene(
     namespace: str | None,
     kubeconfig: str | None,
     context: str | None,
+    *,
+    needs: Collection[str] = (),
 ) -> LoadedScene:
-    """Raises `InputError`."""
+    """`needs`: resources of a live cluster that the caller has to be able to see. Raises `InputError`."""
     if files:
         where = namespace or DEFAULT_NAMESPACE
         manifests = load_objects(read_documents(files, recursive=recursive), where)
@@ -42,5 +44,5 @@ def load_scene(
         raise InputError("--inventory goes with -f")
     from dra_operator.query.live import load_cluster  # late: files do without a client
 
-    cluster = load_cluster(kubeconfig, context, namespace)
+    cluster = load_cluster(kubeconfig, context, namespace, needs=needs)
     return LoadedScene(build_scene(cluster.manifests, live=True), cluster.namespace, tuple(cluster.unseen))

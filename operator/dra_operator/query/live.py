@@ -1,7 +1,7 @@
 """The objects of a cluster, listed with the caller's own rights.
 
 What the caller may not list is left out and said: other namespaces' pods and claims, nodes, namespaces. What cannot do
-without is the resource API itself.
+without is the resource API itself, and what a question is about: "no devices" is no answer to who may not see any.
 
 Not here: what the objects mean (`scene.py`).
 """
@@ -9,6 +9,7 @@ Not here: what the objects mean (`scene.py`).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -36,6 +37,7 @@ _ELSEWHERE: Final = {
     "resourceclaims": "devices that they hold look free",
     "resourceclaimtemplates": "",
 }
+_VIEW: Final = 'an admin can give you the ClusterRole "view"'
 _UNAUTHORIZED: Final = 401
 _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
@@ -53,8 +55,13 @@ class Cluster:
     """What the caller's rights hid, a sentence each."""
 
 
-def load_cluster(kubeconfig: str | None, context: str | None, namespace: str | None) -> Cluster:
-    """Raises `InputError` for a kubeconfig, a server or rights that do not do."""
+def load_cluster(
+    kubeconfig: str | None, context: str | None, namespace: str | None, *, needs: Collection[str] = ()
+) -> Cluster:
+    """`needs`: resources that have to be seen.
+
+    Raises `InputError` for a kubeconfig, a server or rights that do not do.
+    """
     try:
         credentials = find_credentials(kubeconfig, context)
         client = credentials.client()
@@ -64,7 +71,7 @@ def load_cluster(kubeconfig: str | None, context: str | None, namespace: str | N
         raise InputError(f"the kubeconfig cannot be read: {error}") from None
     cluster = Cluster(credentials.server, namespace or credentials.namespace)
     try:
-        return asyncio.run(_load(client, cluster))
+        return asyncio.run(_load(client, cluster, needs))
     except NoAnswer as error:
         raise InputError(f"{credentials.server} does not answer: {error}") from None
     except ApiError as error:
@@ -73,10 +80,10 @@ def load_cluster(kubeconfig: str | None, context: str | None, namespace: str | N
         raise InputError(f"{credentials.server}: {error}") from None
 
 
-async def _load(client: ApiClient, cluster: Cluster) -> Cluster:
+async def _load(client: ApiClient, cluster: Cluster, needs: Collection[str]) -> Cluster:
     async with client:
         await _reach(client)
-        listed = await asyncio.gather(*(_list(client, kind, cluster) for kind in _ALL))
+        listed = await asyncio.gather(*(_list(client, kind, cluster, needs) for kind in _ALL))
     for objects in listed:
         cluster.manifests.objects += [Loaded(one, "the cluster") for one in objects]
     return cluster
@@ -91,7 +98,7 @@ async def _reach(client: ApiClient) -> None:
             raise
 
 
-async def _list(client: ApiClient, kind: Kind[O], cluster: Cluster) -> list[O]:
+async def _list(client: ApiClient, kind: Kind[O], cluster: Cluster, needs: Collection[str]) -> list[O]:
     try:
         return (await client.list_objects(kind, limit=_CHUNK))[0]
     except ApiError as error:
@@ -102,6 +109,8 @@ async def _list(client: ApiClient, kind: Kind[O], cluster: Cluster) -> list[O]:
         if error.status != _FORBIDDEN:
             raise
     if not kind.namespaced:
+        if kind.plural in needs:
+            raise InputError(f"you may not list {kind.plural}; {_VIEW} in all of the cluster")
         cluster.unseen.append(f"you may not list {kind.plural}: {_WITHOUT[kind.plural]}")
         return []
     try:
@@ -109,7 +118,10 @@ async def _list(client: ApiClient, kind: Kind[O], cluster: Cluster) -> list[O]:
     except ApiError as error:
         if error.status != _FORBIDDEN:
             raise
-        cluster.unseen.append(f'you may not list {kind.plural} in namespace "{cluster.namespace}"')
+        hidden = f'you may not list {kind.plural} in namespace "{cluster.namespace}"'
+        if kind.plural in needs:
+            raise InputError(f"{hidden}; {_VIEW} there") from None
+        cluster.unseen.append(hidden)
         return []
     follows = _ELSEWHERE[kind.plural]
     cluster.unseen.append(

@@ -43,9 +43,9 @@ async def agents_stay(removal: Removal, facts: Facts) -> bool:
     if not (there or drivers) or not (held or waiting):
         return False
     removal.remark(
-        f"the node agents stay: {len(held)} claims hold devices of theirs, and {len(waiting)} pods wait for devices; "
-        "run uninstall again when these pods have ended, or with --agents=remove (such pods can then neither start nor "
-        "end on their nodes)"
+        f"the node agents stay (claims that hold devices of theirs: {len(held)}, pods that wait for devices: "
+        f"{len(waiting)}); run uninstall again when these pods have ended, or with --agents=remove (such pods can then "
+        "neither start nor end on their nodes)"
     )
     return True
 

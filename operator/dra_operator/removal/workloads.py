@@ -73,13 +73,13 @@ def _remark(removal: Removal, claims: Iterable[ResourceClaim], pods: Iterable[Po
     without = [pod for pod in pods if not pod.done and _lacks_claims(pod)]
     if without:
         removal.remark(
-            f"{len(without)} pods wait for claims of their templates, for example {without[0].key}: nobody is known to "
-            "generate them; enable resourceclaim-controller in kube-controller-manager (it is on by default)"
+            f"pods that wait for claims of their templates: {len(without)}, for example {without[0].key}; nobody is "
+            "known to generate them: enable resourceclaim-controller in kube-controller-manager (it is on by default)"
         )
     held = [one for one in claims if one.status.allocation is not None]
     if held:
         removal.remark(
-            f"{len(held)} claims hold devices, for example {held[0].key}: resourceclaim-controller of "
+            f"claims that hold devices: {len(held)}, for example {held[0].key}; resourceclaim-controller of "
             "kube-controller-manager has to be on to free them when their pods end"
         )
 

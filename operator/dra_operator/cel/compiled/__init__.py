@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from dra_operator.cel.ast import Comprehension, all_nodes, is_binding
-from dra_operator.cel.compiled import calls, folds  # noqa: F401 - they register their rules
+from dra_operator.cel.compiled import calls, folds, logic  # noqa: F401 - they register their rules
 from dra_operator.cel.compiled.generate import FIELDS, Generator
 from dra_operator.cel.compiled.runtime import HELPERS
 from dra_operator.cel.compiled.source import CannotCompile

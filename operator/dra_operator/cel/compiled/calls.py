@@ -18,8 +18,7 @@ from dra_operator.cel.compiled.generate import RULES, SPECIAL, Generator, chaine
 from dra_operator.cel.compiled.runtime import Dispatch
 from dra_operator.cel.compiled.source import Term
 from dra_operator.cel.errors import CELEvaluationError
-from dra_operator.cel.evaluate import BRIEF
-from dra_operator.cel.functions import Overload
+from dra_operator.cel.functions import BRIEF, Overload
 from dra_operator.cel.values import DomainMap, NameMap, Optional
 
 # Functions that are computed when the selector is compiled, if all arguments are constant. Their results are small.

@@ -10,9 +10,19 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from dra_operator.cel import arithmetic
+from dra_operator.cel.containers import (
+    accumulator,
+    contains,
+    contains_constant,
+    frozen,
+    items_of,
+    list_item,
+    put,
+    put_optional,
+)
 from dra_operator.cel.errors import CELCostError, CELEvaluationError, CELRuntimeError
-from dra_operator.cel.evaluate import UNHASHABLE_UPSTREAM, Failed, choose, items_of
-from dra_operator.cel.functions import Overload
+from dra_operator.cel.evaluate import Failed
+from dra_operator.cel.functions import Overload, choose
 from dra_operator.cel.values import (
     NONE,
     MutableList,
@@ -21,8 +31,6 @@ from dra_operator.cel.values import (
     Value,
     check_index,
     equal,
-    go_type_name,
-    is_equal,
     map_key,
     no_such_overload,
     text_within,
@@ -68,23 +76,6 @@ def is_present(container: Value, field: str) -> bool:
     return arithmetic.lookup(container, field).present
 
 
-def contains(item: Value, container: Value) -> bool:
-    """`item in container`."""
-    if isinstance(container, dict):
-        return arithmetic.has_key(container, item)
-    if isinstance(container, list | tuple):
-        return any(is_equal(item, other) for other in container)
-    raise no_such_overload()
-
-
-def contains_constant(item: Value, container: list[Value]) -> bool:
-    """`item in [constants]`, for which upstream looks into a set."""
-    if isinstance(item, UNHASHABLE_UPSTREAM):
-        name = go_type_name(item)
-        raise CELRuntimeError(f"internal error: runtime error: hash of unhashable type {name}")
-    return any(is_equal(item, other) for other in container)
-
-
 def not_a_bool() -> CELEvaluationError:
     return no_such_overload()
 
@@ -100,27 +91,6 @@ def the_value(optional: Value) -> Value:
     return optional.get() if optional.present else UNSET
 
 
-def list_item(value: Value) -> tuple[Value, ...]:
-    """What `[?value]` adds to a list."""
-    if not isinstance(value, Optional):
-        raise CELEvaluationError(f"cannot initialize optional list element from non-optional value {value}")
-    return (value.get(),) if value.present else ()
-
-
-def put(entries: dict[Value, Value], key: Value, value: Value) -> None:
-    entries[key] = value
-
-
-def put_optional(entries: dict[Value, Value], key: Value, value: Value) -> None:
-    """What `{?key: value}` does to a map."""
-    if not isinstance(value, Optional):
-        raise CELEvaluationError(f"cannot initialize optional entry from non-optional value {value}")
-    if value.present:
-        entries[key] = value.get()
-    else:
-        entries.pop(key, None)
-
-
 def pairs_of(over: Value) -> Iterator[tuple[Value, Value]]:
     """What a fold with two variables goes over."""
     return items_of(over, pairs=True)
@@ -131,22 +101,6 @@ def elements_of(over: Value) -> Iterator[Value]:
     if type(over) in (list, tuple):
         return iter(over)
     return (item for item, _ in items_of(over, pairs=False))
-
-
-def frozen(result: Value) -> Value:
-    """The result of a fold, that nothing extends any more."""
-    if type(result) is MutableList:
-        return list(result)
-    return dict(result) if type(result) is MutableMap else result
-
-
-def accumulator(value: Value) -> Value:
-    """How a fold or a binding holds its first value."""
-    if isinstance(value, list | tuple) and not value:
-        return MutableList()
-    if isinstance(value, dict) and not value:
-        return MutableMap()
-    return value
 
 
 def _kind_of(value: Value) -> object:
