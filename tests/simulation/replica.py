@@ -45,10 +45,9 @@ class _Credentials:
 def simulated_surroundings() -> Iterator[None]:
     """The controller's time is virtual, and its process has no garbage collector of its own."""
     module = "dra_operator.controller.controller"
-    quiet = SimpleNamespace(collect=lambda: 0, freeze=lambda: None)
     with (
         patch(f"{module}.time", SimpleNamespace(time=wall_clock, monotonic=_monotonic)),
-        patch(f"{module}.gc", quiet),
+        patch(f"{module}.settle", lambda: None),
         patch.object(Controller, "_measure_lag", _no_lag),
     ):
         yield

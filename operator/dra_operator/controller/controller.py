@@ -14,10 +14,10 @@ One instance a process; it outlives a restart of Kopf.
 from __future__ import annotations
 
 import asyncio
-import gc
 import random
 import time
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -40,7 +40,7 @@ from dra_operator.controller.admission.admission import Admission
 from dra_operator.controller.engine import STEPS_IN_ONE_GO, Engine
 from dra_operator.controller.evictor import Evictor, TaintEviction
 from dra_operator.controller.health import HealthServer
-from dra_operator.controller.heap import give_back
+from dra_operator.controller.heap import settle
 from dra_operator.controller.metrics import Metrics
 from dra_operator.controller.mirrors import KOPF_KINDS, ClaimMirror, KopfMirror, SliceMirror
 from dra_operator.controller.progress import Progress
@@ -49,6 +49,7 @@ from dra_operator.controller.sync import wait_until_shown
 from dra_operator.lifecycle.decide import Decider
 from dra_operator.lifecycle.keys import Ref
 from dra_operator.lifecycle.policy import ClaimsMode
+from dra_operator.lifecycle.sweep import Sweep
 from dra_operator.lifecycle.view import View
 
 log = structlog.get_logger()
@@ -121,6 +122,8 @@ class Controller:
             Reflector(self._client, SLICES, SliceMirror(self.view, self.engine.mark), rng=self._rng),
         )
         self._censuses = {kind.plural: self._census(kind) for kind in KOPF_KINDS}
+        self._begins = asyncio.Event()
+        """To decide: what was marked before was not looked at."""
         self._tasks: list[asyncio.Task[None]] = []
         self._election: asyncio.Task[None] | None = None
         self._progress = Progress(lambda: self.engine.taken, self._takeable, time.monotonic)
@@ -199,9 +202,7 @@ class Controller:
             nodes=len(self.view.nodes),
             seconds=round(time.monotonic() - started, 3),
         )
-        gc.collect()
-        give_back()
-        gc.freeze()  # mirrors stay: a collector that walks them stops decisions for tens of milliseconds
+        settle()
         self.synced.set()
         for census in self._censuses.values():
             self._spawn(census.run())
@@ -224,9 +225,16 @@ class Controller:
         self.kopf.note_synced()
 
     async def _sweep(self) -> None:
+        sweep = Sweep(self.view)
         while True:
-            await asyncio.sleep(self.settings.sweep_interval * self._rng.uniform(0.9, 1.1))
-            self.engine.sweep()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.settings.sweep_interval * self._rng.uniform(0.9, 1.1)):
+                    await self._begins.wait()
+            batches = sweep.everything() if self._begins.is_set() else sweep.round()
+            self._begins.clear()
+            for refs in batches:
+                self.engine.mark(refs)
+                await asyncio.sleep(0)
 
     async def _release(self) -> None:
         while True:
@@ -247,7 +255,7 @@ class Controller:
 
     def _on_acquired(self) -> None:
         log.info("leading")
-        self.engine.sweep()
+        self._begins.set()
 
     def _on_lost(self) -> None:
         log.warning("the lease is lost; following")

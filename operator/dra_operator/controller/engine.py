@@ -138,10 +138,6 @@ class Engine:
         for ref in sorted(refs, key=_order):  # sets have no order, and a replayed run needs one
             self._queue(ref)
 
-    def sweep(self) -> None:
-        """Look at everything: finds what no event told of."""
-        self.mark(list(self.view.refs()))
-
     def _queue(self, ref: Ref, *, after: float = 0.0) -> None:
         """Claims before pods; pods by priority, then in turn over their namespaces, then by age."""
         if isinstance(ref, ClaimRef):
@@ -412,7 +408,7 @@ class Engine:
                     self.view.note_claim_missing(action.key)
             case Refused(_, message):
                 pause = 1.0
-                if isinstance(action, CreateClaim) and isinstance(ref, PodRef):
+                if isinstance(action, CreateClaim) and isinstance(ref, PodRef) and ref.uid in self.view.pods:
                     self.view.refusals[ref.uid] = Refusal(message, now := self.now(), now + REFUSAL_RETRY)
                     pause = 0.001  # the next look publishes why
             case Unknown(message, retry_after):
@@ -435,7 +431,7 @@ class Engine:
                 self.mark(self.view.note_gone(action.uid))
             case WriteClaimStatus() if isinstance(object_, ResourceClaim):
                 self._take_in(action, object_)
-            case PublishStatus():
+            case PublishStatus() if action.uid in self.view.pods:
                 self.view.message_written[action.uid] = self.now()
             case CreateClaim():
                 owner = action.claim.metadata.controller

@@ -1,11 +1,20 @@
-"""Memory that the C library keeps after the first lists: what they were read from, no longer used by anyone."""
+"""Memory after the first lists: what they were read from is given back, and what they left is not walked any more.
+
+Python's collector would walk the mirrors over and over, each time for some tenths of a second in which nothing else
+runs. They are set aside (`gc.freeze`). How often it walks all the rest depends on how much it found the last time: so
+it is called once more, or else what tasks and errors leave would wait until it is a quarter of the mirrors.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 
 
-def give_back() -> None:
-    """Have glibc return what is free to the system. Another C library has no such call, and none is made."""
+def settle() -> None:
+    """Once, when the mirrors are complete. Another C library than glibc has no call to give back, and none is made."""
+    gc.collect()
     if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)
+    gc.freeze()
+    gc.collect()

@@ -27,7 +27,7 @@ from dra_operator.lifecycle.view import View
 log = structlog.get_logger()
 
 _SPARE: Final = 1000
-"""Reasons of pods that are gone are dropped once there are this many."""
+"""What is remembered of objects that are gone is dropped once there are this many."""
 
 
 class Metrics:
@@ -140,7 +140,7 @@ class Metrics:
         self._looks.labels("pod" if isinstance(ref, PodRef) else "claim").observe(seconds)
         if isinstance(ref, PodRef) and verdict.reason is not None:
             self._told[ref.uid] = verdict.reason
-            if len(self._told) > 2 * len(self._view.pods) + _SPARE:
+            if len(self._told) > len(self._view.pods) + _SPARE:
                 for uid in self._told.keys() - self._view.pods.keys():
                     del self._told[uid]
         if verdict.reason is not None and verdict.actions:
@@ -174,7 +174,7 @@ class Metrics:
         if claim is None or pod is None or not stamp or self._timed.get(write.uid) == stamp:
             return
         self._timed[write.uid] = stamp
-        if len(self._timed) > 2 * len(self._view.claims) + _SPARE:
+        if len(self._timed) > len(self._view.claims) + _SPARE:
             known = {one.uid for one in self._view.claims.values()}
             for uid in self._timed.keys() - known:
                 del self._timed[uid]

@@ -98,7 +98,7 @@ class Settings(Model, frozen=True, kw_only=True):
     kube_api_burst: Annotated[
         Burst, Meta(description="Requests that may be sent at once, if fewer were sent before.")
     ] = 1000
-    sweep_interval: Annotated[Seconds, Meta(description="How often everything is looked at again.")] = 60.0
+    sweep_interval: Annotated[Seconds, Meta(description="How often all that is not settled is looked at again.")] = 60.0
     metrics_address: Annotated[
         Address, Meta(description="host:port of /metrics, /healthz and /readyz; empty: none.")
     ] = ""

@@ -103,7 +103,7 @@ class Ledger:
         if hold is None:
             return
         self._give(uid, hold)
-        for rival in hold.rivals:
+        for rival in hold.rivals & self._in_dispute_with.keys():
             self._in_dispute_with[rival].discard(uid)
         for other in self._in_dispute_with.pop(uid, set()):
             opposed = self._observed[other]

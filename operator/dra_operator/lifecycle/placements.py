@@ -10,19 +10,24 @@ Upstream: NodeInfo of kube-scheduler's cache, with its assumed pods.
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 from dra_operator.allocation.usage import NodeUsage
 from dra_operator.api.core import Pod
 from dra_operator.api.meta import Uid
 from dra_operator.lifecycle.pin import pinned_node
 
 
+class _ByNode(dict[str, NodeUsage]):
+    """Nothing is taken up on a node that is not listed; to ask about it does not list it."""
+
+    def __missing__(self, node: str) -> NodeUsage:
+        return NodeUsage()
+
+
 class Placements:
-    """See the module. `usage` is what is taken up, by node."""
+    """See the module. `usage` is what is taken up, by node: those that pods are on."""
 
     def __init__(self) -> None:
-        self.usage: defaultdict[str, NodeUsage] = defaultdict(NodeUsage)
+        self.usage: dict[str, NodeUsage] = _ByNode()
         self._nodes: dict[Uid, str] = {}
 
     def node_of(self, uid: Uid) -> str | None:
@@ -48,7 +53,7 @@ class Placements:
             return None
         left = self.remove(pod.uid)
         self._nodes[pod.uid] = node
-        self.usage[node].add(pod)
+        self.usage.setdefault(node, NodeUsage()).add(pod)
         return left
 
     def remove(self, uid: Uid) -> str | None:
@@ -56,4 +61,6 @@ class Placements:
         node = self._nodes.pop(uid, None)
         if node is not None:
             self.usage[node].remove(uid)
+            if not self.usage[node].pods(uid):
+                del self.usage[node]
         return node

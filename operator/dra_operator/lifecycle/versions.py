@@ -5,6 +5,8 @@ Resource versions of one resource may be compared as integers (KEP-5504), also b
 
 from __future__ import annotations
 
+from typing import Final
+
 from dra_operator.api.meta import Object, Uid
 from dra_operator.api.resource import ResourceClaim
 
@@ -23,24 +25,35 @@ def version_of(object_: Object) -> int:
 
 
 class Tombstones:
-    """The UIDs seen deleted last, and when. A UID never comes back; one that was dropped only costs a live GET."""
+    """The UIDs seen deleted last, and when. A UID never comes back; one that was dropped only costs a live GET.
 
-    _MAX = 20_000
+    They are dropped by halves: those that came before the last ten minutes, or before the last so many.
+    """
+
+    SECONDS: Final = 600.0
+    MOST: Final = 10_000
 
     def __init__(self) -> None:
-        self._uids: dict[Uid, float] = {}
+        self._begun = 0.0
+        self._new: dict[Uid, float] = {}
+        self._old: dict[Uid, float] = {}
 
-    def add(self, uid: Uid, now: float = 0.0) -> None:
-        self._uids.setdefault(uid, now)
-        if len(self._uids) > self._MAX:
-            del self._uids[next(iter(self._uids))]
+    def add(self, uid: Uid, now: float) -> None:
+        if uid in self:
+            return
+        if len(self._new) >= self.MOST or not 0 <= now - self._begun < self.SECONDS:
+            self._begun, self._old, self._new = now, self._new, {}
+        self._new[uid] = now
 
     def __contains__(self, uid: object) -> bool:
-        return uid in self._uids
+        return uid in self._new or uid in self._old
+
+    def __len__(self) -> int:
+        return len(self._new) + len(self._old)
 
     def since(self, uid: Uid) -> float | None:
         """When it was first known to be gone."""
-        return self._uids.get(uid)
+        return self._new.get(uid, self._old.get(uid))
 
 
 def takes_back(newer_one: ResourceClaim, written: ResourceClaim) -> bool:

@@ -138,14 +138,6 @@ class View:
     def placed_on(self, uid: Uid) -> str | None:
         return self.placements.node_of(uid)
 
-    def refs(self) -> Iterator[Ref]:
-        """Everything that a sweep looks at."""
-        for uid, pod in self.pods.items():
-            if pod.spec.resource_claims or pod.spec.scheduling_gates:
-                yield PodRef(uid)
-        for key in self.claims:
-            yield ClaimRef(key)
-
     # --- pods --------------------------------------------------------------------------------------------------------
 
     def observe_pod(self, pod: Pod) -> set[Ref]:
@@ -240,9 +232,7 @@ class View:
                 self.ledger.forget_assumed(claim.uid)
                 dirty |= self.freed()
         self.claims[key] = claim
-        if known is not None:
-            self._references.remove_claim(known)
-        self._references.add_claim(claim)
+        self._refer(key, known, ahead)
         rivals = self.ledger.rivals(claim.uid)
         self.ledger.observe(claim, live=live)
         if known is not None and known.status.allocation is not None and not same_results(known, claim):
@@ -262,7 +252,7 @@ class View:
         for gone in (claim, ahead):
             if gone is None:
                 continue
-            self._gone_claims.add(gone.uid)
+            self._gone_claims.add(gone.uid, self.now())
             self._references.remove_claim(gone)
             rivals = self.ledger.rivals(gone.uid)
             self.ledger.remove(gone.uid)
@@ -329,13 +319,23 @@ class View:
                 return set()
             self.ledger.forget_assumed(known.uid)
             return self.freed()
+        before = self._claims_ahead.get(claim.key)
         self._claims_ahead[claim.key] = claim
-        self._references.add_claim(claim)
+        self._refer(claim.key, before)
         return {ClaimRef(claim.key)} | self._pods_of(claim)
 
     def note_claim_missing(self, key: ObjectKey) -> None:
         """The API server says that there is no such claim: drop what only our own write told us."""
-        self._claims_ahead.pop(key, None)
+        self._refer(key, self._claims_ahead.pop(key, None))
+
+    def _refer(self, key: ObjectKey, *before: ResourceClaim | None) -> None:
+        """The claim refers to what it names in the mirror and as we wrote it; no more to what it named `before`."""
+        for claim in before:
+            if claim is not None:
+                self._references.remove_claim(claim)
+        for claim in (self.claims.get(key), self._claims_ahead.get(key)):
+            if claim is not None:
+                self._references.add_claim(claim)
 
     # --- everything else ---------------------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from dra_operator.lifecycle.decide import Decider
 from dra_operator.lifecycle.keys import Ref
 from dra_operator.lifecycle.policy import Policy
 from dra_operator.lifecycle.publish import timestamp
+from dra_operator.lifecycle.sweep import Sweep
 from dra_operator.lifecycle.verdict import Verdict
 from dra_operator.lifecycle.view import View
 from dra_operator.world.store import Store
@@ -173,7 +174,12 @@ class Desk:
                         self.engine.mark(self.view.observe_pod(change.object))
                     case _:
                         show(self.view, change.object)
-                        self.engine.sweep()
+                        self.sweep()
+
+    def sweep(self) -> None:
+        """Everything is to be looked at."""
+        for refs in Sweep(self.view).everything():
+            self.engine.mark(refs)
 
     def looked(self, ref: Ref, verdict: Verdict, seconds: float) -> None:
         self.looks.append((now(), ref))

@@ -221,7 +221,7 @@ def test_the_writes_of_one_object_never_overlap(seed: int) -> None:
         desk.create(*gpus(4), template(), claim(name="shared"))
         desk.create(*(gated(name, claims=["shared"], templates=["template"]) for name in names))
         for _ in range(400):  # everything is looked at over and over, whatever is under way
-            desk.engine.sweep()
+            desk.sweep()
             await asyncio.sleep(0.005)
         spans: defaultdict[str, list[Call]] = defaultdict(list)
         for call in desk.sent:
@@ -494,7 +494,7 @@ def test_a_follower_writes_nothing_and_takes_over_where_the_leader_stopped() -> 
         await asyncio.sleep(100)
         assert desk.sent == []
         desk.leads = True
-        desk.engine.sweep()
+        desk.sweep()
         await desk.until(desk.ungated, "the pod is ungated")
 
     play(scenario)

@@ -267,6 +267,15 @@ def test_a_claim_is_looked_at_when_a_pod_that_named_it_goes() -> None:
     assert list(view.pods_naming(KEY)) == []
 
 
+def test_a_reservation_that_only_our_write_told_of_is_forgotten_with_it() -> None:
+    user = pod("names-no-claim")
+    view = view_of(user, at(1))
+    view.note_written(held(at(2), by=[user]))
+    view.note_written(held(later(at(2), 3), by=[USER]))
+    show(view, at(4))
+    assert view.forget_pod(user.uid, certain=True) == set()
+
+
 def test_nothing_about_a_pod_that_is_gone_is_remembered() -> None:
     view = view_of(pod_at(1))
     view.waiting.add(USER.uid)
@@ -299,12 +308,6 @@ def test_the_labels_of_a_namespace_concern_its_pods_with_claims() -> None:
     view = view_of(USER, pod("plain"), pod("far", "elsewhere", claims=["x"]), namespace())
     assert view.observe_namespace(namespace(team="a")) == {PodRef(USER.uid)}
     assert view.observe_namespace(namespace(team="a")) == set()
-
-
-def test_a_sweep_looks_at_claims_and_at_pods_that_have_some() -> None:
-    waiting = gated("waiting")
-    view = view_of(USER, waiting, pod("plain"), claim())
-    assert set(view.refs()) == {PodRef(USER.uid), PodRef(waiting.uid), ClaimRef(KEY)}
 
 
 def test_a_dispute_ends_when_the_claim_that_came_first_lets_go() -> None:
