@@ -176,7 +176,7 @@ class View:
         """
         pod = self.pods.pop(uid, None)
         if ended or (pod is not None and pod.terminal):
-            self._ended.add(uid)
+            self._ended.add(uid, self.now())
         self._pods_ahead.pop(uid, None)
         dirty = self.note_served(uid)
         self.message_written.pop(uid, None)
