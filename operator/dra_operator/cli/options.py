@@ -98,7 +98,9 @@ def _metavar(one: Setting) -> str:
         return "|".join(one.choices)
     if issubclass(one.plain, Path):
         return "PATH"
-    return {int: "N", float: "SECONDS"}.get(one.plain, "TEXT")
+    if one.plain is float:
+        return "SECONDS" if "seconds" in one.expected else "N"
+    return "N" if one.plain is int else "TEXT"
 
 
 def _print(resolved: Resolved[Any], form: str) -> None:
