@@ -141,7 +141,7 @@ class Network:
             self.count("5xx before the commit", what)
             return self._failure(turned_away=self.rng.random() < 0.5)
         if method == "GET" and not target.key[1] and self.happens(rates.stale_list):
-            answer = self._stale_list(headers, target.resource)
+            answer = self._stale_list(headers, target.resource, params)
         else:
             answer = serve(self.store, method, path, params, body, headers.get("Content-Type", ""), process.name)
         if write:
@@ -181,10 +181,10 @@ class Network:
         after = 1 if code == 503 and turned_away else None
         return failure(StatusError(code, reason, "the model fails on purpose", after))
 
-    def _stale_list(self, headers: Mapping[str, str], resource: str) -> Answer:
+    def _stale_list(self, headers: Mapping[str, str], resource: str, params: Mapping[str, str]) -> Answer:
         """The list as it was a while ago, resourceVersion included."""
-        if "PartialObjectMetadata" in headers.get("Accept", ""):
-            return Answer(200, {}, list_body(self.store, resource))  # the census asks for what is
+        if "PartialObjectMetadata" in headers.get("Accept", ""):  # who asks for versions asks for what is
+            return Answer(200, {}, list_body(self.store, resource, field_selector=params.get("fieldSelector", "")))
         past = self.store.by_resource.get(resource, [])
         back = self.rng.randint(0, min(6, len(past)))
         if back == 0 or past[-back].version - 1 < self.store.compacted.get(resource, 0):

@@ -26,6 +26,11 @@ class ObjectKey(NamedTuple):
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
+def as_number(resource_version: str) -> int:
+    """A resourceVersion, to be compared with others of its resource (KEP-5504); 0 where it is no number."""
+    return int(resource_version) if resource_version.isdigit() else 0
+
+
 class Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """Base of every API type: immutable, camelCase on the wire, defaults left out."""
 

@@ -210,10 +210,16 @@ class ApiClient:
         return [item for page in pages for item in page.items or ()], pages[-1].metadata.resource_version
 
     async def list_metadata(
-        self, kind: Kind[Any], *, namespace: str = "", label_selector: str = "", limit: int = LIST_CHUNK
+        self,
+        kind: Kind[Any],
+        *,
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+        limit: int = LIST_CHUNK,
     ) -> tuple[list[ObjectMeta], str]:
         """Only the metadata of all objects (`PartialObjectMetadataList`)."""
-        params = _params(labelSelector=label_selector, limit=str(limit))
+        params = _params(labelSelector=label_selector, fieldSelector=field_selector, limit=str(limit))
         pages = await self._pages(kind.collection_path(namespace), params, _PartialList, accept=_METADATA_ONLY)
         items = [item.metadata for page in pages for item in page.items or ()]
         return items, pages[-1].metadata.resource_version

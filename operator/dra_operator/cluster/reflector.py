@@ -19,6 +19,9 @@ What can happen to a watch, and what is done (tests/unit/cluster/test_reflector.
 | an object that does not fit the type                  | named in the log; its last readable version stays         |
 | a BOOKMARK                                            | only the resourceVersion moves on                         |
 
+Caught up (`catch_up`) is more than synced: the mirror shows all that there was at a moment, which a list of metadata
+tells. What it lacks then the watch brings; if not within a second, a list does.
+
 An object that can't be read any more stays as it was last read until it is deleted: a claim that was forgotten would
 free its devices. One that never could be read is left out; `unreadable` names all of them.
 
@@ -38,7 +41,7 @@ import structlog
 
 from dra_operator.api.codec import decode
 from dra_operator.api.kinds import Kind
-from dra_operator.api.meta import Object, ObjectKey, ObjectMeta, Struct
+from dra_operator.api.meta import Object, ObjectKey, ObjectMeta, Struct, as_number
 from dra_operator.api.quantity import QuantityError
 from dra_operator.cluster.http import ApiClient, ApiError, GarbledWatch, NoAnswer
 
@@ -58,6 +61,9 @@ TURN_BYTES: Final = 4 * 1024 * 1024
 """Decoded before other tasks of the event loop get their turn: some 20 ms, also of the largest slices there can be."""
 _OBJECT_BYTES: Final = 2048
 """What an object costs beside its text."""
+CATCH_UP_SECONDS: Final = 1.0
+"""What a watch is behind for longer is had sooner by a list. A second is half of what changing leaders may cost."""
+_CATCH_UP_POLL: Final = 0.02
 
 
 class Sink(Protocol[O_contra]):
@@ -121,23 +127,72 @@ class Reflector(Generic[O]):
         self.synced = asyncio.Event()
         self.lists = 0
         """How often it was listed; more than once says that watches were lost."""
+        self._attempt = asyncio.timeout(None)
+        """What `run` is at, to be cut short."""
+        self._pausing = False
 
     async def run(self) -> None:
         while True:
             try:
-                if not self._version:
-                    await self._list()
-                await self._watch()
-            except (ApiError, NoAnswer, GarbledWatch, _ErrorEvent) as error:
-                pause = self._recover(error)
-                log.info(
-                    "watch ended",
-                    resource=self._kind.plural,
-                    why=str(error) or type(error).__name__,
-                    next="list" if not self._version else "watch",
-                    pause=round(pause, 3),
-                )
+                async with asyncio.timeout(None) as self._attempt:
+                    await self._follow()
+            except TimeoutError:
+                self._version = ""
+
+    async def _follow(self) -> None:
+        """One watch, after a list if there has to be one, and before a pause if it fails."""
+        try:
+            if not self._version:
+                await self._list()
+            await self._watch()
+        except (ApiError, NoAnswer, GarbledWatch, _ErrorEvent) as error:
+            pause = self._recover(error)
+            log.info(
+                "watch ended",
+                resource=self._kind.plural,
+                why=str(error) or type(error).__name__,
+                next="list" if not self._version else "watch",
+                pause=round(pause, 3),
+            )
+            self._pausing = True
+            try:
                 await asyncio.sleep(pause)
+            finally:
+                self._pausing = False
+
+    async def catch_up(self) -> None:
+        """Returns when the mirror shows all that there was when this was called. Raises `ApiError` or `NoAnswer`."""
+        await self.synced.wait()
+        metas, version = await self._client.list_metadata(
+            self._kind,
+            namespace=self._namespace,
+            label_selector=self._label_selector,
+            field_selector=self._field_selector,
+        )
+        listed = {meta.key: meta for meta in metas}
+        behind = listed.keys() | self._objects.keys()
+        loop = asyncio.get_running_loop()
+        list_at = loop.time() + CATCH_UP_SECONDS
+        while behind := {key for key in behind if self._is_behind(key, listed.get(key), as_number(version))}:
+            if loop.time() >= list_at:
+                log.info("the watch is behind", resource=self._kind.plural, objects=len(behind), next="list")
+                list_at = loop.time() + CATCH_UP_SECONDS
+                self._list_anew()
+            await asyncio.sleep(_CATCH_UP_POLL)
+
+    def _is_behind(self, key: ObjectKey, listed: ObjectMeta | None, version: int) -> bool:
+        """Whether the mirror lacks what was there, or went, at the list of that version."""
+        if as_number(self._version) >= version or key in self.unreadable:
+            return False
+        known = self._objects.get(key)
+        if listed is None:
+            return known is not None and as_number(known.metadata.resource_version) <= version
+        return known is None or as_number(known.metadata.resource_version) < as_number(listed.resource_version)
+
+    def _list_anew(self) -> None:
+        """Give up the watch, or the pause before the next attempt. A list that is under way is as good."""
+        if (self._version or self._pausing) and not self._attempt.expired():
+            self._attempt.reschedule(asyncio.get_running_loop().time())
 
     def _recover(self, error: ApiError | NoAnswer | GarbledWatch | _ErrorEvent) -> float:
         """Decide whether to list anew. Returns the seconds until then."""

@@ -4,7 +4,8 @@
     Reflectors ──┼→ View → queue → Engine┤
     Census ──────┘                       └─ EventRecorder
 
-Start: mirrors first, decisions only when all of them are synced, writes only while the Lease is held. Stop: no new
+Start: mirrors first, decisions only when all of them are synced, writes only while the Lease is held, and not before
+all is known that was written under it before. Stop: no new
 decision; writes on their way are answered, under a Lease that is renewed meanwhile; it is released, connections are
 closed.
 
@@ -46,6 +47,7 @@ from dra_operator.controller.mirrors import KOPF_KINDS, ClaimMirror, KopfMirror,
 from dra_operator.controller.progress import Progress
 from dra_operator.controller.settings import CANNOT_ADOPT, Settings
 from dra_operator.controller.sync import wait_until_shown
+from dra_operator.controller.takeover import Takeover
 from dra_operator.lifecycle.decide import Decider
 from dra_operator.lifecycle.keys import Ref
 from dra_operator.lifecycle.policy import ClaimsMode
@@ -117,10 +119,10 @@ class Controller:
             record=self._recorder.record,
         )
         self.kopf = KopfMirror(self.view, self.engine.mark, self._on_relisted)
-        self._reflectors = (
-            Reflector(self._client, CLAIMS, ClaimMirror(self.view, self.engine.mark), rng=self._rng),
-            Reflector(self._client, SLICES, SliceMirror(self.view, self.engine.mark), rng=self._rng),
-        )
+        claims = Reflector(self._client, CLAIMS, ClaimMirror(self.view, self.engine.mark), rng=self._rng)
+        slices = Reflector(self._client, SLICES, SliceMirror(self.view, self.engine.mark), rng=self._rng)
+        self._reflectors = (claims, slices)
+        self._takeover = Takeover(self._client, self.view, claims, mark=self.engine.mark, ready=self._lead)
         self._censuses = {kind.plural: self._census(kind) for kind in KOPF_KINDS}
         self._begins = asyncio.Event()
         """To decide: what was marked before was not looked at."""
@@ -166,6 +168,7 @@ class Controller:
         """Stop deciding, let writes end, give the Lease back."""
         log.info("stopping", writes=len(self.engine.writes))
         election = [task for task in self._tasks if task is self._election]
+        self._takeover.stop()
         await _end([task for task in self._tasks if task is not self._election])
         try:
             async with asyncio.timeout(_DRAIN_SECONDS):
@@ -207,9 +210,9 @@ class Controller:
         for census in self._censuses.values():
             self._spawn(census.run())
         if self.settings.leader_elect:
-            self._election = self._spawn(self._lease.run(on_acquired=self._on_acquired, on_lost=self._on_lost))
+            self._election = self._spawn(self._lease.run(on_acquired=self._takeover.begin, on_lost=self._on_lost))
         else:
-            self._on_acquired()
+            self._takeover.begin()
         self._spawn(self._sweep())
         self._spawn(self._release())
         if self.settings.taint_eviction is not TaintEviction.OFF:
@@ -253,18 +256,19 @@ class Controller:
         """What the engine could look at now; nothing while it waits for the API server's answers."""
         return 0 if self.engine.full else self._queue.ready
 
-    def _on_acquired(self) -> None:
-        log.info("leading")
+    def _lead(self, seconds: float) -> None:
+        log.info("leading", caught_up_in=round(seconds, 3))
         self._begins.set()
 
     def _on_lost(self) -> None:
+        self._takeover.end()
         log.warning("the lease is lost; following")
 
     def _on_relisted(self, kind: Kind[Any]) -> None:
         self._censuses[kind.plural].request()
 
     def _may_write(self) -> bool:
-        return self.synced.is_set() and (not self.settings.leader_elect or self._lease.holds())
+        return self._takeover.complete and (not self.settings.leader_elect or self._lease.holds())
 
     async def _find_api(self) -> None:
         def waiting(why: str) -> None:
@@ -281,7 +285,7 @@ class Controller:
     # --- health ----------------------------------------------------------------------------------------------------
 
     def _dead(self) -> str | None:
-        for task in self._tasks:
+        for task in (*self._tasks, *filter(None, (self._takeover.task,))):
             if task.done() and (task.cancelled() or task.exception() is not None):
                 why = "cancelled" if task.cancelled() else repr(task.exception())
                 return f"a task has ended: {task.get_coro()}: {why}"

@@ -19,6 +19,7 @@ from dra_operator.api.meta import Object, ObjectKey, Uid
 from dra_operator.api.quantity import QuantityError
 from dra_operator.api.resource import DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice
 from dra_operator.lifecycle.keys import Ref
+from dra_operator.lifecycle.versions import version_of
 from dra_operator.lifecycle.view import View
 
 log = structlog.get_logger()
@@ -144,7 +145,7 @@ class KopfMirror:
         known = self._get(kind, object_.key)
         if known is None or known.uid == object_.uid:
             return False
-        return deleted or _version(known) > _version(object_)
+        return deleted or version_of(known) > version_of(object_)
 
     def vanished(self, kind: Kind[Any], key: ObjectKey, uid: Uid) -> None:
         """A census did not find the object any more."""
@@ -200,8 +201,3 @@ class KopfMirror:
                 self._mark(view.forget_node(object_.metadata.name))
             case _:
                 raise TypeError(f"{object_.kind} is not watched through Kopf")
-
-
-def _version(object_: Object) -> int:
-    text = object_.metadata.resource_version
-    return int(text) if text.isdigit() else 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dra_operator.api.meta import Object, Uid
+from dra_operator.api.meta import Object, Uid, as_number
 from dra_operator.api.resource import ResourceClaim
 
 
@@ -20,8 +20,7 @@ def newer(candidate: Object, than: Object) -> bool:
 
 def version_of(object_: Object) -> int:
     """The resourceVersion as a number; 0 where it is none."""
-    text = object_.metadata.resource_version
-    return int(text) if text.isdigit() else 0
+    return as_number(object_.metadata.resource_version)
 
 
 class Tombstones:

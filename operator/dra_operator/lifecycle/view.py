@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 
 from dra_operator.allocation.usage import NodeUsage
 from dra_operator.api.core import Namespace, Node, Pod
-from dra_operator.api.meta import Object, ObjectKey, Uid
+from dra_operator.api.meta import Object, ObjectKey, Uid, as_number
 from dra_operator.api.resource import (
     AllocationResult,
     DeviceClass,
@@ -269,7 +269,7 @@ class View:
         """The mirror was listed anew: what is not listed is gone, unless we wrote it after the list was made."""
         self.ledger.begin_listing()
         listed = {claim.key for claim in claims}
-        horizon = int(resource_version) if resource_version.isdigit() else 0
+        horizon = as_number(resource_version)
         dirty: set[Ref] = set()
         for key in [key for key in self.claims if key not in listed]:
             dirty |= self.forget_claim(key)

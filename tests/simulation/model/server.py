@@ -100,7 +100,7 @@ def _serve(
     if method == "GET":
         if key[1]:
             return Answer(200, {}, store.entry(resource, key).raw)
-        return Answer(200, {}, list_body(store, resource, key[0]))
+        return Answer(200, {}, list_body(store, resource, key[0], params.get("fieldSelector", "")))
     given: Json = msgspec.json.decode(body) if body else {}
     if method == "POST":
         if subresource == "eviction":
@@ -141,11 +141,22 @@ def _serve(
     return Answer(200, {}, entry.raw)
 
 
-def list_body(store: ModelStore, resource: str, namespace: str = "") -> bytes:
+def list_body(store: ModelStore, resource: str, namespace: str = "", field_selector: str = "") -> bytes:
     api_version, kind = _KINDS[resource]
-    items = [msgspec.Raw(entry.raw) for entry in store.entries(resource, namespace)]
+    entries = store.entries(resource, namespace)
+    if field_selector:
+        name, _, value = field_selector.partition("=")
+        entries = [entry for entry in entries if _field(entry.object, name) == value]
+    items = [msgspec.Raw(entry.raw) for entry in entries]
     meta = {"resourceVersion": str(store.version)}
     return msgspec.json.encode({"apiVersion": api_version, "kind": kind, "metadata": meta, "items": items})
+
+
+def _field(object_: Json, name: str) -> str:
+    if name not in ("spec.nodeName", "metadata.name", "metadata.namespace"):
+        raise StatusError(400, "BadRequest", f"field label not supported: {name}")
+    part, _, member = name.partition(".")
+    return str(object_[part].get(member, ""))
 
 
 def _preconditions(given: Json) -> Preconditions:

@@ -15,7 +15,7 @@ from dra_operator.api.kinds import CLAIMS
 from dra_operator.api.meta import ObjectKey
 from dra_operator.api.resource import ResourceClaim
 from dra_operator.cluster.http import WATCH_LINE_MAX, ApiClient
-from dra_operator.cluster.reflector import TURN_BYTES, Reflector
+from dra_operator.cluster.reflector import CATCH_UP_SECONDS, TURN_BYTES, Reflector
 from tests.unit.cluster.script import Answer, Script, eventually, failure, listing, play
 
 Heard = tuple[Any, ...]
@@ -318,6 +318,92 @@ def test_a_list_that_fails_is_tried_again_until_it_succeeds() -> None:
     assert mirror(scenario, *refusals, listing("", claim("a", 5)), Answer(200, b"<html>"), listing("10"))[0] == [
         ("LIST", "10", [])
     ]
+
+
+# --- caught up -------------------------------------------------------------------------------------------------------
+
+
+async def caught_up(reflector: Reflector[ResourceClaim]) -> float:
+    """Returns how long it took."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await reflector.catch_up()
+    return loop.time() - began
+
+
+def test_a_mirror_that_shows_all_there_is_has_caught_up_at_once() -> None:
+    """The version of the list is far ahead, since it counts the writes to all resources."""
+
+    async def scenario(script: Script, sink: Sink, reflector: Reflector[ResourceClaim]) -> None:
+        await script.watch(1)
+        assert await caught_up(reflector) < CATCH_UP_SECONDS / 2
+        asked = script.seen[-1]
+        assert "PartialObjectMetadataList" in asked.headers["Accept"]
+        assert "resourceVersion" not in asked.query, "what there is, not what a cache shows"
+        assert (reflector.lists, len(script.watches)) == (1, 1)
+
+    mirror(scenario, listing("10", claim("a", 5)), listing("90", claim("a", 5)))
+
+
+@pytest.mark.parametrize(
+    ("there_is", "event"),
+    [
+        pytest.param([claim("a", 5), claim("b", 50)], ("ADDED", claim("b", 50)), id="created"),
+        pytest.param([claim("a", 50)], ("MODIFIED", claim("a", 50)), id="changed"),
+        pytest.param([claim("a", 50)], ("MODIFIED", claim("a", 60)), id="changed again meanwhile"),
+        pytest.param([], ("DELETED", claim("a", 50)), id="deleted"),
+        pytest.param([claim("a", 50)], ("DELETED", claim("a", 91)), id="changed, and deleted since"),
+        pytest.param([claim("a", 50)], ("BOOKMARK", claim("", 95)), id="behind for all we know, until a bookmark"),
+    ],
+)
+def test_what_the_watch_has_not_brought_yet_is_waited_for(there_is: list[Any], event: tuple[str, Any]) -> None:
+    async def scenario(script: Script, sink: Sink, reflector: Reflector[ResourceClaim]) -> None:
+        watch = await script.watch(1)
+        catching_up = asyncio.create_task(caught_up(reflector))
+        await asyncio.sleep(CATCH_UP_SECONDS / 2)
+        assert not catching_up.done()
+        watch.send(*event)
+        assert await catching_up < CATCH_UP_SECONDS
+        assert reflector.lists == 1
+
+    mirror(scenario, listing("10", claim("a", 5)), listing("90", *there_is))
+
+
+def test_what_the_watch_does_not_bring_is_listed() -> None:
+    async def scenario(script: Script, sink: Sink, reflector: Reflector[ResourceClaim]) -> None:
+        await script.watch(1)
+        assert CATCH_UP_SECONDS <= await caught_up(reflector) < 2 * CATCH_UP_SECONDS
+        assert sink.heard[-1] == ("LIST", "90", ["b@50"])
+        assert (await script.watch(2)).version == "90"
+
+    mirror(scenario, listing("10", claim("a", 5)), listing("90", claim("b", 50)))
+
+
+def test_a_pause_before_the_next_watch_is_cut_short_by_a_list() -> None:
+    async def scenario(script: Script, sink: Sink, reflector: Reflector[ResourceClaim]) -> None:
+        script.tell_watches(failure(429, "TooManyRequests", retry_after=100))
+        await eventually(lambda: "watch" in script.seen[-1].query)
+        assert await caught_up(reflector) < 2 * CATCH_UP_SECONDS
+
+    mirror(scenario, listing("10", claim("a", 5)), listing("90", claim("b", 50)))
+
+
+def test_a_list_that_fails_meanwhile_is_tried_until_it_succeeds() -> None:
+    async def scenario(script: Script, sink: Sink, reflector: Reflector[ResourceClaim]) -> None:
+        await script.watch(1)
+        script.tell(listing("90", claim("b", 50)), *[failure(403, "Forbidden")] * 3)
+        await reflector.catch_up()
+        assert sink.heard[-1] == ("LIST", "91", ["b@50"])
+
+    mirror(scenario, listing("10", claim("a", 5)), listing("91", claim("b", 50)))
+
+
+def test_an_object_that_can_not_be_read_is_not_waited_for() -> None:
+    async def scenario(script: Script, sink: Sink, reflector: Reflector[ResourceClaim]) -> None:
+        await script.watch(1)
+        assert await caught_up(reflector) < CATCH_UP_SECONDS / 2
+
+    mirror(scenario, listing("10", unreadable("a", 5)), listing("90", unreadable("a", 50)))
 
 
 # --- objects that do not fit -----------------------------------------------------------------------------------------
