@@ -11,11 +11,12 @@ import asyncio
 import contextvars
 import heapq
 from asyncio import events
+from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, TypeVar
 
-from tests.virtual_loop import VirtualLoop
+from tests.virtual_loop import SPIN_LIMIT, Stuck, VirtualLoop
 
 T = TypeVar("T")
 
@@ -80,68 +81,97 @@ def wall_clock() -> float:
 
 
 class _Handle(events.Handle):
+    """A callback of a process, or of nobody. Made without what asyncio looks up for each: a seed makes thousands."""
+
     __slots__ = ("process",)
-    process: Process
 
-    def _run(self) -> None:
-        if self.process.paused:
-            self.process.hold(self)
+    def __init__(self, callback: Any, args: Any, loop: asyncio.AbstractEventLoop, context: Context | None) -> None:
+        self._context = contextvars.copy_context() if context is None else context  # type: ignore[attr-defined]
+        self._loop = loop  # type: ignore[attr-defined]
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = self._source_traceback = None  # type: ignore[attr-defined]
+        self.process: Process | None = self._context.get(CURRENT)  # type: ignore[attr-defined]
+
+    def run(self) -> None:
+        process = self.process
+        if self._cancelled:
+            return
+        if process is not None and process.paused:
+            process.hold(self)
         else:
-            super()._run()
+            self._run()
 
 
-class _Timer(events.TimerHandle):
-    __slots__ = ("process",)
-    process: Process
+class _Timer(_Handle):
+    """As `asyncio.TimerHandle`, of which only `when` and `cancel` are used."""
 
-    def _run(self) -> None:
-        if self.process.paused:
-            self.process.hold(self)
-        else:
-            super()._run()
+    __slots__ = ("_when",)
+
+    def __init__(
+        self, when: float, callback: Any, args: Any, loop: asyncio.AbstractEventLoop, context: Context | None
+    ) -> None:
+        super().__init__(callback, args, loop, context)
+        self._when = when
+
+    def when(self) -> float:
+        return self._when
 
 
 class ProcessLoop(VirtualLoop):
-    """A virtual loop that knows whose each callback is."""
+    """A virtual loop that knows whose each callback is. Timers of one moment fire in the order of their setting."""
 
     def __init__(self) -> None:
         super().__init__()
         self._started = 0
+        self._set = 0
+        self._timers: list[tuple[float, int, _Timer]] = []
+        self._spins = 0
         self.set_task_factory(_adopted)
 
     def next_task_name(self) -> str:
         self._started += 1
         return f"Task-{self._started}"
 
-    def _call_soon(self, callback: Any, args: Any, context: Context | None) -> events.Handle:
-        process = CURRENT.get() if context is None else context.get(CURRENT)
-        handle: events.Handle
-        if process is None:
-            handle = events.Handle(callback, args, self, context)
-        else:
-            handle = _Handle(callback, args, self, context)
-            handle.process = process
-        self._ready.append(handle)  # type: ignore[attr-defined]
-        return handle
-
     def call_soon(  # type: ignore[override]
         self, callback: Any, *args: Any, context: Context | None = None
     ) -> events.Handle:
         return self._call_soon(callback, args, context)
 
+    def _call_soon(self, callback: Any, args: Any, context: Context | None) -> events.Handle:
+        """What `call_soon` and its like of asyncio's own end in."""
+        handle = _Handle(callback, args, self, context)
+        self._ready.append(handle)  # type: ignore[attr-defined]
+        return handle
+
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        process = CURRENT.get() if context is None else context.get(CURRENT)
-        timer: events.TimerHandle
-        if process is None:
-            timer = events.TimerHandle(when, callback, args, self, context)
+        timer = _Timer(when, callback, args, self, context)
+        self._set += 1
+        heapq.heappush(self._timers, (when, self._set, timer))
+        return timer  # type: ignore[return-value]
+
+    def _run_once(self) -> None:
+        """One turn, as asyncio's, without a selector: nothing outside the process is waited for."""
+        ready: deque[_Handle] = self._ready  # type: ignore[attr-defined]
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:
+            heapq.heappop(timers)
+        if ready or self._stopping:  # type: ignore[attr-defined]
+            self._spins += 1
+            if self._spins > SPIN_LIMIT:
+                raise Stuck(f"the loop spins at {self.now:.3f} s")
+        elif timers:
+            self._spins = 0
+            self.now = max(self.now, timers[0][0])
         else:
-            timer = _Timer(when, callback, args, self, context)
-            timer.process = process
-        heapq.heappush(self._scheduled, timer)  # type: ignore[attr-defined]
-        timer._scheduled = True  # type: ignore[attr-defined]
-        return timer
+            raise Stuck(f"all wait and no timer is set, at {self.now:.3f} s")
+        while timers and timers[0][0] <= self.now:
+            ready.append(heapq.heappop(timers)[2])
+        for _ in range(len(ready)):
+            ready.popleft().run()
 
 
 def _adopted(loop: asyncio.AbstractEventLoop, work: Any, context: Context | None = None) -> asyncio.Task[Any]:
