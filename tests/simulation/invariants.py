@@ -133,7 +133,7 @@ class Invariants:
             pod = self.cluster.store.get("pods", (change.key[0], user["name"]))
             if pod is None or pod["metadata"]["uid"] != user["uid"] or is_done(pod) or is_gated(pod):
                 continue
-            if self._may_not_know(change.actor, pod) and not pod["spec"].get("nodeName"):
+            if self._may_not_know(pod) and not pod["spec"].get("nodeName"):
                 continue
             mine = [claim["metadata"]["uid"] for claim in self.cluster.claims_of(pod).values() if claim is not None]
             if change.object["metadata"]["uid"] in mine or pod["spec"].get("nodeName"):
@@ -159,7 +159,7 @@ class Invariants:
             for one in self.cluster.store.all("resourceclaims")
             if one["metadata"]["uid"] != claim["metadata"]["uid"] and entry and generated_for(one, pod, entry)
         ]
-        if not others and not self._may_not_know(change.actor, pod):
+        if not others and not self._may_not_know(pod):
             raise ViolationError(f"{name_of(claim)} is deleted although {name_of(pod)} needs it")
 
     # --- pods --------------------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ class Invariants:
                 if self.now() <= self._deleted_at + LAG_SECONDS:
                     continue  # a moment ago
                 raise ViolationError(f"{name_of(pod)} is ungated although its claim {entry} does not exist")
-            if self._may_not_know(change.actor, claim):
+            if self._may_not_know(claim):
                 continue
             users = {user["uid"] for user in claim["status"].get("reservedFor") or ()}
             if not claim["status"].get("allocation") or pod["metadata"]["uid"] not in users:
@@ -194,16 +194,13 @@ class Invariants:
             if (wrong := self.books.find_wrong(claim["metadata"]["uid"])) is not None:
                 raise ViolationError(f"{name_of(pod)} is ungated with what is another's: {wrong}")
 
-    def _may_not_know(self, actor: str, object_: Json) -> bool:
-        """Whether somebody against whom no replica can be fenced wrote the object a moment ago: a user, or another
-        leader where there is no election. No write to one object can depend on another object.
+    def _may_not_know(self, object_: Json) -> bool:
+        """Whether somebody against whom no replica can be fenced wrote the object a moment ago. No write to one object
+        can depend on another object.
         """
         writers = self._writers.get(object_["metadata"]["uid"], {})
         return any(
-            self.now() <= when + LAG_SECONDS
-            for who, when in writers.items()
-            if who in (USER, GENERATOR, COLLECTOR)
-            or (who != actor and not self.leader_elect and who.startswith(OPERATOR))
+            self.now() <= when + LAG_SECONDS for who, when in writers.items() if who in (USER, GENERATOR, COLLECTOR)
         )
 
     def _note_labels(self, change: Change) -> None:

@@ -86,13 +86,13 @@ class _Handle(events.Handle):
     __slots__ = ("process",)
 
     def __init__(self, callback: Any, args: Any, loop: asyncio.AbstractEventLoop, context: Context | None) -> None:
-        self._context = contextvars.copy_context() if context is None else context  # type: ignore[attr-defined]
-        self._loop = loop  # type: ignore[attr-defined]
+        self._context = contextvars.copy_context() if context is None else context
+        self._loop = loop
         self._callback = callback
         self._args = args
         self._cancelled = False
-        self._repr = self._source_traceback = None  # type: ignore[attr-defined]
-        self.process: Process | None = self._context.get(CURRENT)  # type: ignore[attr-defined]
+        self._repr = self._source_traceback = None
+        self.process: Process | None = self._context.get(CURRENT)
 
     def run(self) -> None:
         process = self.process

@@ -15,6 +15,7 @@ One instance a process; it outlives a restart of Kopf.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Coroutine, Mapping, Sequence
@@ -52,12 +53,14 @@ from dra_operator.lifecycle.decide import Decider
 from dra_operator.lifecycle.keys import Ref
 from dra_operator.lifecycle.policy import ClaimsMode
 from dra_operator.lifecycle.sweep import Sweep
+from dra_operator.lifecycle.unelected import PATIENCE
 from dra_operator.lifecycle.view import View
 
 log = structlog.get_logger()
 
 _RELEASE_POLL = 0.5
 _LAG_PROBE = 0.1
+_TELL_EVERY = 60.0
 _DRAIN_SECONDS = 20.0
 """How long a stop waits for answers; a Pod has 30 s by default until it is killed."""
 COLLECTOR_SECONDS = 1.0
@@ -86,6 +89,9 @@ class Controller:
         self.view = View()
         self.view.held_back.seconds, self.view.held_back.now = settings.release_hold, time.time
         self.view.collector_seconds, self.view.now = COLLECTOR_SECONDS, time.time
+        self.view.unelected.alone = settings.leader_elect
+        self.view.unelected.patience_seconds = PATIENCE * self._rng.uniform(1.0, 2.0)
+        self.view.unelected.met = self._on_another
         decider = Decider(self.view, Features(), settings.placement, steps_in_one_go=STEPS_IN_ONE_GO)
         self.metrics = Metrics(self.view, lambda: decider.allocator.steps.total)
         self._client.observe(self.metrics.called)
@@ -130,6 +136,7 @@ class Controller:
         self._election: asyncio.Task[None] | None = None
         self._progress = Progress(lambda: self.engine.taken, self._takeable, time.monotonic)
         self._health: HealthServer | None = None
+        self._told_of_another = -math.inf
         self.synced = asyncio.Event()
         self.admission = Admission(settings, self._client, rng=self._rng)
 
@@ -263,6 +270,12 @@ class Controller:
     def _on_lost(self) -> None:
         self._takeover.end()
         log.warning("the lease is lost; following")
+
+    def _on_another(self, key: ObjectKey) -> None:
+        now = time.monotonic()
+        if now >= self._told_of_another + _TELL_EVERY:
+            self._told_of_another = now
+            log.warning("another operator writes, too; run one, or with --leader-elect", claim=str(key))
 
     def _on_relisted(self, kind: Kind[Any]) -> None:
         self._censuses[kind.plural].request()

@@ -35,8 +35,6 @@ from dra_operator.lifecycle.actions import (
     Action,
     Conflict,
     CreateClaim,
-    DeleteClaim,
-    DeletePod,
     Done,
     Missing,
     Notice,
@@ -46,14 +44,14 @@ from dra_operator.lifecycle.actions import (
     ReadPod,
     Refused,
     SetFinalizers,
-    Ungate,
     Unknown,
     WriteClaimStatus,
+    target_of,
 )
 from dra_operator.lifecycle.answer import find_changed_fields, same_devices
 from dra_operator.lifecycle.claim import reconcile_claim
 from dra_operator.lifecycle.decide import Decider, Search
-from dra_operator.lifecycle.keys import ClaimRef, PodRef, Ref
+from dra_operator.lifecycle.keys import ClaimRef, PodRef, Ref, in_order
 from dra_operator.lifecycle.pod import reconcile_pod
 from dra_operator.lifecycle.policy import Policy
 from dra_operator.lifecycle.publish import moment
@@ -135,7 +133,7 @@ class Engine:
 
     def mark(self, refs: Iterable[Ref]) -> None:
         """These have to be looked at."""
-        for ref in sorted(refs, key=_order):  # sets have no order, and a replayed run needs one
+        for ref in sorted(refs, key=in_order):
             self._queue(ref)
 
     def _queue(self, ref: Ref, *, after: float = 0.0) -> None:
@@ -233,7 +231,7 @@ class Engine:
         if verdict.search is not None:
             return verdict.search
         self.watcher.looked(ref, verdict, asyncio.get_running_loop().time() - started)
-        targets = {_target(action) for action in verdict.actions}
+        targets = {target_of(action) for action in verdict.actions}
         if busy := [target for target in targets if target in self._busy]:
             self._busy[busy[0]].add(ref)
             self.queue.done(ref)
@@ -299,6 +297,9 @@ class Engine:
             else:
                 self.mark(self.view.note_served(ref.uid))
             self._take_turns(ref.uid, verdict)
+            self.view.unelected.note_left(ref.uid, self.now(), left=verdict.left_to_another)
+            if (pod := self.view.pod(ref.uid)) is not None:
+                self.view.unelected.begin(pod, verdict.actions)
         assumed: set[Uid] = set()
         for action in verdict.actions:
             if isinstance(action, WriteClaimStatus) and action.allocation is not None:
@@ -347,7 +348,7 @@ class Engine:
         finally:
             parked: set[Ref] = set()
             for action in verdict.actions:
-                parked |= self._busy.pop(_target(action), set())
+                parked |= self._busy.pop(target_of(action), set())
             self.mark(parked)
             self.queue.done(ref)
         pause = 0.0
@@ -355,6 +356,8 @@ class Engine:
             pause = max(pause, self._settle(ref, action, outcome, assumed))
         if pause == 0.0:
             self.queue.forget(ref)
+            if isinstance(ref, PodRef) and verdict.renounces:
+                self.view.unelected.note_renounced(ref.uid, verdict.renounces)
             for notice in verdict.notices:
                 self.record(notice)
             self._queue(ref, after=verdict.requeue_after or 0.0)
@@ -389,13 +392,14 @@ class Engine:
         try:
             outcome = await self.perform(action)
         except Exception as error:
-            log.exception("write failed", action=type(action).__name__, target=str(_target(action)))
+            log.exception("write failed", action=type(action).__name__, target=str(target_of(action)))
             outcome = Unknown(f"{type(error).__name__}: {error}")
         self.watcher.wrote(action, outcome, loop.time() - started)
         return outcome
 
     def _settle(self, ref: Ref, action: Action, outcome: Outcome, assumed: frozenset[Uid]) -> float:
         """Take in one answer. Returns the seconds to wait before the next look; 0 if all went well."""
+        self.view.unelected.settle(action, outcome)
         match outcome:
             case Done(object_):
                 self._settle_done(action, object_)
@@ -419,7 +423,7 @@ class Engine:
         level(
             "write not done",
             action=type(action).__name__,
-            target=str(_target(action)),
+            target=str(target_of(action)),
             outcome=type(outcome).__name__,
             message=message,
         )
@@ -462,21 +466,6 @@ class Engine:
 
 _RELEASES_FIRST = 2_147_483_647
 """Claims go before pods: what is freed serves those that wait."""
-
-
-def _order(ref: Ref) -> tuple[str, str]:
-    return ("", ref.uid) if isinstance(ref, PodRef) else ref.key
-
-
-def _target(action: Action) -> ObjectKey | Uid:
-    """The object that an action writes or reads: a claim by key, a pod by UID."""
-    match action:
-        case CreateClaim():
-            return action.claim.key
-        case SetFinalizers() | WriteClaimStatus() | DeleteClaim() | ReadClaim():
-            return action.key
-        case PublishStatus() | Ungate() | DeletePod() | ReadPod():
-            return action.uid
 
 
 def _namespace(action: Action) -> str:

@@ -92,7 +92,9 @@ class Settings(Model, frozen=True, kw_only=True):
     namespace: Annotated[Label, Meta(description="Namespace of the operator itself: its Lease, and never gated.")] = (
         OPERATOR_NAMESPACE
     )
-    leader_elect: Annotated[bool, Meta(description="Write only while holding the Lease.")] = True
+    leader_elect: Annotated[
+        bool, Meta(description="Write only while holding the Lease. Off for an operator that is the only one.")
+    ] = True
     lease_name: Annotated[Subdomain, Meta(description="Name of the Lease.")] = LEASE_NAME
     kube_api_qps: Annotated[Rate, Meta(description="Requests a second to the API server, in the long run.")] = 500.0
     kube_api_burst: Annotated[

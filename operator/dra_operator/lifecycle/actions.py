@@ -190,3 +190,14 @@ class Notice:
     """`Normal` or `Warning`."""
     reason: str
     message: str
+
+
+def target_of(action: Action) -> ObjectKey | Uid:
+    """The object that an action writes or reads: a claim by key, a pod by UID."""
+    match action:
+        case CreateClaim():
+            return action.claim.key
+        case SetFinalizers() | WriteClaimStatus() | DeleteClaim() | ReadClaim():
+            return action.key
+        case PublishStatus() | Ungate() | DeletePod() | ReadPod():
+            return action.uid

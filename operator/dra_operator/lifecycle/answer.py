@@ -1,4 +1,4 @@
-"""What of an allocation the API server kept as it was written. Pure.
+"""Whose an allocation is, and what of it the API server kept as it was written. Pure.
 
 A server drops the fields that it does not know or has switched off (taints and tolerations, shares of a device, the
 timestamp), and says so to nobody. So the answer to a write counts from then on, not what was sent.
@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from dra_operator.api.codec import to_plain
-from dra_operator.api.resource import AllocationResult, DeviceRequestAllocationResult
+from dra_operator.api.names import FIELD_MANAGER
+from dra_operator.api.resource import AllocationResult, DeviceRequestAllocationResult, ResourceClaim
 
 
 def find_changed_fields(written: AllocationResult, answered: AllocationResult | None) -> set[str]:
@@ -40,6 +41,14 @@ def same_devices(one: AllocationResult | None, other: AllocationResult | None) -
     return [_which(result) for result in one.devices.results or ()] == [
         _which(result) for result in other.devices.results or ()
     ]
+
+
+def is_allocated_by_us(claim: ResourceClaim) -> bool:
+    """Whether this operator, be it another replica, wrote the claim's status."""
+    return any(
+        entry.manager == FIELD_MANAGER and entry.subresource == "status"
+        for entry in claim.metadata.managed_fields or ()
+    )
 
 
 def _which(result: DeviceRequestAllocationResult) -> tuple[str, str, str, str]:

@@ -24,9 +24,10 @@ from enum import Enum, auto
 from typing import Final
 
 from dra_operator.api.meta import ObjectKey, OwnerReference, Uid
-from dra_operator.api.names import DELETE_PROTECTION_FINALIZER, FIELD_MANAGER
+from dra_operator.api.names import DELETE_PROTECTION_FINALIZER
 from dra_operator.api.resource import ResourceClaim, ResourceClaimConsumerReference
 from dra_operator.lifecycle.actions import Action, DeleteClaim, ReadPod, SetFinalizers, WriteClaimStatus
+from dra_operator.lifecycle.answer import is_allocated_by_us
 from dra_operator.lifecycle.verdict import NOTHING, Verdict
 from dra_operator.lifecycle.view import View
 
@@ -101,13 +102,6 @@ def _pod_fate(view: View, uid: Uid) -> _Fate:
     if pod is not None:
         return _Fate.DONE if pod.done else _Fate.LIVE
     return _Fate.DONE if view.is_gone(uid) else _Fate.UNKNOWN
-
-
-def is_allocated_by_us(claim: ResourceClaim) -> bool:
-    return any(
-        entry.manager == FIELD_MANAGER and entry.subresource == "status"
-        for entry in claim.metadata.managed_fields or ()
-    )
 
 
 def _release(claim: ResourceClaim, remaining: tuple[ResourceClaimConsumerReference, ...] = ()) -> WriteClaimStatus:

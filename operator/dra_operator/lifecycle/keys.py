@@ -20,3 +20,8 @@ class ClaimRef(NamedTuple):
 
 
 Ref: TypeAlias = PodRef | ClaimRef
+
+
+def in_order(ref: Ref) -> tuple[str, str]:
+    """To sort by: sets have no order, and a replayed run needs one."""
+    return ("", ref.uid) if isinstance(ref, PodRef) else ref.key

@@ -53,6 +53,7 @@ from dra_operator.lifecycle.pin import allocated_node, pin
 from dra_operator.lifecycle.policy import OnNoCapacity, Policy
 from dra_operator.lifecycle.publish import condition, moment, publish, timestamp
 from dra_operator.lifecycle.turns import SILENCE
+from dra_operator.lifecycle.unelected import seen
 from dra_operator.lifecycle.unplaced import Tell, Wait, judge_unplaced
 from dra_operator.lifecycle.uses import find_unknown_request
 from dra_operator.lifecycle.verdict import NOTHING, Verdict
@@ -217,7 +218,7 @@ class _Look:
 
     def _hand_over(self, names: dict[str, str], why: str, claims: Sequence[ResourceClaim]) -> Verdict:
         """From now on kube-scheduler looks for devices for the pod, and an autoscaler sees that there are none."""
-        if undo := self._give_back(claims):
+        if undo := self._give_back(names, Reason.NOT_MANAGED, f"left to kube-scheduler: {why}", claims):
             return undo
         say = condition(self.pod, Reason.NOT_MANAGED, f"left to kube-scheduler: {why}", self.now)
         return self._step(publish(self.pod, names, say, message_due=False), self._ungate(None))
@@ -233,6 +234,8 @@ class _Look:
             return self._wait(names, Reason.NODE_UNSUITABLE, misfit, claims)
         if node is not None and (overdrawn := find_overdrawn(view, node, claims)) is not None:
             return self._undo([overdrawn], names)
+        if not view.unelected.may_announce(pod, claims):
+            return self._leave_to_another(claims, names)
         say = condition(pod, Reason.ALLOCATED, allocated_sentence(claims), self.now)
         pinned_to = node if node is not None and nodes_tie(claims) and covers(pod) else None
         if write := publish(pod, names, say, message_due=False, nominated=pinned_to or ""):
@@ -243,6 +246,14 @@ class _Look:
         pinned = pin(pod, pinned_to) if pinned_to is not None else None
         return Verdict(actions=(self._ungate(pinned),), placement=node, reason=Reason.ALLOCATED, message=say.message)
 
+    def _leave_to_another(self, claims: list[ResourceClaim], names: dict[str, str]) -> Verdict:
+        """Only who has allocated the claims may ungate the pod; if it does not for long, they are allocated anew."""
+        left = self.view.unelected.patience(self.pod.uid, self.now)
+        if left > 0:
+            return Verdict(left_to_another=True, requeue_after=left)
+        message = "devices were allocated by another operator, which does not go on; trying again"
+        return replace(self._wait(names, Reason.CONFLICT, message, claims), left_to_another=True)
+
     def _undo_disputed(self, claims: list[ResourceClaim], names: dict[str, str]) -> Verdict | None:
         """Give back what a rival's allocation came before. Always safe while the pod is gated."""
         disputed = [claim for claim in claims if self.view.ledger.rivals(claim.uid)]
@@ -250,10 +261,11 @@ class _Look:
 
     def _undo(self, disputed: list[ResourceClaim], names: dict[str, str]) -> Verdict:
         """Give these back, as far as they are this pod's alone."""
-        writes = tuple(self._leave(claim) for claim in disputed if self._only_ours(claim))
+        ours = [claim for claim in disputed if self._only_ours(claim)]
+        writes = tuple(self._leave(claim) for claim in ours)
         message = f'another claim was given the devices of ResourceClaim "{disputed[0].key}" first; trying again'
-        if writes and self._may_be_ungated():
-            return self._say(names, Reason.CONFLICT, message, waits=True, retry_at=self.now)
+        if writes and not self.view.unelected.may_take_back(self.pod, ours):
+            return replace(self._renounce(names, Reason.CONFLICT, message, ours), requeue_after=0.0)
         if not writes:  # not ours to give back: it stays like this until someone does
             retry_at = self.now + self.policy.conflict_retry
             return self._say(names, Reason.CONFLICT, message, waits=True, retry_at=retry_at)
@@ -265,19 +277,27 @@ class _Look:
             requeue_after=self.policy.conflict_retry,
         )
 
-    def _give_back(self, claims: Sequence[ResourceClaim]) -> Verdict | None:
+    def _give_back(
+        self, names: dict[str, str], reason: Reason, message: str, claims: Sequence[ResourceClaim]
+    ) -> Verdict | None:
         """A pod that has to wait holds nothing: neither devices that it alone uses nor a place among others."""
         held = [claim for claim in claims if claim.reserved_for(self.pod.uid)]
-        return Verdict(actions=tuple(self._leave(claim) for claim in held)) if held else None
+        if not held:
+            return None
+        if not self.view.unelected.may_take_back(self.pod, held):
+            return self._renounce(names, reason, message, held)
+        return Verdict(actions=tuple(self._leave(claim) for claim in held))
 
-    def _may_be_ungated(self) -> bool:
-        """Whether a write that ungates the pod may be on its way, from a replica that led before.
+    def _renounce(self, names: dict[str, str], reason: Reason, message: str, held: Sequence[ResourceClaim]) -> Verdict:
+        """Say first what the pod does not have any more: then no write that ungates it can succeed (`unelected.py`).
 
-        Such a write follows the condition that says Allocated, and carries the version of the pod that has it. Once the
-        condition says something else it can't succeed any more, and what the pod holds can be taken back.
+        It has to be a write: what the condition says already is said in other words.
         """
-        current = self.pod.condition(DEVICES_ALLOCATED)
-        return current is not None and current.status == "True"
+        current, wanted = self.pod.condition(DEVICES_ALLOCATED), condition(self.pod, reason, message, self.now)
+        if current is not None and (current.reason, current.message) == (wanted.reason, wanted.message):
+            message = f"what it has is given back first: {message}"
+        said = self._say(names, reason, message, waits=True, message_due=True)
+        return replace(said, renounces=seen(held))
 
     def _leave(self, claim: ResourceClaim) -> WriteClaimStatus:
         others = tuple(consumer for consumer in claim.status.reserved_for or () if consumer.uid != self.pod.uid)
@@ -354,7 +374,7 @@ class _Look:
 
     def _wait(self, names: dict[str, str], reason: Reason, message: str, claims: Sequence[ResourceClaim]) -> Verdict:
         """The pod waits, and holds nothing meanwhile."""
-        if not self._may_be_ungated() and (undo := self._give_back(claims)):
+        if undo := self._give_back(names, reason, message, claims):
             return undo
         return self._say(names, reason, message, waits=True)
 
@@ -373,9 +393,10 @@ class _Look:
         *,
         waits: bool = False,
         retry_at: float | None = None,
+        message_due: bool = False,
     ) -> Verdict:
         written = self.view.message_written.get(self.pod.uid)
-        due = written is None or not 0 <= self.now - written < self.policy.condition_interval
+        due = message_due or written is None or not 0 <= self.now - written < self.policy.condition_interval
         current = self.pod.condition(DEVICES_ALLOCATED)
         wanted = condition(self.pod, reason, message, self.now)
         write = publish(self.pod, names, wanted, message_due=due)

@@ -12,6 +12,7 @@ from dra_operator.api.reasons import Reason
 from dra_operator.lifecycle.actions import Action, Notice
 from dra_operator.lifecycle.decide import Search
 from dra_operator.lifecycle.reservation import Reservation
+from dra_operator.lifecycle.unelected import Seen
 from dra_operator.lifecycle.waiting import Group
 
 
@@ -37,6 +38,10 @@ class Verdict:
     """Look again after so many seconds even if nothing happens."""
     awaits_claims: bool = False
     """The pod waits for claims that another generator may make."""
+    left_to_another: bool = False
+    """Another operator has allocated the pod's claims, and goes on with it if it lives."""
+    renounces: Seen = frozenset()
+    """Claims that may be taken back from the pod once the actions are done, as they were seen."""
     placement: str | None = None
     """The node whose room the pod takes up from now on."""
     search: Search | None = None

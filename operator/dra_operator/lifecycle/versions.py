@@ -12,9 +12,7 @@ from dra_operator.api.resource import ResourceClaim
 
 
 def newer(candidate: Object, than: Object) -> bool:
-    """Whether `candidate` is the same object at a later (or the same) resourceVersion."""
-    if candidate.uid != than.uid:
-        return True
+    """Whether `candidate` is the later state of the two, or the same; they are one object, or had one name in turn."""
     return version_of(candidate) >= version_of(than)
 
 

@@ -41,6 +41,7 @@ from dra_operator.lifecycle.references import References, claims_named
 from dra_operator.lifecycle.refusal import Refusal
 from dra_operator.lifecycle.reservation import Reservation
 from dra_operator.lifecycle.turns import Turns
+from dra_operator.lifecycle.unelected import Unelected
 from dra_operator.lifecycle.versions import Tombstones, newer, same_results, takes_back, version_of
 from dra_operator.lifecycle.waiting import Group, Waiting
 
@@ -77,6 +78,8 @@ class View:
         """Pods for which the API server refused to create a claim, and when to try again."""
         self.turns = Turns()
         """Who generates claims, and which pods wait for another to do it."""
+        self.unelected = Unelected()
+        """What another operator may do meanwhile."""
 
         self._pods_ahead: dict[Uid, Pod] = {}
         self._claims_ahead: dict[ObjectKey, ResourceClaim] = {}
@@ -182,6 +185,7 @@ class View:
         self.message_written.pop(uid, None)
         self.refusals.pop(uid, None)
         self.turns.end(uid)
+        self.unelected.forget(uid)
         if certain:
             self._gone.add(uid, self.now())
         dirty |= self._claims_of(uid)
@@ -223,8 +227,10 @@ class View:
         if known is not None and known.uid != claim.uid:
             dirty |= self.forget_claim(key)
             known = None
-        if known is None and live:
-            self.turns.note_new(claim)
+        if live:
+            self.unelected.observe(known, claim, ours=self.ledger.is_assumed(claim.uid))
+            if known is None:
+                self.turns.note_new(claim)
         ahead = self._claims_ahead.get(key)
         if ahead is not None and newer(claim, ahead):
             del self._claims_ahead[key]
@@ -244,9 +250,12 @@ class View:
         return dirty
 
     def forget_claim(self, key: ObjectKey) -> set[Ref]:
-        """The mirror has the claim no more."""
+        """The mirror has the claim no more. One that we wrote since is the next of that name, to be shown yet."""
         claim = self.claims.pop(key, None)
         ahead = self._claims_ahead.pop(key, None)
+        kept = None
+        if claim is not None and ahead is not None and claim.uid != ahead.uid and not newer(claim, ahead):
+            kept, ahead = ahead, None
         dirty: set[Ref] = {ClaimRef(key)}
         holder = ahead if ahead is not None and ahead.status.allocation is not None else claim
         for gone in (claim, ahead):
@@ -263,6 +272,9 @@ class View:
             dirty |= self._pods_of(gone)
             for rival in rivals:
                 dirty |= self._pods_of_claim_uid(rival)
+        if kept is not None:
+            self._claims_ahead[key] = kept
+            self._refer(key)
         return dirty
 
     def replace_claims(self, claims: Collection[ResourceClaim], resource_version: str) -> set[Ref]:

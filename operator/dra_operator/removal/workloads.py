@@ -25,7 +25,7 @@ from dra_operator.api.names import (
 from dra_operator.api.resource import ResourceClaim
 from dra_operator.cluster.writer import Writer
 from dra_operator.lifecycle.actions import Action, Refused, SetFinalizers, Ungate, WriteClaimStatus
-from dra_operator.lifecycle.claim import is_allocated_by_us
+from dra_operator.lifecycle.answer import is_allocated_by_us
 from dra_operator.lifecycle.gate import is_gated
 from dra_operator.query.doctor.facts import Facts
 from dra_operator.removal.steps import Removal, RemovalRefused, Step, Task

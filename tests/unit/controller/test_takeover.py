@@ -86,8 +86,7 @@ def test_nothing_is_complete_before_the_claims_are_caught_up_with() -> None:
         leader = Leader(Cluster())
         leader.takeover.begin()
         await asyncio.sleep(0.2)
-        assert not leader.takeover.complete
-        assert leader.ready == []
+        assert (leader.takeover.complete, leader.ready) == (False, [])
         await asyncio.sleep(0.2)
         assert leader.takeover.complete
         assert [round(seconds, 2) for seconds in leader.ready] == [0.31]

@@ -107,6 +107,24 @@ def test_a_claim_whose_deletion_nobody_saw_is_replaced_by_the_new_one() -> None:
     assert version_of(view) == "3"
 
 
+def test_the_end_of_a_claim_that_had_the_name_before_is_not_that_of_ours() -> None:
+    """Another created it, and it was deleted, before the mirror had shown either: ours is the next of that name."""
+    view = view_of()
+    ours = allocation("node-a/gpu-0")
+    view.note_written(at(10, uid="ours"))
+    view.assume_allocation(at(10, uid="ours"), ours)
+    view.note_written(held(at(11, uid="ours")))
+    for version in (5, 6):
+        show(view, at(version, uid="before"))
+        assert version_of(view) == "11"
+    view.forget_claim(KEY)
+    assert version_of(view) == "11"
+    assert view.ledger.is_assumed(at(11, uid="ours").uid)
+    show(view, at(10, uid="ours"), held(at(11, uid="ours")))
+    assert not view.claim_catching_up(KEY)
+    assert view.ledger.confirmed(at(11, uid="ours").uid)
+
+
 def test_what_only_our_write_told_goes_when_the_api_server_does_not_know_it() -> None:
     view = view_of()
     view.note_written(at(2))

@@ -1,0 +1,146 @@
+"""Without leader election another operator may be at work on the same pod, unseen: what each of them may do.
+
+A pod's gate and the devices of its claims are in different objects, and no write to one can depend on another. Two
+rules make up for that; they meet in the pod's condition DevicesAllocated.
+
+- *Who takes devices back* first writes into the condition that the pod has none, having seen version c of the claim,
+  and then frees c. That write fails where the pod is ungated already; and whoever is about to ungate the pod fails,
+  since that write carries the version of the pod that said Allocated.
+- *Who announces Allocated* has itself written every claim of the pod, having seen the pod's condition as it still is.
+  Whoever is about to free one of them wrote the condition before that, so what he has seen is an older c, and he fails.
+
+So of two who are at it one fails, however late each sees what. It takes no further write where nobody else is at work.
+What another has allocated is left to it for `PATIENCE`, then taken back and decided anew: it may be gone.
+
+With leader election nothing of this is asked (`alone`): a new leader has caught up with the one before, and what that
+one may still have on its way is a write that ungates, after a condition that says Allocated (`may_take_back`).
+
+Upstream: none. kube-scheduler and kube-controller-manager rely on leader election.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, TypeAlias
+
+from dra_operator.api.core import Pod
+from dra_operator.api.meta import ObjectKey, Uid
+from dra_operator.api.names import DEVICES_ALLOCATED
+from dra_operator.api.resource import ResourceClaim
+from dra_operator.lifecycle.actions import Action, Done, Outcome, PublishStatus, WriteClaimStatus
+from dra_operator.lifecycle.answer import is_allocated_by_us
+
+PATIENCE: Final = 5.0
+"""Seconds for which another may go on with what it has begun: as long as our own confirmations may take."""
+
+Seen: TypeAlias = frozenset[tuple[Uid, str]]
+"""Claims as they were seen: UID and resourceVersion."""
+
+
+def seen(claims: Iterable[ResourceClaim]) -> Seen:
+    return frozenset((claim.uid, claim.metadata.resource_version) for claim in claims)
+
+
+def says_allocated(pod: Pod) -> bool:
+    current = pod.condition(DEVICES_ALLOCATED)
+    return current is not None and current.status == "True"
+
+
+class Unelected:
+    """See the module. Times are in seconds."""
+
+    def __init__(self) -> None:
+        self.alone = True
+        """Nobody else writes while we do."""
+        self.patience_seconds = PATIENCE
+        """Each process has another, or two would go on getting in each other's way."""
+        self.met: Callable[[ObjectKey], None] = lambda key: None
+        """Told of a claim that another operator has allocated."""
+        self._begun: dict[Uid, dict[Uid, str]] = {}
+        """By claim that is being allocated or reserved: for which pods, and what their conditions are."""
+        self._wrote: defaultdict[Uid, dict[Uid, str]] = defaultdict(dict)
+        """By pod: which claims we wrote for it, and what its condition was then."""
+        self._renounced: dict[Uid, Seen] = {}
+        """By pod: the claims as they were seen before its condition was written."""
+        self._others: dict[Uid, float] = {}
+        """Since when another's allocation of a pod's claims is left to it."""
+
+    # --- asked by the lifecycle --------------------------------------------------------------------------------------
+
+    def may_take_back(self, pod: Pod, held: Sequence[ResourceClaim]) -> bool:
+        """Whether no write that ungates the pod can be on its way, or succeed any more."""
+        if self.alone:
+            return not says_allocated(pod)
+        return seen(held) <= self._renounced.get(pod.uid, frozenset())
+
+    def may_announce(self, pod: Pod, claims: Iterable[ResourceClaim]) -> bool:
+        """Whether nobody can be about to free a claim of the pod once its condition says Allocated."""
+        if self.alone or says_allocated(pod):
+            return True
+        wrote, now = self._wrote.get(pod.uid, {}), _mark(pod)
+        return all(wrote.get(claim.uid) == now for claim in claims)
+
+    def patience(self, uid: Uid, now: float) -> float:
+        """Seconds for which what another has allocated is still left to it."""
+        since = self._others.get(uid, now)
+        return self.patience_seconds - (now - since if since <= now else 0.0)
+
+    # --- told by the engine ------------------------------------------------------------------------------------------
+
+    def note_left(self, uid: Uid, now: float, *, left: bool) -> None:
+        """The pod was looked at; `left`: what another has allocated for it is left to it."""
+        if not left:
+            self._others.pop(uid, None)
+        elif self._others.setdefault(uid, now) > now:
+            self._others[uid] = now  # the clock was set back
+
+    def begin(self, pod: Pod, actions: Iterable[Action]) -> None:
+        """These were decided on, by what the pod says now."""
+        if self.alone:
+            return
+        for action in actions:
+            match action:
+                case WriteClaimStatus(allocation=allocation) if allocation is not None:
+                    self._begun.setdefault(action.uid, {})[pod.uid] = _mark(pod)
+                case PublishStatus():
+                    self._begun.setdefault(pod.uid, {})[pod.uid] = _mark(pod)
+                case _:
+                    pass
+
+    def settle(self, action: Action, outcome: Outcome) -> None:
+        """This is what became of an action."""
+        if self.alone or not isinstance(action, WriteClaimStatus | PublishStatus):
+            return
+        begun = self._begun.pop(action.uid, {})
+        if not isinstance(outcome, Done):
+            return
+        for uid, mark in begun.items():
+            if isinstance(action, WriteClaimStatus):
+                self._wrote[uid][action.uid] = mark
+            elif isinstance(outcome.object, Pod):  # nobody else wrote the condition since: ours is as good as that
+                wrote = self._wrote[uid]
+                wrote |= {claim: _mark(outcome.object) for claim, known in wrote.items() if known == mark}
+
+    def note_renounced(self, uid: Uid, claims: Seen) -> None:
+        """The pod's condition says that it has none of these."""
+        if not self.alone:
+            self._renounced[uid] = claims
+
+    def observe(self, before: ResourceClaim | None, claim: ResourceClaim, *, ours: bool) -> None:
+        """A watch shows the claim, whose allocation we decided on or not."""
+        if self.alone or ours or claim.status.allocation is None:
+            return
+        if (before is None or before.status.allocation is None) and is_allocated_by_us(claim):
+            self.met(claim.key)
+
+    def forget(self, uid: Uid) -> None:
+        """The pod is gone."""
+        self._wrote.pop(uid, None)
+        self._renounced.pop(uid, None)
+        self._others.pop(uid, None)
+
+
+def _mark(pod: Pod) -> str:
+    """Differs after every write to the pod's condition, and before the first one is the same whatever else changes."""
+    return "" if pod.condition(DEVICES_ALLOCATED) is None else pod.metadata.resource_version
