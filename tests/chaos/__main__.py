@@ -32,15 +32,16 @@ def main() -> int:
         print(f"{time.monotonic() - begin:6.1f}  {line}", file=sys.stderr, flush=True)
 
     async def run_until_told_to_end() -> Report:
-        """SIGTERM ends it as Ctrl-C does: everything that was started is stopped."""
+        """Ctrl-C or SIGTERM: everything that was started is stopped."""
         mine = asyncio.current_task()
         assert mine is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, mine.cancel)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, mine.cancel)
         return await run(options.minutes, options.seed, say, stock=options.stock, keep=options.keep)
 
     try:
         report = asyncio.run(run_until_told_to_end())
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except asyncio.CancelledError:
         say("told to end")
         return _TOLD_TO_END
     print(report)
