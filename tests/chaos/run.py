@@ -27,6 +27,8 @@ from tests.e2e.replicas import lease_spec
 
 _STARTUP_SECONDS: Final = 60.0
 _SETTLE_SECONDS: Final = 6.0
+_SOON: Final = 10.0
+"""Who is not served by then is named."""
 _CONVERGENCE_LIMIT: Final = 90.0
 _LOOK: Final = 0.1
 _NEWS_SECONDS: Final = 60.0
@@ -49,6 +51,8 @@ class Report:
     leaderless: float = 0.0
     """Seconds for which the lease of a killed leader still ran when the last fault was over."""
     revisions: int = 0
+    late: list[str] = field(default_factory=list)
+    """What was left to do ten seconds after the last fault, or after the last deletion."""
     converged: float | None = None
     """Seconds from the last fault until every pod ran and nothing was left over."""
     cleared: float | None = None
@@ -77,6 +81,7 @@ class Report:
         lines += [f"what an observer of all {self.revisions} revisions saw"]
         lines += [f"  {count:6}  {what}" for what, count in sorted(self.pods.items())]
         lines += [f"ended by itself: {words}" for words in self.ended]
+        lines += [f"late: {what}" for what in self.late]
         lines += [f"  {one}" for one in self.violations[:50]]
         counts = ", ".join(f"{self.count(kind)} {kind}" for kind in Kind)
         converged = (
@@ -229,6 +234,8 @@ async def _until_quiet(observer: Observer, report: Report, also: Callable[[], bo
     loop = asyncio.get_running_loop()
     begin = loop.time()
     while observer.leftovers() or not also():
+        if not report.late and loop.time() - begin > _SOON:
+            report.late = [one.what for one in observer.leftovers()]
         if loop.time() - begin > _CONVERGENCE_LIMIT:
             report.violations += observer.leftovers()
             return None

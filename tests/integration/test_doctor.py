@@ -537,6 +537,7 @@ async def test_other_programs(ward: ControlPlane, client: ApiClient) -> None:
         await expect(client, "nvidia", "it publishes devices as gpu.nvidia.com", severity="Note")
     finally:
         await client.delete(SLICES, ObjectKey("", "theirs"))
+        await asyncio.to_thread(ward.kubectl, "delete", "-n", "kube-system", "deployment", "cluster-autoscaler")
 
 
 # --- claims and pods -------------------------------------------------------------------------------------------------
