@@ -31,7 +31,7 @@ from tests.e2e.stage import Stage, until
 from tests.e2e.suite.doubles import Doubles
 
 FLAGS = ("--log-format=json", "--claims=generate", "--metrics-address=127.0.0.1:0")
-FAILOVER = 15.0
+FAILOVER = 2 * LEASE_DURATION
 HANDOVER = LEASE_DURATION - RETRY_PERIOD
 """A lease that nobody gave back is not taken sooner."""
 USERS = 2
