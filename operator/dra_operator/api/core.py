@@ -98,7 +98,6 @@ class PodSchedulingGate(Struct, frozen=True):
 
 
 class TopologySpreadConstraint(Struct, frozen=True):
-    topology_key: str = ""
     when_unsatisfiable: str = ""
 
 
@@ -132,11 +131,8 @@ class PodSpec(Struct, frozen=True):
     resource_claims: tuple[PodResourceClaim, ...] | None = None
     priority: int | None = None
     priority_class_name: str = ""
-    scheduler_name: str = ""
     scheduling_group: Any = None
-    host_network: bool = False
     restart_policy: str = "Always"
-    termination_grace_period_seconds: int | None = None
 
 
 class PodResourceClaimStatus(Struct, frozen=True):
