@@ -312,7 +312,7 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
     try:
         said = decode(body, _Status)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        said = _Status(message=body[:200].decode(errors="replace"))
+        said = _Status(message=body[:200].decode(errors="replace").strip())
     header = headers.get("Retry-After", "")
     after = float(header) if header.isdecimal() else None
     if after is None and said.details is not None and said.details.retry_after_seconds > 0:

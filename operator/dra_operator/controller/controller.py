@@ -284,8 +284,13 @@ class Controller:
         return self._takeover.complete and (not self.settings.leader_elect or self._lease.holds())
 
     async def _find_api(self) -> None:
+        told = ""
+
         def waiting(why: str) -> None:
-            log.warning("waiting for the API", why=why)
+            nonlocal told
+            if why != told:
+                log.warning("waiting for the API", why=why)
+            told = why
 
         self.api = await expect_api(self._client, self.settings.api, patience=_API_PATIENCE, waiting=waiting)
         if self.api is Api.CRD:

@@ -104,7 +104,8 @@ async def _list(client: ApiClient, kind: Kind[O], cluster: Cluster, needs: Colle
     except ApiError as error:
         if error.status == _NOT_FOUND and kind.group:
             raise InputError(
-                f"{cluster.server} does not serve {kind.api_version} {kind.plural}: Kubernetes 1.34 or later does"
+                f"{cluster.server} does not serve {kind.api_version} {kind.plural}: Kubernetes 1.34 and later do, "
+                "unless it is switched off; `dra-operator doctor` says what would help"
             ) from None
         if error.status != _FORBIDDEN:
             raise
