@@ -154,6 +154,11 @@ class Quantity:
             mine, theirs = _aligned(self, other)
         return (mine > theirs) - (mine < theirs)
 
+    @property
+    def identity(self) -> str:
+        """What tells it from every quantity that anything could tell it from, equal ones included."""
+        return f"{self._unscaled} {self._scale} {self._notation.name} {self._wide} {self._spelling}"
+
     def is_identical(self, other: Quantity) -> bool:
         """Whether upstream's `==` holds between a copy of one and the other: not for all equal amounts, no decimals."""
         return (

@@ -19,6 +19,7 @@ from dra_operator.api.meta import Object, ObjectKey, Uid
 from dra_operator.api.quantity import QuantityError
 from dra_operator.api.resource import DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice
 from dra_operator.lifecycle.keys import Ref
+from dra_operator.lifecycle.lean import Lean
 from dra_operator.lifecycle.versions import version_of
 from dra_operator.lifecycle.view import View
 
@@ -37,14 +38,18 @@ class ClaimMirror:
     def __init__(self, view: View, mark: Mark) -> None:
         self._view = view
         self._mark = mark
+        self._lean = Lean()
 
     def replace(self, objects: Sequence[ResourceClaim], resource_version: str) -> None:
+        for claim in objects:
+            self._lean.claim(claim)
         self._mark(self._view.replace_claims(objects, resource_version))
 
     def apply(self, type_: str, object_: ResourceClaim) -> None:
         if type_ == "DELETED":
             self._mark(self._view.forget_claim(object_.key))
         else:
+            self._lean.claim(object_)
             self._mark(self._view.observe_claim(object_, live=True))
 
 
@@ -54,6 +59,7 @@ class SliceMirror:
     def __init__(self, view: View, mark: Mark) -> None:
         self._view = view
         self._mark = mark
+        self._lean = Lean()
 
     def replace(self, objects: Sequence[ResourceSlice], resource_version: str) -> None:
         listed = {slice_.metadata.name for slice_ in objects}
@@ -61,12 +67,14 @@ class SliceMirror:
             if slice_.metadata.name not in listed:
                 self._mark(self._view.forget_slice(slice_.metadata.name))
         for slice_ in objects:
+            self._lean.slice(slice_)
             self._mark(self._view.observe_slice(slice_))
 
     def apply(self, type_: str, object_: ResourceSlice) -> None:
         if type_ == "DELETED":
             self._mark(self._view.forget_slice(object_.metadata.name))
         else:
+            self._lean.slice(object_)
             self._mark(self._view.observe_slice(object_))
 
 
@@ -96,6 +104,7 @@ class KopfMirror:
         self._view = view
         self._mark = mark
         self._relisted = relisted
+        self._lean = Lean()
         self._shown: set[Uid] | None = set()
 
     def known(self, kind: Kind[Any]) -> Mapping[ObjectKey, Uid]:
@@ -174,7 +183,7 @@ class KopfMirror:
         view = self._view
         match object_:
             case Pod():
-                self._mark(view.observe_pod(object_))
+                self._mark(view.observe_pod(self._lean.pod(object_)))
             case ResourceClaimTemplate():
                 self._mark(view.observe_template(object_))
             case Namespace():
@@ -182,7 +191,7 @@ class KopfMirror:
             case DeviceClass():
                 self._mark(view.observe_class(object_))
             case Node():
-                self._mark(view.observe_node(object_))
+                self._mark(view.observe_node(self._lean.node(object_)))
             case _:
                 raise TypeError(f"{object_.kind} is not watched through Kopf")
 
