@@ -2,7 +2,8 @@
 
 5,000 nodes with eight GPUs each, half of them held by 20,000 running pods with a claim each. Measured: start to ready,
 memory, what an event costs, how long a decision takes, how late the event loop ever is, what becomes of the first pod
-of an ask that fits nowhere, and whether memory grows while pods come and go.
+of an ask that fits nowhere, and whether memory grows while pods come and go. Before all of that, without a cluster:
+what each kind of object takes of the controller's memory (`memory.py`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import asyncio
 import random
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -259,6 +261,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="rounds of churn")
     parser.add_argument("--pods", type=int, default=200, help="pods of a round")
     given = parser.parse_args()
+    subprocess.run([sys.executable, "-m", "tests.perf.memory", f"--nodes={given.nodes}"], check=True)
     asyncio.run(bench(Console(width=160, soft_wrap=True), given.nodes, given.rounds, given.pods))
 
 

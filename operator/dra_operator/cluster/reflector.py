@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -109,7 +109,9 @@ class Reflector(Generic[O]):
         label_selector: str = "",
         field_selector: str = "",
         watch_seconds: float = WATCH_SECONDS,
+        prepare: Callable[[O], None] = lambda object_: None,
     ) -> None:
+        """`prepare` is called with each object before it is kept and handed over: a list's with turns for others."""
         self._client = client
         self._kind = kind
         self._sink = sink
@@ -118,6 +120,7 @@ class Reflector(Generic[O]):
         self._label_selector = label_selector
         self._field_selector = field_selector
         self._watch_seconds = watch_seconds
+        self._prepare = prepare
         self._version = ""
         self._failures = 0
         """In a row, without a line in between."""
@@ -308,4 +311,5 @@ class Reflector(Generic[O]):
             last = self._objects.get(meta.key)
             return last if last is not None and last.uid == meta.uid else None
         self.unreadable.pop(object_.key, None)
+        self._prepare(object_)
         return object_

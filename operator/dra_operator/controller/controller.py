@@ -51,6 +51,7 @@ from dra_operator.controller.sync import wait_until_shown
 from dra_operator.controller.takeover import Takeover
 from dra_operator.lifecycle.decide import Decider
 from dra_operator.lifecycle.keys import Ref
+from dra_operator.lifecycle.lean import Lean
 from dra_operator.lifecycle.policy import ClaimsMode
 from dra_operator.lifecycle.sweep import Sweep
 from dra_operator.lifecycle.unelected import PATIENCE
@@ -125,8 +126,9 @@ class Controller:
             record=self._recorder.record,
         )
         self.kopf = KopfMirror(self.view, self.engine.mark, self._on_relisted)
-        claims = Reflector(self._client, CLAIMS, ClaimMirror(self.view, self.engine.mark), rng=self._rng)
-        slices = Reflector(self._client, SLICES, SliceMirror(self.view, self.engine.mark), rng=self._rng)
+        to_claims, to_slices = ClaimMirror(self.view, self.engine.mark), SliceMirror(self.view, self.engine.mark)
+        claims = Reflector(self._client, CLAIMS, to_claims, rng=self._rng, prepare=Lean().claim)
+        slices = Reflector(self._client, SLICES, to_slices, rng=self._rng, prepare=Lean().slice)
         self._reflectors = (claims, slices)
         self._takeover = Takeover(self._client, self.view, claims, mark=self.engine.mark, ready=self._lead)
         self._censuses = {kind.plural: self._census(kind) for kind in KOPF_KINDS}

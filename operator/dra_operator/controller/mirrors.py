@@ -38,18 +38,14 @@ class ClaimMirror:
     def __init__(self, view: View, mark: Mark) -> None:
         self._view = view
         self._mark = mark
-        self._lean = Lean()
 
     def replace(self, objects: Sequence[ResourceClaim], resource_version: str) -> None:
-        for claim in objects:
-            self._lean.claim(claim)
         self._mark(self._view.replace_claims(objects, resource_version))
 
     def apply(self, type_: str, object_: ResourceClaim) -> None:
         if type_ == "DELETED":
             self._mark(self._view.forget_claim(object_.key))
         else:
-            self._lean.claim(object_)
             self._mark(self._view.observe_claim(object_, live=True))
 
 
@@ -59,7 +55,6 @@ class SliceMirror:
     def __init__(self, view: View, mark: Mark) -> None:
         self._view = view
         self._mark = mark
-        self._lean = Lean()
 
     def replace(self, objects: Sequence[ResourceSlice], resource_version: str) -> None:
         listed = {slice_.metadata.name for slice_ in objects}
@@ -67,14 +62,12 @@ class SliceMirror:
             if slice_.metadata.name not in listed:
                 self._mark(self._view.forget_slice(slice_.metadata.name))
         for slice_ in objects:
-            self._lean.slice(slice_)
             self._mark(self._view.observe_slice(slice_))
 
     def apply(self, type_: str, object_: ResourceSlice) -> None:
         if type_ == "DELETED":
             self._mark(self._view.forget_slice(object_.metadata.name))
         else:
-            self._lean.slice(object_)
             self._mark(self._view.observe_slice(object_))
 
 

@@ -52,7 +52,9 @@ def error(code: int, reason: str) -> Any:
 
 
 def mirror(
-    scenario: Callable[[Script, Sink, Reflector[ResourceClaim]], Awaitable[None]], *lists: Answer
+    scenario: Callable[[Script, Sink, Reflector[ResourceClaim]], Awaitable[None]],
+    *lists: Answer,
+    prepare: Callable[[ResourceClaim], None] = lambda claim: None,
 ) -> tuple[list[Heard], Script]:
     """Run a reflector of claims against a script that answers LISTs with `lists`, the last one ever again."""
 
@@ -61,7 +63,7 @@ def mirror(
         script.otherwise = lists[-1]
         sink = Sink()
         async with ApiClient(script.url) as client:
-            reflector = Reflector(client, CLAIMS, sink, rng=random.Random(1))
+            reflector = Reflector(client, CLAIMS, sink, rng=random.Random(1), prepare=prepare)
             running = asyncio.create_task(reflector.run())
             await reflector.synced.wait()
             try:
@@ -103,6 +105,21 @@ def test_what_is_listed_comes_whole_and_what_is_watched_one_by_one_in_order() ->
         ("MODIFIED", "a@12"),
         ("DELETED", "b@13"),
     ]
+
+
+def test_every_object_is_prepared_once_before_it_is_handed_over() -> None:
+    prepared: list[str] = []
+
+    async def scenario(script: Script, sink: Sink, _: Reflector[ResourceClaim]) -> None:
+        assert prepared == ["a@5", "b@6"]
+        (await script.watch(1)).send("ADDED", claim("c", 11))
+        await heard(sink, ("ADDED", "c@11"))
+        assert prepared == ["a@5", "b@6", "c@11"]
+
+    def prepare(claim: ResourceClaim) -> None:
+        prepared.append(_said(claim))
+
+    mirror(scenario, listing("10", claim("a", 5), claim("b", 6)), prepare=prepare)
 
 
 def test_a_list_in_chunks_is_handed_over_once() -> None:
