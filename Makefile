@@ -14,7 +14,7 @@ export DRA_OPERATOR_CONTROLPLANE_VERSION := $(CONTROLPLANE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: docs manifests help setup controlplane demo check audit test unit test-agent cluster e2e chaos conformance fuzz fuzz-cel bench-core bench-cel simtest simtest-bugs bench-e2e bench-scale validation-diff validation-record setup-kubelet e2e-kubelet bench-agent image clean
+.PHONY: docs manifests help setup controlplane demo check audit test unit test-agent cluster e2e burst chaos conformance fuzz fuzz-cel bench-core bench-cel simtest simtest-bugs bench-e2e bench-scale validation-diff validation-record setup-kubelet e2e-kubelet bench-agent image clean
 
 help: ## this list
 	@echo 'targets:'
@@ -83,6 +83,9 @@ cluster: controlplane ## the tests on a real control plane: integration, e2e, ha
 
 e2e: controlplane ## one suite of scenarios in every way to install (E2E_FLAVOURS=native-adopt,... for some; CONTROLPLANE=1.34); prints the table
 	@E2E_FLAVOURS=$(or $(E2E_FLAVOURS),all) $(BIN)/pytest tests/e2e/suite $(if $(CONTROLPLANE),tests/e2e/releases) $(PYTEST_FLAGS)
+
+burst: controlplane ## PODS=5000 pods at once on a real control plane: all run, none twice; what it took in memory and requests
+	@BURST_PODS=$(or $(PODS),5000) $(BIN)/pytest -q tests/e2e/test_burst.py $(PYTEST_FLAGS)
 
 chaos: controlplane ## faults and kills on a real control plane, an observer of every revision: MINUTES=10 [SEED=N] [CHAOS_FLAGS=--stock]
 	@GRPC_ENABLE_FORK_SUPPORT=0 $(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(CHAOS_FLAGS)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
 
 from dra_operator.api.names import LEASE_NAME, OPERATOR_NAMESPACE
 from dra_operator.cluster.http import ApiClient, ApiError
@@ -41,6 +43,16 @@ class Replica:
                 return it.status
         except aiohttp.ClientError:
             return 0
+
+    async def metrics(self) -> Counter[str]:
+        """The values of all metrics, summed over their labels."""
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{self.port}/metrics") as answer:
+            text = await answer.text()
+        found: Counter[str] = Counter()
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                found[sample.name] += sample.value  # type: ignore[assignment]
+        return found
 
     async def is_ready(self) -> bool:
         return bool(self.port) and await self.probe("readyz") == 200

@@ -12,9 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import aiohttp
 from aiohttp import web
-from prometheus_client.parser import text_string_to_metric_families
 
 from dra_operator.cluster.kubeconfig import Credentials, find_credentials
 from dra_operator.cluster.pace import Endpoint, endpoint_of
@@ -88,7 +86,7 @@ async def test_who_is_told_to_come_later_does_and_nothing_is_lost(bare: State, t
                 before["leaseTransitions"],
             )
             assert "the lease is lost" not in one.said
-            counted = await metrics(one)
+            counted = await one.metrics()
         finally:
             await one.process.stop()
     assert {"list", "watch", "get", "create", "patch", "leases"} <= set(proxy.verbs)
@@ -97,14 +95,3 @@ async def test_who_is_told_to_come_later_does_and_nothing_is_lost(bare: State, t
         assert all(at >= refused.at + LATER for at in again), (refused, again)
     assert 0 < counted["dra_operator_requests_throttled_total"] <= len(proxy.refused)
     assert counted["rest_client_rate_limiter_duration_seconds_count"] > len(proxy.refused)
-
-
-async def metrics(one: Replica) -> Counter[str]:
-    """The values of all metrics, over their labels."""
-    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{one.port}/metrics") as answer:
-        text = await answer.text()
-    found: Counter[str] = Counter()
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            found[sample.name] += sample.value  # type: ignore[assignment]
-    return found
