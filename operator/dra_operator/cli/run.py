@@ -2,6 +2,9 @@
 
 The Controller is started once; Kopf is started in it and, when it ends although nobody asked it to (a watch ERROR
 other than 410 ends the whole of Kopf), started again in place. Mirrors, Lease and queue live on meanwhile.
+
+The event loop is uvloop's: TLS and task switches are a good part of what the operator costs (docs/decisions/
+what-a-pod-costs.md). `kopf run` takes it by itself where it is installed.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import Callable
 
 import structlog
 
@@ -32,7 +36,17 @@ def run(settings: Settings) -> None:
     Every option is also an environment variable, DRA_OPERATOR_<OPTION>, and a key of the file that --config names.
     """
     configure_logging(settings.log_format.value, settings.log_level.value)
-    sys.exit(asyncio.run(_run(settings)))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        sys.exit(runner.run(_run(settings)))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's; None is asyncio's own, for systems that have no uvloop."""
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        return None
+    return new_event_loop
 
 
 async def _run(settings: Settings) -> int:
