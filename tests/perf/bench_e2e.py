@@ -12,6 +12,7 @@ import asyncio
 import dataclasses
 import statistics
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,7 +29,7 @@ from dra_operator.sandbox.nodes import Nodes
 from dra_operator.sandbox.processes import Process, start, wait_until
 from dra_operator.sandbox.supervisor import apply_manifests, wait_for_gate
 from tests.controlplane import binaries
-from tests.perf.cluster_load import Load, Measured, measure, peak_megabytes
+from tests.perf.cluster_load import Load, Measured, measure
 
 CLASS: Final = "gpu.bench"
 DRIVER: Final = "gpu.dra-operator.io"
@@ -77,7 +78,6 @@ class Bench:
         self.plane = plane
         self.client = client
         self._log = operator_log
-        self.peaks: dict[str, float] = {}
 
     @asynccontextmanager
     async def turn(self, whose: str) -> AsyncIterator[list[Process]]:
@@ -92,9 +92,6 @@ class Bench:
                 await wait_until("the operator to lead", lambda: self._leads(operator), 120.0, [operator])
                 programs.append(operator)
             yield [self.plane.processes["kube-apiserver"], self.plane.processes["etcd"], *programs]
-            for program in programs:
-                name = f"{program.name} ({whose})"
-                self.peaks[name] = max(self.peaks.get(name, 0.0), peak_megabytes(program))
         finally:
             if operator is not None:
                 await operator.stop()
@@ -104,7 +101,9 @@ class Bench:
         command = [sys.executable, "-m", "dra_operator.cli.main", "run", "--log-format=json", "--log-level=info"]
         kubeconfig = f"--kubeconfig={self.plane.kubeconfig('operator')}"
         # Nothing is prepared here, and the stock programs give out at once what was released.
-        return start("dra-operator", [*command, kubeconfig, "--claims=generate", "--release-hold=0"], self._log)
+        limits = (f"--kube-api-qps={QPS}", f"--kube-api-burst={2 * QPS}")
+        options = ("--claims=generate", "--release-hold=0", *limits)
+        return start("dra-operator", [*command, kubeconfig, *options], self._log)
 
     async def _leads(self, operator: Process) -> bool:
         return '"leading"' in operator.log.read_text(errors="replace")
@@ -116,8 +115,11 @@ class Bench:
             return await measure(self.client, load, labels, programs)
 
 
-async def bench(console: Console, sizes: list[int], pods: int, rounds: int) -> float:
+async def bench(console: Console, sizes: list[int], pods: int, rounds: int, rows: list[str]) -> float:
+    """The worst ratio."""
     worst = float("inf")
+    started = time.monotonic()
+    done, all_ = 0, 2 * rounds * sum(len(_chosen(loads(size, pods), rows)) for size in sizes)
     flags = ("--controllers=-node-lifecycle-controller",)  # nobody sends heartbeats here
     options = Options(client_qps=QPS, controller_manager_flags=flags)
     for size in sizes:
@@ -126,6 +128,7 @@ async def bench(console: Console, sizes: list[int], pods: int, rounds: int) -> f
             table.add_column(heading, justify="left" if heading == "load" else "right")
         for heading in ("CPU ms a pod, stock", "CPU ms a pod, ours", "writes a pod"):
             table.add_column(heading)
+        everything: dict[str, list[Measured]] = {STOCK: [], OURS: []}
         async with ControlPlane(binaries(), options) as plane, plane.client() as client:
             await wait_for_service_accounts(client)
             await apply_manifests(plane.binaries, plane.kubeconfig())
@@ -134,14 +137,19 @@ async def bench(console: Console, sizes: list[int], pods: int, rounds: int) -> f
             selector = {"cel": {"expression": f"device.driver == '{DRIVER}'"}}
             await client.create(CLASSES, {"metadata": {"name": CLASS}, "spec": {"selectors": [selector]}})
             side = Bench(plane, client, plane.logs / "operator.log")
-            for load in loads(size, pods):
+            for load in _chosen(loads(size, pods), rows):
                 runs: dict[str, list[Measured]] = {STOCK: [], OURS: []}
                 for number in range(rounds):
                     for whose in (STOCK, OURS) if number % 2 == 0 else (OURS, STOCK):
-                        console.print(f"  {size} nodes, {load.name}: {whose}", style="dim")
-                        runs[whose].append(await side.run(load, whose))
+                        run = await side.run(load, whose)
+                        runs[whose].append(run)
+                        done += 1
+                        spent = f"{done} of {all_} runs, {time.monotonic() - started:.0f} s"
+                        console.print(f"  {spent}: {size} nodes, {load.name}: {whose} {run.rate:.1f}/s", style="dim")
                 stock, ours = (statistics.median(run.rate for run in runs[whose]) for whose in (STOCK, OURS))
                 worst = min(worst, ours / stock)
+                for whose, some in runs.items():
+                    everything[whose] += some
                 table.add_row(
                     load.name,
                     str(load.pods),
@@ -155,9 +163,14 @@ async def bench(console: Console, sizes: list[int], pods: int, rounds: int) -> f
                     f"{_writes(runs[STOCK]):.1f} / {_writes(runs[OURS]):.1f}",
                 )
             console.print(table)
-            for name, megabytes in sorted(side.peaks.items()):
-                console.print(f"peak memory, {name}: {megabytes:.0f} MB")
+            for whose, some in everything.items():
+                console.print(f"memory in MB at the end of a run, at most, {whose}: {_memory(some)}")
     return worst
+
+
+def _chosen(every: list[Load], rows: list[str]) -> list[Load]:
+    """Those whose names begin with one of the words; all, if there are none."""
+    return [load for load in every if not rows or load.name.startswith(tuple(rows))]
 
 
 def _waits(runs: list[Measured]) -> str:
@@ -170,6 +183,11 @@ def _cpu(runs: list[Measured]) -> str:
     return ", ".join(f"{name.removeprefix('kube-')} {spent:.1f}" for name, spent in each.items())
 
 
+def _memory(runs: list[Measured]) -> str:
+    most = {name: max(run.memory[name] for run in runs) for name in runs[0].memory}
+    return ", ".join(f"{name.removeprefix('kube-')} {megabytes:.0f}" for name, megabytes in most.items())
+
+
 def _writes(runs: list[Measured]) -> float:
     return statistics.median(run.writes / run.pods for run in runs)
 
@@ -179,10 +197,14 @@ def main() -> None:
     parser.add_argument("--nodes", default="100,500", help="sizes of the cluster, with commas between")
     parser.add_argument("--pods", type=int, default=400, help="pods of a row")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each side")
+    parser.add_argument("--rows", default="", help="beginnings of the names of the loads to run, with commas between")
     given = parser.parse_args()
+    rows = [row for row in given.rows.split(",") if row]
+    if not all(_chosen(loads(1, 1), [row]) for row in rows):
+        parser.error(f"no load begins with {given.rows!r}; there are: {', '.join(load.name for load in loads(1, 1))}")
     console = Console(width=220, soft_wrap=True)
     sizes = [int(size) for size in given.nodes.split(",")]
-    worst = asyncio.run(bench(console, sizes, given.pods, given.rounds))
+    worst = asyncio.run(bench(console, sizes, given.pods, given.rounds, rows))
     console.print(f"pods/s ratio {worst:.2f}")
 
 

@@ -26,7 +26,8 @@ from dra_operator.cluster.reflector import Reflector
 from dra_operator.sandbox.processes import Process
 
 _CREATORS: Final = 16
-_WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_WRITES: Final = frozenset({"POST", "PUT", "PATCH", "APPLY", "DELETE"})
+"""As the API server's metrics name them: a server-side apply is no PATCH there."""
 _BOOKKEEPING: Final = frozenset({"leases", "events"})
 
 
@@ -86,6 +87,8 @@ class Measured:
     seconds: float
     waits: tuple[float, ...]
     cpu: dict[str, float]
+    memory: dict[str, float]
+    """Megabytes resident at the end, by program."""
     writes: int
 
     @property
@@ -107,9 +110,10 @@ async def measure(client: ApiClient, load: Load, labels: dict[str, str], program
         await run.create()
         seconds = max(run.ends) - started
         spent = {one.name: cpu_seconds(one) - cpu[one.name] for one in programs}
+        memory = {one.name: resident_megabytes(one) for one in programs}
         made = await count_writes(client) - writes - run.own_writes
         await run.clear()
-        return Measured(load.pods, seconds, tuple(run.waits), spent, made)
+        return Measured(load.pods, seconds, tuple(run.waits), spent, memory, made)
 
 
 class _Run:
@@ -239,7 +243,16 @@ def cpu_seconds(process: Process) -> float:
 
 def peak_megabytes(process: Process) -> float:
     """The most memory that the process has had resident."""
+    return _megabytes(process, "VmHWM:")
+
+
+def resident_megabytes(process: Process) -> float:
+    """The memory that the process has resident now."""
+    return _megabytes(process, "VmRSS:")
+
+
+def _megabytes(process: Process, field_: str) -> float:
     for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(field_):
             return int(line.split()[1]) / 1024
     return 0.0
