@@ -18,6 +18,8 @@ from tests.e2e.stage import Stage, new_stage, until
 
 WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 NAME = "dra-operator-test-hangs"
+_TRIES = 4
+"""Writes that hang are given up every 30 s, and on a busy machine a pod's life may fall into that moment."""
 
 
 @dataclass(slots=True)
@@ -88,12 +90,16 @@ async def test_a_webhook_of_one_namespace_that_hangs_delays_no_other(bare: State
         await asyncio.gather(*(stuck.pod(name, templates=("gpu",)) for name in names))
 
         async def share_is_used_up() -> bool:
-            return webhook.calls >= OF_A_NAMESPACE
+            return webhook.calls - webhook.given_up >= OF_A_NAMESPACE
 
-        await until(lambda: f"only {webhook.calls} writes hang", share_is_used_up)
-        await there.pod("mine", templates=("gpu",))
-        await there.running("mine")
-        assert webhook.given_up == 0, "it ran after a write that hung was given up, not beside it"
-        assert webhook.calls == OF_A_NAMESPACE
+        for number in range(_TRIES):
+            await until(lambda: f"only {webhook.calls} writes hang", share_is_used_up, 90.0)
+            given_up = webhook.given_up
+            await there.pod(f"mine-{number}", templates=("gpu",), run_for=0.1)
+            await there.succeeded(f"mine-{number}", 90.0)
+            if webhook.given_up == given_up:
+                break  # it ran beside writes that hung, not after one that was given up
+        else:
+            raise AssertionError("the other namespace's pods only ran when writes that hung were given up")
     async with operator(bare.operator_kubeconfig, tmp_path / "cleanup.log"):
         await stuck.clear()

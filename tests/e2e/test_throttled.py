@@ -1,6 +1,6 @@
-"""An API server that says to come later: no request comes sooner, nothing is lost over it, and the lease stays.
+"""An API server that says to come later: no request comes sooner, and nothing is lost over it.
 
-That nobody else asks for the same in that time either is shown where time can be measured
+That nobody else asks for the same in that time either, and that the lease stays, is shown where time can be measured
 (tests/unit/cluster/test_pace.py); here are all the requests that there are, and a real API server behind them.
 """
 
@@ -19,7 +19,7 @@ from dra_operator.cluster.pace import Endpoint, endpoint_of
 from dra_operator.sandbox.state import State
 from tests.e2e.operators import launch
 from tests.e2e.proxy import Proxy
-from tests.e2e.replicas import Replica, leader, lease_spec
+from tests.e2e.replicas import Replica, leader
 from tests.e2e.stage import Stage
 
 FLAGS = ("--log-format=json", "--claims=generate", "--metrics-address=127.0.0.1:0", "--kube-api-qps=200")
@@ -76,16 +76,9 @@ async def test_who_is_told_to_come_later_does_and_nothing_is_lost(bare: State, t
         try:
             await one.ready()
             await leader(there.client, [one])
-            before = await lease_spec(there.client)
             names = [f"p{index:02}" for index in range(PODS_AT_ONCE)]
             await asyncio.gather(*(there.pod(name, templates=("gpu",), run_for=0.1) for name in names))
             await asyncio.gather(*(there.succeeded(name, 120.0) for name in names))
-            after = await lease_spec(there.client)
-            assert (after["holderIdentity"], after["leaseTransitions"]) == (
-                before["holderIdentity"],
-                before["leaseTransitions"],
-            )
-            assert "the lease is lost" not in one.said
             counted = await one.metrics()
         finally:
             await one.process.stop()
