@@ -15,9 +15,11 @@ import pytest
 from dra_operator.api.kinds import NODES
 from dra_operator.api.meta import ObjectKey
 from dra_operator.cluster.http import ApiClient
+from dra_operator.controller.takeover import UNBOUND
 from tests.controlplane import new_namespace
 from tests.model_twin import KINDS, NODE, Outcome, Side, operations, play_on_model, play_on_server, project
 from tests.simulation.model.fields import Json
+from tests.simulation.model.server import list_body
 from tests.simulation.model.store import ModelStore
 
 OPERATIONS = 150
@@ -57,10 +59,18 @@ async def test_the_model_answers_as_the_api_server_does(admin: ApiClient, seed: 
             given = play_on_model(store, model, op)
             done.append(f"{op} -> {expected.status} {expected.reason}")
             assert _alike(given, expected), _difference(done, given, expected)
+        for selector in ("", UNBOUND):
+            metas, _ = await admin.list_metadata(KINDS["pods"], namespace=namespace, field_selector=selector)
+            assert _listed(store, namespace, selector) == [meta.name for meta in metas]
         for resource in KINDS:
             told = [(change.type, project(resource, change.object)) for change in store.by_resource.get(resource, ())]
             seen = await _watched(admin, namespace, resource, start)
             assert told == seen
+
+
+def _listed(store: ModelStore, namespace: str, field_selector: str) -> list[str]:
+    body = msgspec.json.decode(list_body(store, "pods", namespace, field_selector))
+    return [item["metadata"]["name"] for item in body["items"]]
 
 
 def _alike(given: Outcome, expected: Outcome) -> bool:

@@ -31,8 +31,9 @@ from dra_operator.api.resource import ResourceClaim
 from dra_operator.lifecycle.actions import Action, Done, Outcome, PublishStatus, WriteClaimStatus
 from dra_operator.lifecycle.answer import is_allocated_by_us
 
-PATIENCE: Final = 5.0
-"""Seconds for which another may go on with what it has begun: as long as our own confirmations may take."""
+PATIENCE: Final = 3.0
+"""Seconds for which another may go on with what it has begun. To wait for one that is gone costs a pod that time; to
+overtake one that is only slow costs both a few writes."""
 
 Seen: TypeAlias = frozenset[tuple[Uid, str]]
 """Claims as they were seen: UID and resourceVersion."""
