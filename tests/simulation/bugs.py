@@ -184,6 +184,6 @@ BUGS: dict[str, Bug] = {
     "finalizers never removed": _replacing((claim_module, "_unused", _still_protected(claim_module._unused))),
     "no pin": _replacing((pod_module, "pin", lambda pod, node: None)),
     "duplicates kept": _replacing(
-        (generate_module, "_choose", lambda claims, pod, published: generate_module.Found(claims[0]))
+        (generate_module, "_choose", lambda claims, ending, pod, published: generate_module.Found(claims[0]))
     ),
 }

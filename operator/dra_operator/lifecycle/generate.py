@@ -178,7 +178,8 @@ def _resolve_template(view: View, pod: Pod, entry: str, template_name: str) -> R
     ours = [claim for claim in view.claims_owned_by(pod.uid) if generated_for(claim, pod, entry)]
     live = [claim for claim in ours if _stays(claim, pod)]
     if live:
-        return _choose(live, pod, published.resource_claim_name if published is not None else None)
+        ending = [claim for claim in ours if claim.status.reserved_for and not _stays(claim, pod)]
+        return _choose(live, ending, pod, published.resource_claim_name if published is not None else None)
     template = view.templates.get(key)
     if template is None:
         return Blocked(
@@ -205,8 +206,11 @@ def _resolve_template(view: View, pod: Pod, entry: str, template_name: str) -> R
     )
 
 
-def _choose(claims: list[ResourceClaim], pod: Pod, published: str | None) -> Found:
-    """The published claim stays, else the one in use, else the first by name."""
+def _choose(claims: list[ResourceClaim], ending: list[ResourceClaim], pod: Pod, published: str | None) -> Found:
+    """The published claim stays, else the one in use, else the first by name.
+
+    One that somebody deletes (`ending`) would keep its devices as long as the pod lives.
+    """
     chosen = min(
         claims,
         key=lambda claim: (
@@ -221,7 +225,7 @@ def _choose(claims: list[ResourceClaim], pod: Pod, published: str | None) -> Fou
     idle = {pod.uid} if is_gated(pod) else set()
     spare = (
         claim
-        for claim in claims
+        for claim in (*claims, *ending)
         if claim is not chosen and {user.uid for user in claim.status.reserved_for or ()} <= idle
     )
     return Found(chosen, tuple(spare))

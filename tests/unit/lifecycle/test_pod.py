@@ -219,6 +219,14 @@ def test_a_duplicate_with_devices_gives_them_back_first() -> None:
     )
 
 
+def test_a_duplicate_that_somebody_deletes_gives_its_devices_back() -> None:
+    """Its finalizer keeps it as long as it is reserved."""
+    ending = held(generated(USER, name="pod-template-zzzzz", deleted=True), "node-a/gpu-1", by=[USER])
+    told = publishes(USER, NAMES)
+    [write] = writes(look(view_of(*gpus(2), template(), told, MADE, ending), told))
+    assert (write.key, users(write), write.allocation) == (ending.key, [], None)
+
+
 def test_a_published_claim_that_is_gone_gives_way_to_ours_by_force() -> None:
     user = publishes(USER, {"template": "deleted"})
     ours = held(generated(user, name="ours"), by=[user])
