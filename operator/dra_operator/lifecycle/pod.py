@@ -44,6 +44,7 @@ from dra_operator.lifecycle.actions import (
     Ungate,
     WriteClaimStatus,
 )
+from dra_operator.lifecycle.answer import is_allocated_by_us
 from dra_operator.lifecycle.books import find_overdrawn
 from dra_operator.lifecycle.claim import DELETE_AGAIN
 from dra_operator.lifecycle.decide import Decider, Unfinished
@@ -163,6 +164,8 @@ class _Look:
             or excludes_namespace(namespace, view.namespaces.get(namespace), self.policy)
             or (not blocked and claims and leaves_to_others([claim.spec for claim in claims], view.classes))
         ):
+            if (kept := self._not_sure(claims, names)) is not None:
+                return kept
             say = condition(pod, Reason.NOT_MANAGED, "left to kube-scheduler", self.now)
             return self._step(
                 publish(pod, names, say if pod.condition(DEVICES_ALLOCATED) else None, message_due=False),
@@ -229,7 +232,8 @@ class _Look:
         if any(view.claim_catching_up(claim.key) or not view.ledger.confirmed(claim.uid) for claim in claims):
             return Verdict(requeue_after=self.policy.confirm_timeout)
         nodes = {node for claim in claims if (node := allocated_node(_allocation(claim))) is not None}
-        node = view.placed_on(pod.uid) or (nodes.pop() if len(nodes) == 1 else None)
+        # Where the allocation means one node, that is it: what we assumed may be of a write that another's came before.
+        node = nodes.pop() if len(nodes) == 1 else view.placed_on(pod.uid)
         if node is not None and (misfit := self._misfit(node)) is not None:
             return self._wait(names, Reason.NODE_UNSUITABLE, misfit, claims)
         if node is not None and (overdrawn := find_overdrawn(view, node, claims)) is not None:
@@ -253,6 +257,16 @@ class _Look:
             return Verdict(left_to_another=True, requeue_after=left)
         message = "devices were allocated by another operator, which does not go on; trying again"
         return replace(self._wait(names, Reason.CONFLICT, message, claims), left_to_another=True)
+
+    def _not_sure(self, claims: list[ResourceClaim], names: dict[str, str]) -> Verdict | None:
+        """What we gave to the pod alone goes along with it only if no other was given that first."""
+        ledger = self.view.ledger
+        ours = [claim for claim in claims if self._only_ours(claim) and is_allocated_by_us(claim)]
+        if disputed := [claim for claim in ours if ledger.rivals(claim.uid)]:
+            return self._undo(disputed, names)
+        if any(self.view.claim_catching_up(claim.key) or not ledger.confirmed(claim.uid) for claim in ours):
+            return Verdict(requeue_after=self.policy.confirm_timeout)
+        return None
 
     def _undo_disputed(self, claims: list[ResourceClaim], names: dict[str, str]) -> Verdict | None:
         """Give back what a rival's allocation came before. Always safe while the pod is gated."""

@@ -145,6 +145,12 @@ def generated(
     )
 
 
+def written_by(of: ResourceClaim, manager: str, subresource: str = "status") -> ResourceClaim:
+    """The claim as a write of that manager leaves it."""
+    entry = ManagedFieldsEntry(manager=manager, operation="Update", subresource=subresource)
+    return msgspec.structs.replace(of, metadata=msgspec.structs.replace(of.metadata, managed_fields=(entry,)))
+
+
 def made_by(manager: str, made: ResourceClaim) -> ResourceClaim:
     """The claim as its creator's POST leaves it."""
     entry = ManagedFieldsEntry(manager=manager, operation="Update")

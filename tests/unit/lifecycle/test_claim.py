@@ -6,14 +6,14 @@ import msgspec
 import pytest
 
 from dra_operator.api.core import Pod
-from dra_operator.api.meta import ManagedFieldsEntry, ObjectKey, Uid
+from dra_operator.api.meta import ObjectKey, Uid
 from dra_operator.api.names import DELETE_PROTECTION_FINALIZER, FIELD_MANAGER
 from dra_operator.api.resource import ResourceClaim, ResourceClaimConsumerReference
 from dra_operator.lifecycle.actions import Action, DeleteClaim, ReadPod, SetFinalizers, WriteClaimStatus
 from dra_operator.lifecycle.claim import DELETE_AGAIN, owning_pod, reconcile_claim
 from dra_operator.lifecycle.view import View
 from tests.builders import claim, pod
-from tests.unit.lifecycle.scene import PROTECTED, generated, held, owned_by, view_of
+from tests.unit.lifecycle.scene import PROTECTED, generated, held, owned_by, view_of, written_by
 
 OTHERS_FINALIZER = "example.com/theirs"
 
@@ -129,11 +129,6 @@ def test_a_consumer_that_is_no_pod_stays() -> None:
 
 
 # --- nobody uses it: the allocation ----------------------------------------------------------------------------------
-
-
-def written_by(of: ResourceClaim, manager: str, subresource: str = "status") -> ResourceClaim:
-    entry = ManagedFieldsEntry(manager=manager, operation="Update", subresource=subresource)
-    return msgspec.structs.replace(of, metadata=msgspec.structs.replace(of.metadata, managed_fields=(entry,)))
 
 
 def test_an_allocation_of_ours_that_nobody_uses_or_names_is_swept() -> None:

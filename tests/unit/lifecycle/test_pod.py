@@ -11,7 +11,7 @@ from dra_operator.allocation.outcome import Unschedulable
 from dra_operator.allocation.place import Placement
 from dra_operator.api.core import Affinity, Pod, PodAffinity, PodResourceClaim
 from dra_operator.api.meta import Object
-from dra_operator.api.names import ALLOCATE_ANNOTATION, DELETE_PROTECTION_FINALIZER, GATE
+from dra_operator.api.names import ALLOCATE_ANNOTATION, DELETE_PROTECTION_FINALIZER, FIELD_MANAGER, GATE
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import RESERVED_FOR_MAX_SIZE, ResourceClaim
 from dra_operator.lifecycle.actions import (
@@ -62,6 +62,7 @@ from tests.unit.lifecycle.scene import (
     show,
     view_of,
     with_condition,
+    written_by,
 )
 
 HOLD, HANDOVER = Policy(), Policy(on_no_capacity=OnNoCapacity.HANDOVER, handover_after=60.0)
@@ -521,6 +522,35 @@ def test_a_disputed_allocation_that_others_use_too_is_not_taken_from_them() -> N
     assert published(verdict).reason == "Conflict"
     assert len(verdict.actions) == 1
     assert verdict.requeue_after is not None
+
+
+@pytest.mark.parametrize("known", ["a rival came first", "the mirror has not confirmed it"])
+def test_a_pod_whose_namespace_opts_out_takes_no_devices_along_that_are_anothers(known: str) -> None:
+    user = gated(claims=["mine"])
+    if known == "a rival came first":
+        view, ours = rivals(user, by=[user])
+        show(view, later(written_by(ours, FIELD_MANAGER), 2))
+    else:
+        ours = held(claim(name="mine", finalizers=PROTECTED), by=[user])
+        view = view_of(user, claim(name="mine", finalizers=PROTECTED), *gpus())
+        view.note_written(later(written_by(ours, FIELD_MANAGER), 2))
+    show(view, namespace("default", **{"dra-operator.io/allocation": "disabled"}))
+    verdict = look(view, user)
+    assert all(isinstance(action, WriteClaimStatus) for action in verdict.actions)
+    assert [write.allocation for write in writes(verdict)] == ([None] if known == "a rival came first" else [])
+    assert verdict.requeue_after is not None
+
+
+def test_the_node_is_the_one_of_the_allocation_and_not_what_was_assumed_for_a_write_that_failed() -> None:
+    user = gated(claims=["mine"])
+    ours = held(claim(name="mine", finalizers=PROTECTED), by=[user])
+    view = view_of(user, ours, *gpus(), *gpus(node="node-b"))
+    view.assume_placement(user.uid, "node-b")
+    verdict = look(view, user)
+    assert verdict.placement == "node-a"
+    [action] = verdict.actions
+    assert isinstance(action, PublishStatus)
+    assert action.nominated == "node-a"
 
 
 def test_whoever_came_first_is_not_disturbed() -> None:
