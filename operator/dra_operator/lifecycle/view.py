@@ -158,6 +158,8 @@ class View:
         if known is not None and not newer(pod, known):
             return dirty
         ahead = self._pods_ahead.get(uid)
+        if ahead is None or not newer(ahead, pod):
+            dirty.add(PodRef(uid))  # else the answer to our write said all this, and was looked at
         if ahead is not None and newer(pod, ahead):
             del self._pods_ahead[uid]
         self.pods[uid] = pod
@@ -167,8 +169,7 @@ class View:
         resized = known is not None and known.spec != pod.spec
         if (left := self.placements.observe(pod, resized=resized)) is not None:
             dirty |= self.freed((left,))
-        dirty.add(PodRef(uid))
-        if pod.done or pod.spec.node_name:
+        if pod.done:
             dirty |= self._claims_of(uid)
         return dirty
 
@@ -223,7 +224,7 @@ class View:
         """The mirror shows the claim as it is now: `live` through a watch event, otherwise through a list."""
         key = claim.key
         known = self.claims.get(key)
-        dirty: set[Ref] = {ClaimRef(key)}
+        dirty: set[Ref] = set()
         if known is not None and known.uid != claim.uid:
             dirty |= self.forget_claim(key)
             known = None
@@ -232,6 +233,8 @@ class View:
             if known is None:
                 self.turns.note_new(claim)
         ahead = self._claims_ahead.get(key)
+        if ahead is None or ahead.uid != claim.uid or not newer(ahead, claim):
+            dirty.add(ClaimRef(key))  # else the answer to our write said all this, and was looked at
         if ahead is not None and newer(claim, ahead):
             del self._claims_ahead[key]
             if takes_back(claim, ahead):

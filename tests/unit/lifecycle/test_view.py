@@ -279,6 +279,38 @@ def test_the_claims_of_a_pod_that_only_changed_are_not() -> None:
     assert view.observe_pod(pod_at(2)) == {PodRef(USER.uid)}
 
 
+@pytest.mark.parametrize(("shown", "looked_at"), [(3, False), (5, False), (6, True)])
+def test_a_pod_that_the_mirror_shows_as_our_own_write_left_it_is_not_looked_at_again(
+    shown: int, looked_at: bool
+) -> None:
+    view = view_of(pod_at(1))
+    assert PodRef(USER.uid) in view.note_written(pod_at(5))
+    assert (PodRef(USER.uid) in view.observe_pod(pod_at(shown))) is looked_at
+
+
+@pytest.mark.parametrize(("shown", "looked_at"), [(3, False), (5, False), (6, True)])
+def test_of_a_claim_that_the_mirror_shows_as_our_own_write_left_it_only_the_pods_are_looked_at(
+    shown: int, looked_at: bool
+) -> None:
+    view = view_of(USER, at(1))
+    assert ClaimRef(KEY) in view.note_written(at(5))
+    refs = view.observe_claim(at(shown), live=True)
+    assert PodRef(USER.uid) in refs  # they wait for the mirror to confirm it
+    assert (ClaimRef(KEY) in refs) is looked_at
+
+
+def test_a_claim_created_anew_under_the_name_of_what_we_wrote_is_looked_at() -> None:
+    view = view_of(at(1))
+    view.note_written(at(5))
+    assert ClaimRef(KEY) in view.observe_claim(at(4, uid="another"), live=True)
+
+
+def test_the_claims_of_a_pod_that_has_a_node_now_are_not_looked_at() -> None:
+    view = view_of(pod_at(1), held(claim(), by=[USER]))
+    bound = pod("user", claims=["claim"], version=2, node_name="node-1")
+    assert view.observe_pod(bound) == {PodRef(USER.uid)}
+
+
 def test_a_claim_is_looked_at_when_a_pod_that_named_it_goes() -> None:
     view = view_of(pod_at(1), claim())
     assert view.forget_pod(USER.uid, certain=True) == {ClaimRef(KEY)}
