@@ -44,6 +44,8 @@ class Inventory:
         """Nodes whose pools were published anew or withdrawn; `ANY_NODE` for a pool that names none."""
         self._slices: dict[str, ResourceSlice] = {}
         self._devices: dict[str, dict[str, Device]] = {}
+        self._tainted: dict[str, tuple[Device, ...]] = {}
+        """By slice, its devices that have taints; only slices that have some."""
         self._pools: dict[PoolKey, dict[str, ResourceSlice]] = {}
         self._pool_versions: dict[PoolKey, int] = {}
         self._by_node: dict[str, set[PoolKey]] = {}
@@ -62,6 +64,8 @@ class Inventory:
         key = PoolKey(slice_.spec.driver, slice_.spec.pool.name)
         self._slices[name] = slice_
         self._devices[name] = {basic.name: Device(slice_, basic) for basic in slice_.spec.devices or ()}
+        if tainted := tuple(device for device in self._devices[name].values() if device.taints):
+            self._tainted[name] = tainted
         self._pools.setdefault(key, {})[name] = slice_
         self._touch(key)
 
@@ -71,6 +75,7 @@ class Inventory:
         if slice_ is None:
             return
         del self._devices[name]
+        self._tainted.pop(name, None)
         key = PoolKey(slice_.spec.driver, slice_.spec.pool.name)
         del self._pools[key][name]
         if not self._pools[key]:
@@ -84,6 +89,11 @@ class Inventory:
         """Every published device, of any generation."""
         for devices in self._devices.values():
             yield from devices.values()
+
+    def tainted(self) -> Iterator[Device]:
+        """Every published device that has a taint, of any generation. Asked often, so no other is looked at."""
+        for devices in self._tainted.values():
+            yield from devices
 
     def device(self, id_: DeviceId) -> Device | None:
         """The device as its pool's newest slice lists it."""

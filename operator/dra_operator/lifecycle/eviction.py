@@ -42,7 +42,7 @@ def evictions(view: View, first_seen: FirstSeen) -> list[Eviction]:
     """One for each pod that uses an evicting device, the most urgent of its reasons. Soonest first."""
     tainted = {
         device.id: taints
-        for device in view.inventory.devices()
+        for device in view.inventory.tainted()
         if (taints := [taint for taint in device.taints if taint.effect == NO_EXECUTE])
     }
     if not tainted:

@@ -103,3 +103,14 @@ def test_pools_depend_on_the_node_as_it_is_now() -> None:
     assert inventory.pools(node("node-a", labels={"a": "b"})).devices
     assert inventory.pools(node("node-a")).devices
     assert not inventory.pools(node("node-b")).devices
+
+
+def test_tainted_devices_are_those_of_the_slices_that_are_published_now() -> None:
+    inventory = Inventory()
+    inventory.apply_slice(slice_of([device("good"), device("bad", taints=[taint()])]))
+    inventory.apply_slice(slice_of(gpus=2, node="node-b"))
+    assert [one.id for one in inventory.tainted()] == [gpu("bad")]
+    inventory.apply_slice(slice_of([device("good", taints=[taint()]), device("bad")]))
+    assert [one.id for one in inventory.tainted()] == [gpu("good")]
+    inventory.remove_slice(slice_of(gpus=1).metadata.name)
+    assert list(inventory.tainted()) == []
