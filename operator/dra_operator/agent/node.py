@@ -144,5 +144,6 @@ async def _publish_changes(
                 published = devices
             except (ApiError, NoAnswer, RivalPublisherError) as error:
                 log.warning("devices not published", error=str(error), again_in=refresh_seconds)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(taints.changed.wait(), refresh_seconds)
+        with contextlib.suppress(TimeoutError):  # not `wait_for`: before 3.12 it can swallow a cancellation
+            async with asyncio.timeout(refresh_seconds):
+                await taints.changed.wait()
