@@ -5,7 +5,8 @@ What holds:
   whatever hangs: it is asked before every write (the write barrier), and needs no task to run;
 - `on_lost` is called at that moment too, by a timer, and after it `on_acquired` before anything is written again: what
   was turned away at the barrier in between is not forgotten;
-- an attempt takes a third of the deadline at most, so that one that hangs leaves time for another;
+- an attempt takes a third of the deadline at most, so that one that hangs leaves time for another, and one that is told
+  to come later than that ends at once;
 - another's lease is judged by our own clock from when we had seen it change, never by the times written in it;
 - every write is conditional on the Lease being as it was read: a conflict means that somebody was faster;
 - `release` gives the lease back, so that another takes over at once.
@@ -206,7 +207,7 @@ class LeaderElection:
 
     async def _get(self) -> Lease | None:
         try:
-            answer = await self._client.request("GET", f"{self._collection}/{self._name}")
+            answer = await self._client.request("GET", f"{self._collection}/{self._name}", timeout=self._attempt)
         except ApiError as error:
             if error.status == 404:
                 return None
@@ -226,7 +227,7 @@ class LeaderElection:
                     metadata=ObjectMeta(name=self._name, namespace=self._namespace),
                     spec=spec,
                 )
-                await self._client.request("POST", self._collection, body=encode(new))
+                await self._client.request("POST", self._collection, body=encode(new), timeout=self._attempt)
             else:
                 meta = ObjectMeta(uid=lease.metadata.uid, resource_version=lease.metadata.resource_version)
                 await self._client.request(
@@ -234,6 +235,7 @@ class LeaderElection:
                     f"{self._collection}/{self._name}",
                     body=encode({"metadata": meta, "spec": spec}),
                     content_type="application/merge-patch+json",
+                    timeout=self._attempt,
                 )
         except ApiError as error:
             if error.status != 409:

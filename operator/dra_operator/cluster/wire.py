@@ -3,7 +3,7 @@
 What is repeated, within the time that the caller gives for the whole request:
 - reads (GET): after a broken connection, a 429 or a 5xx;
 - anything that the server turned away before looking at it (429, and 503 with Retry-After), after the time it names,
-  which others that ask for the same wait for, too (`pace.py`);
+  but never for more than `LATER_MAX`, and where it was not the API that spoke, others wait for that, too (`pace.py`);
 - once, with new credentials, what it refused with 401.
 
 A write whose answer was lost is the caller's to judge. Where a write barrier is given, it is asked before every single
@@ -26,7 +26,7 @@ import msgspec
 
 from dra_operator.api.codec import decode
 from dra_operator.api.meta import Struct
-from dra_operator.cluster.pace import Endpoint, Pace, endpoint_of
+from dra_operator.cluster.pace import LATER_MAX, Endpoint, Pace, endpoint_of
 
 _RETRIES: Final = 4
 _RETRY_PAUSE: Final = 0.2
@@ -41,17 +41,21 @@ WATCH_IDLE_SECONDS: Final = 200.0
 
 
 class ApiError(Exception):
-    """The API server's answer was not a success: `metav1.Status` with what a caller decides on.
+    """The answer was not a success: what a caller decides on, as `metav1.Status` has it.
 
-    Without a `reason` it was none, but plain text: it comes from before the API.
+    `by_api`: it was a Status. The API itself said so, or a tenant's webhook through it, which leaves out what it likes,
+    a reason for one. Anything else comes from before the API. `retry_after` is `LATER_MAX` at most.
     """
 
-    def __init__(self, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, status: int, reason: str, message: str, retry_after: float | None = None, *, by_api: bool = True
+    ) -> None:
         super().__init__(f"{status} {reason}: {message}" if reason else f"{status}: {message}")
         self.status = status
         self.reason = reason
         self.message = message
         self.retry_after = retry_after
+        self.by_api = by_api
 
 
 class NoAnswer(Exception):
@@ -119,6 +123,7 @@ class _StatusDetails(Struct, frozen=True):
 
 
 class _Status(Struct, frozen=True):
+    kind: str = ""
     message: str = ""
     reason: str = ""
     details: _StatusDetails | None = None
@@ -216,18 +221,23 @@ class Wire:
 
     async def _turn(self, endpoint: Endpoint, deadline: float) -> None:
         """Wait until the request may be sent. Raises `ApiError` 429 where that is not in time; it is not sent then."""
-        if (left := self.pace.opens_in(endpoint)) > 0 and asyncio.get_running_loop().time() + left >= deadline:
+        loop = asyncio.get_running_loop()
+        if loop.time() + self.pace.opens_in(endpoint) < deadline:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    return await self.pace.wait(endpoint)
+            except TimeoutError:
+                pass
+        if (left := self.pace.opens_in(endpoint)) > 0:
             raise ApiError(429, "TooManyRequests", "the API server has asked for some time without such requests", left)
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self.pace.wait(endpoint)
-        except TimeoutError as error:
-            raise ApiError(429, "TooManyRequests", "more requests were to be sent than the limit allows") from error
+        raise ApiError(429, "TooManyRequests", "not sent: others were sent first until its time was up")
 
     def _refusal(self, endpoint: Endpoint, error: ApiError) -> ApiError:
         """The error, of which the pace has heard."""
         if error.status in (429, 503) and error.retry_after is not None:
-            self.pace.refused(endpoint, error.retry_after, everywhere=not error.reason)
+            self.pace.observer.refused(endpoint)
+            if not error.by_api:
+                self.pace.close(endpoint, error.retry_after)
         return error
 
     async def _with_credentials(self, attempt: Callable[[str | None], Awaitable[Response]]) -> Response:
@@ -248,7 +258,7 @@ class Wire:
     ) -> AsyncGenerator[bytes, None]:
         """The lines of one watch, until the server ends it. Raises `ApiError`, `NoAnswer` or `GarbledWatch`."""
         endpoint = endpoint_of("GET", path, watch=True)
-        await self.pace.wait(endpoint)
+        await self._turn(endpoint, asyncio.get_running_loop().time() + self._timeout)
         try:
             sign = await self._authenticator.authorization(refused=False)
             async with self._for_watches().get(
@@ -314,10 +324,10 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
     except (msgspec.DecodeError, UnicodeDecodeError):
         said = _Status(message=body[:200].decode(errors="replace").strip())
     header = headers.get("Retry-After", "")
-    after = float(header) if header.isdecimal() else None
-    if after is None and said.details is not None and said.details.retry_after_seconds > 0:
-        after = float(said.details.retry_after_seconds)
-    return ApiError(status, said.reason, said.message, after)
+    later = min(float(header), LATER_MAX) if header.isdecimal() else None
+    if later is None and said.details is not None and said.details.retry_after_seconds > 0:
+        later = float(min(said.details.retry_after_seconds, LATER_MAX))
+    return ApiError(status, said.reason, said.message, later, by_api=said.kind == "Status")
 
 
 def _signed(headers: Mapping[str, str], sign: str | None) -> dict[str, str]:

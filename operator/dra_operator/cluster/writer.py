@@ -16,7 +16,8 @@
 | 409                                | Conflict                                  |
 | 404                                | Missing                                   |
 | any other 4xx but 408 and 429      | Refused                                   |
-| 408, 5xx; 429 after all repetition | Unknown                                   |
+| 429 after all repetitions          | Later: turned away, nothing took effect   |
+| 408, 5xx                           | Unknown                                   |
 | none, or one that is not understood| Unknown                                   |
 
 A merge patch merges: what it does not name stays. So every member of an allocation is named, null where it has none,
@@ -47,6 +48,7 @@ from dra_operator.lifecycle.actions import (
     DeleteClaim,
     DeletePod,
     Done,
+    Later,
     Missing,
     Outcome,
     PublishStatus,
@@ -226,7 +228,9 @@ def _outcome(error: ApiError) -> Outcome:
             return Missing(error.message)
         case 409:
             return Conflict(error.message)
-        case 408 | 429:
+        case 429:
+            return Later(str(error), error.retry_after)
+        case 408:
             return Unknown(str(error), error.retry_after)
         case status if 400 <= status < 500:
             return Refused(status, error.message)

@@ -97,7 +97,7 @@ class Controller:
         self.metrics = Metrics(self.view, lambda: decider.allocator.steps.total)
         self._client.observe(self.metrics.called)
         pace = self._client.pace
-        pace.qps, pace.burst = settings.kube_api_qps, settings.kube_api_burst
+        pace.qps, pace.burst, pace.rng = settings.kube_api_qps, settings.kube_api_burst, self._rng
         pace.observer = PaceObserver(self.metrics.refused, self.metrics.waited)
         self.metrics.watch_requests(lambda: pace.waiting)
         self._queue: WorkQueue[Ref] = WorkQueue(self._rng)

@@ -36,6 +36,7 @@ from dra_operator.lifecycle.actions import (
     Conflict,
     CreateClaim,
     Done,
+    Later,
     Missing,
     Notice,
     Outcome,
@@ -69,6 +70,8 @@ REFUSAL_RETRY = 10.0
 """Seconds until a refused creation is tried again: a quota is freed, a role is granted."""
 _READ_PAUSE = 0.1
 _READ_PAUSE_MAX = 5.0
+_LATER_MAX = 30.0
+"""Whoever asks to come later than that, a tenant's webhook say, is asked again."""
 SELECTOR_STEPS = 100_000
 """What selectors may cost in one look: some 40 ms."""
 LOOKS_PER_TURN = 16
@@ -380,7 +383,7 @@ class Engine:
             self._under_way.end(begun)
         pause = _READ_PAUSE
         while isinstance(action, WriteClaimStatus) and isinstance(outcome, Unknown):
-            await asyncio.sleep(max(pause, outcome.retry_after or 0.0))
+            await asyncio.sleep(pause)  # what asked to come later is the write's affair: a read may come
             pause = min(2 * pause, _READ_PAUSE_MAX)
             read = await self._timed(ReadClaim(action.key))
             if isinstance(read, Missing):
@@ -418,11 +421,11 @@ class Engine:
                 if isinstance(action, CreateClaim) and isinstance(ref, PodRef) and ref.uid in self.view.pods:
                     self.view.refusals[ref.uid] = Refusal(message, now := self.now(), now + REFUSAL_RETRY)
                     pause = 0.001  # the next look publishes why
-            case Unknown(message, retry_after):
-                pause = max(0.2, retry_after or 0.0)
+            case Later(message, retry_after) | Unknown(message, retry_after):
+                pause = min(max(0.2, retry_after or 0.0), _LATER_MAX)
         if isinstance(action, WriteClaimStatus) and action.uid in assumed:
             self.mark(self.view.forget_allocation(action.uid))
-        level = log.warning if isinstance(outcome, Refused | Unknown) else log.debug
+        level = log.warning if isinstance(outcome, Refused | Later | Unknown) else log.debug
         level(
             "write not done",
             action=type(action).__name__,

@@ -169,14 +169,22 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
-    """No answer, or one that does not say whether the write took effect (timeout, reset, 5xx, 429 after retries)."""
+class Later:
+    """It did not take effect, and may if it comes again: 429 after all repetitions, or it was not sent in time."""
 
     message: str
     retry_after: float | None = None
 
 
-Outcome: TypeAlias = Done | Conflict | Missing | Refused | Unknown
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No answer, or one that does not say whether the write took effect (timeout, reset, 5xx)."""
+
+    message: str
+    retry_after: float | None = None
+
+
+Outcome: TypeAlias = Done | Conflict | Missing | Refused | Later | Unknown
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from dra_operator.api.kinds import CLAIMS, NODES, PODS
 from dra_operator.api.meta import ObjectKey, ObjectMeta
 from dra_operator.api.resource import ResourceClaim
 from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer, NotSent
+from dra_operator.cluster.pace import LATER_MAX
 from tests.unit.cluster.script import Answer, Hang, Reset, Script, Told, eventually, failure, listing, play
 
 T = TypeVar("T")
@@ -102,6 +103,13 @@ def test_retry_after_may_stand_in_the_status() -> None:
     busy.body["details"] = {"retryAfterSeconds": 3}
     _, script = talk(get, busy, Answer(200, POD))
     assert script.seen[1].at - script.seen[0].at == pytest.approx(3)
+
+
+def test_however_long_it_is_there() -> None:
+    busy = failure(429, "TooManyRequests")
+    busy.body["details"] = {"retryAfterSeconds": 10**400}
+    _, script = talk(get, busy, Answer(200, POD))
+    assert script.seen[1].at - script.seen[0].at <= LATER_MAX + 0.1
 
 
 def test_the_barrier_is_asked_before_each_attempt() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing, suppress
 from typing import Any
@@ -13,14 +14,14 @@ from dra_operator.api.kinds import CLAIMS, PODS
 from dra_operator.api.meta import ObjectKey
 from dra_operator.cluster.http import ApiClient, ApiError
 from dra_operator.cluster.lease import RENEW_DEADLINE, LeaderElection
-from dra_operator.cluster.pace import Endpoint, Pace, Urgency, endpoint_of, urgency_of
+from dra_operator.cluster.pace import LATER_MAX, Endpoint, Pace, Urgency, endpoint_of, urgency_of
 from tests.unit.cluster.script import Answer, Script, Seen, Told, eventually, failure, play
 from tests.virtual_loop import run_virtual
 
-PATCH = Endpoint("patch", "pods/status", "tenant")
-LEASE = Endpoint("patch", "leases", "dra-operator")
+PATCH = Endpoint("patch", "pods/status")
+LEASE = Endpoint("patch", "leases")
 WATCH = Endpoint("watch", "resourceclaims")
-EVENT = Endpoint("create", "events", "tenant")
+EVENT = Endpoint("create", "events")
 
 
 def now() -> float:
@@ -32,18 +33,13 @@ def now() -> float:
     [
         ("GET", "/api/v1/pods", False, Endpoint("list", "pods")),
         ("GET", "/api/v1/pods", True, Endpoint("watch", "pods")),
-        ("GET", "/api/v1/namespaces/ns/pods/a", False, Endpoint("get", "pods", "ns")),
-        ("PATCH", "/api/v1/namespaces/ns/pods/a/status", False, Endpoint("patch", "pods/status", "ns")),
+        ("GET", "/api/v1/namespaces/ns/pods/a", False, Endpoint("get", "pods")),
+        ("PATCH", "/api/v1/namespaces/ns/pods/a/status", False, Endpoint("patch", "pods/status")),
         ("GET", "/api/v1/namespaces/ns", False, Endpoint("get", "namespaces")),
         ("GET", "/api/v1/namespaces", False, Endpoint("list", "namespaces")),
-        (
-            "POST",
-            "/apis/resource.k8s.io/v1/namespaces/ns/resourceclaims",
-            False,
-            Endpoint("create", "resourceclaims", "ns"),
-        ),
+        ("POST", "/apis/resource.k8s.io/v1/namespaces/ns/resourceclaims", False, Endpoint("create", "resourceclaims")),
         ("DELETE", "/apis/resource.k8s.io/v1/resourceslices/a", False, Endpoint("delete", "resourceslices")),
-        ("PUT", "/apis/coordination.k8s.io/v1/namespaces/ns/leases/a", False, Endpoint("update", "leases", "ns")),
+        ("PUT", "/apis/coordination.k8s.io/v1/namespaces/ns/leases/a", False, Endpoint("update", "leases")),
         ("GET", "/apis/resource.k8s.io/v1", False, Endpoint("get", "/apis/resource.k8s.io/v1")),
         ("GET", "/version", False, Endpoint("get", "/version")),
     ],
@@ -118,6 +114,40 @@ def test_a_token_that_is_given_to_who_gives_up_at_that_moment_is_not_lost() -> N
         asyncio.get_running_loop().call_later(0.05, tasks[0].cancel)  # due when the token is
         await asyncio.gather(*tasks, return_exceptions=True)
         assert sent[-1][1] == pytest.approx(0.1 * len(sent), abs=0.001)
+
+    run_virtual(scenario())
+
+
+def test_who_gives_up_leaves_the_line() -> None:
+    """A busy limit serves Events last, and whoever records them gives up in the end."""
+
+    async def scenario() -> None:
+        pace = Pace(qps=1, burst=1)
+        await pace.wait(PATCH)
+        patience = asyncio.create_task(pace.wait(PATCH))
+        impatient = [asyncio.create_task(pace.wait(EVENT)) for _ in range(100)]
+        await asyncio.sleep(0.1)
+        for task in impatient:
+            task.cancel()
+        await asyncio.gather(*impatient, return_exceptions=True)
+        assert sum(map(len, pace._line.values())) == 1
+        await patience
+
+    run_virtual(scenario())
+
+
+def test_what_is_closed_while_it_stands_in_line_costs_the_others_nothing() -> None:
+    async def scenario() -> None:
+        pace = Pace(qps=10, burst=1)
+        await pace.wait(PATCH)
+        closed = [asyncio.create_task(pace.wait(PATCH)) for _ in range(300)]
+        await asyncio.sleep(0.01)
+        pace.close(PATCH, 20.0)
+        began = now()
+        await pace.wait(EVENT)
+        assert now() - began <= 0.1
+        assert not any(task.done() for task in closed)
+        await asyncio.gather(*closed)
 
     run_virtual(scenario())
 
@@ -201,11 +231,24 @@ def test_other_verbs_and_other_resources_are_not_held_up() -> None:
     play(scenario)
 
 
+def without_reason(status: int, retry_after: int) -> Answer:
+    """What the API server makes of a webhook that gives a code and a time, and no more."""
+    body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status, "message": "denied"}
+    return Answer(status, body | {"details": {"retryAfterSeconds": retry_after}}, {"Retry-After": str(retry_after)})
+
+
 @pytest.mark.parametrize(
-    ("told", "held_up"), [(failure(429, "TooManyRequests", retry_after=20), False), (plain(429, 20), True)]
+    ("told", "held_up"),
+    [
+        (failure(429, "TooManyRequests", retry_after=20), False),
+        (without_reason(429, 20), False),
+        (without_reason(503, 20), False),
+        (plain(429, 20), True),
+        (Answer(429, {"message": "API rate limit exceeded"}, {"Retry-After": "20"}), True),
+    ],
 )
-def test_what_a_tenants_webhook_says_holds_up_no_other_tenant(told: Told, held_up: bool) -> None:
-    """What the API itself refuses may be one namespace's affair; what comes from before it is everybody's."""
+def test_what_a_tenants_webhook_says_holds_up_no_other_request(told: Told, held_up: bool) -> None:
+    """What the API itself refuses may be one tenant's affair; what comes from before it is everybody's."""
 
     async def scenario(script: Script) -> bool:
         script.tell(told)
@@ -224,8 +267,8 @@ def test_what_a_tenants_webhook_says_holds_up_no_other_tenant(told: Told, held_u
 
 def test_a_request_that_could_not_be_sent_in_time_is_not_sent_and_says_when_it_may_be() -> None:
     async def scenario(script: Script) -> ApiError:
-        script.otherwise = plain(429, 300)
-        async with ApiClient(script.url) as client:
+        script.otherwise = plain(429, 25)
+        async with ApiClient(script.url, timeout=10) as client:
             with suppress(ApiError):
                 await VERBS["patch"](client)
             with pytest.raises(ApiError) as caught:
@@ -235,7 +278,85 @@ def test_a_request_that_could_not_be_sent_in_time_is_not_sent_and_says_when_it_m
 
     error = play(scenario)
     assert error.status == 429
-    assert error.retry_after == pytest.approx(300)
+    assert error.retry_after == pytest.approx(25)
+
+
+def test_so_does_one_that_waits_already_when_the_time_is_made_longer() -> None:
+    async def scenario(script: Script) -> ApiError:
+        async with ApiClient(script.url, timeout=20) as client:
+            client.pace.close(PATCH, 15)
+            waits = asyncio.create_task(VERBS["patch"](client))
+            await asyncio.sleep(10)
+            client.pace.close(PATCH, 25)
+            with pytest.raises(ApiError) as caught:
+                await waits
+            assert script.seen == []
+            return caught.value
+
+    assert play(scenario).retry_after == pytest.approx(15)
+
+
+YEAR = 365 * 86400
+FOREVER = {"a year": str(YEAR), "more than a float": "9" * 400}
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "watch"])
+@pytest.mark.parametrize("told", [plain, without_reason])
+@pytest.mark.parametrize("later", FOREVER.values(), ids=FOREVER)
+def test_nobody_waits_for_a_year(verb: str, told: Callable[[int, int], Answer], later: str) -> None:
+    say = VERBS.get(verb, first_line)
+    refusal = told(503, YEAR)
+    refusal.headers["Retry-After"] = later
+
+    async def scenario(script: Script) -> None:
+        script.tell(refusal)
+        script.tell_watches(refusal)
+        script.otherwise = Answer(200, POD)
+        async with ApiClient(script.url) as client:
+            task = asyncio.create_task(persist(say, client))
+            if verb == "watch":
+                (await script.watch(1)).send("BOOKMARK", {})
+            await task
+        assert len(script.seen) == 2
+        assert now() < 1.2 * LATER_MAX
+
+    play(scenario)
+
+
+def test_a_watch_waits_no_longer_than_a_request_and_says_so() -> None:
+    """However often it is closed anew."""
+
+    async def scenario(script: Script) -> None:
+        async with ApiClient(script.url, timeout=40) as client:
+
+            async def close() -> None:
+                while True:
+                    client.pace.close(Endpoint("watch", "pods"), 20.0)
+                    await asyncio.sleep(10)
+
+            task = asyncio.create_task(close())
+            await asyncio.sleep(0)
+            with pytest.raises(ApiError) as caught:
+                await first_line(client)
+            task.cancel()
+        assert caught.value.status == 429
+        assert now() == pytest.approx(40, abs=1)
+        assert script.seen == []
+
+    play(scenario)
+
+
+def test_those_who_waited_do_not_all_come_back_in_one_moment() -> None:
+    async def scenario() -> None:
+        pace = Pace(rng=random.Random(1))
+        pace.close(PATCH, 10.0)
+        sent: Sent = []
+        await asyncio.gather(*(send(pace, PATCH, sent) for _ in range(100)))
+        times = [at for _, at in sent]
+        assert 10.0 <= min(times) < 10.2
+        assert 10.8 < max(times) <= 11.0
+
+    run_virtual(scenario())
 
 
 def test_the_barrier_is_asked_after_the_wait() -> None:
@@ -299,5 +420,33 @@ def test_a_burst_against_the_limit_does_not_cost_the_lease() -> None:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("told", [plain, without_reason])
+def test_a_page_that_asks_to_come_in_an_hour_does_not_cost_the_lease(told: Callable[[int, int], Answer]) -> None:
+    """Once on every way of reading and writing it."""
+
+    async def scenario(script: Script) -> None:
+        server = LeaseServer()
+        refusals = {"GET": 20, "PATCH": 30}
+
+        def answer(seen: Seen) -> Answer:
+            refusals[seen.method] = refusals.get(seen.method, 0) - 1
+            return told(503, 3600) if refusals[seen.method] == 0 else server(seen)
+
+        script.otherwise = answer
+        async with ApiClient(script.url) as client:
+            lease = LeaderElection(client, namespace="n", name="l", identity="me")
+            lost: list[float] = []
+            task = asyncio.create_task(lease.run(lambda: None, lambda: lost.append(now())))
+            await asyncio.sleep(120)
+            assert lease.holds()
+            assert lost == []
+            assert max(refusals["GET"], refusals["PATCH"]) < 0
+            assert max(b - a for a, b in zip(server.renewals, server.renewals[1:], strict=False)) < RENEW_DEADLINE / 2
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     play(scenario)

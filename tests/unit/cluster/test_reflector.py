@@ -15,6 +15,7 @@ from dra_operator.api.kinds import CLAIMS
 from dra_operator.api.meta import ObjectKey
 from dra_operator.api.resource import ResourceClaim
 from dra_operator.cluster.http import WATCH_LINE_MAX, ApiClient
+from dra_operator.cluster.pace import LATER_MAX
 from dra_operator.cluster.reflector import CATCH_UP_SECONDS, TURN_BYTES, Reflector
 from tests.unit.cluster.script import Answer, Script, eventually, failure, listing, play
 
@@ -249,6 +250,17 @@ def test_no_sooner_than_the_server_asks() -> None:
         assert gap(script) >= 7 - 1e-6
 
     mirror(scenario, listing("10"))
+
+
+def test_but_no_server_is_left_alone_for_a_year() -> None:
+    year = 365 * 86400
+
+    async def scenario(script: Script, sink: Sink, _: Reflector[ResourceClaim]) -> None:
+        script.tell_watches(failure(429, "TooManyRequests", retry_after=year))
+        await script.watch(1)
+        assert gap(script) < 1.2 * LATER_MAX
+
+    mirror(scenario, failure(503, "ServiceUnavailable", retry_after=year), listing("10"))
 
 
 def test_a_version_of_the_future_ends_in_a_new_list() -> None:

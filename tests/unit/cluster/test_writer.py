@@ -22,6 +22,7 @@ from dra_operator.api.resource import (
     ResourceClaimConsumerReference,
 )
 from dra_operator.cluster.http import ApiClient
+from dra_operator.cluster.pace import LATER_MAX
 from dra_operator.cluster.wire import REQUEST_SECONDS
 from dra_operator.cluster.writer import Writer
 from dra_operator.lifecycle.actions import (
@@ -31,6 +32,7 @@ from dra_operator.lifecycle.actions import (
     DeleteClaim,
     DeletePod,
     Done,
+    Later,
     Missing,
     Outcome,
     PodCondition,
@@ -262,6 +264,8 @@ def test_reads_are_plain(action: Action, path: str) -> None:
         (failure(413, "RequestEntityTooLarge"), Refused),
         (failure(422, "Invalid"), Refused),
         (failure(408, "Timeout"), Unknown),
+        (failure(429, "TooManyRequests"), Later),
+        (Answer(429, b"a proxy"), Later),
         (failure(500, "InternalError"), Unknown),
         (failure(503, "ServiceUnavailable"), Unknown),
         (failure(504, "Timeout"), Unknown),
@@ -294,14 +298,14 @@ def test_what_was_turned_away_is_sent_again_after_the_time_named(action: Action)
 
 def test_but_not_for_ever() -> None:
     outcome, seen = perform(RELEASE, *[failure(429, "TooManyRequests", retry_after=3)] * 50)
-    assert outcome == Unknown("429 TooManyRequests: TooManyRequests", 3.0)
+    assert outcome == Later("429 TooManyRequests: TooManyRequests", 3.0)
     assert len(seen) == 5
 
 
 def test_a_longer_wait_than_there_is_time_is_the_callers() -> None:
-    outcome, seen = perform(RELEASE, failure(429, "TooManyRequests", retry_after=120))
-    assert outcome == Unknown("429 TooManyRequests: TooManyRequests", 120.0)
-    assert len(seen) == 1
+    outcome, seen = perform(RELEASE, *[failure(429, "TooManyRequests", retry_after=365 * 86400)] * 50)
+    assert outcome == Later("429 TooManyRequests: TooManyRequests", LATER_MAX)
+    assert len(seen) == 1 + REQUEST_SECONDS // LATER_MAX
 
 
 def test_a_claim_that_exists_is_read_so_that_one_sees_whose_it_is() -> None:

@@ -22,6 +22,7 @@ from dra_operator.lifecycle.actions import (
     Conflict,
     CreateClaim,
     DeleteClaim,
+    Later,
     PublishStatus,
     ReadClaim,
     ReadPod,
@@ -37,6 +38,7 @@ from tests.builders import claim, pod, request, template
 from tests.unit.controller.desk import ANSWER_LOST, BROKEN, REQUEST_LOST, Call, Desk, Fate, now, play
 from tests.unit.lifecycle.scene import NOW, PROTECTED, gated, gpus, held
 
+YEAR = 365 * 86400.0
 QUOTA = Refused(403, "exceeded quota: claims")
 
 
@@ -318,11 +320,45 @@ def test_it_is_read_ever_more_slowly_until_it_is_known() -> None:
 
 def test_a_server_that_says_how_long_to_wait_is_heard() -> None:
     async def scenario(desk: Desk) -> None:
-        desk.meets(WriteClaimStatus, Unknown("too many requests", retry_after=7.0))
+        desk.meets(WriteClaimStatus, Later("too many requests", retry_after=7.0))
         desk.create(*gpus(), claim(name="mine", finalizers=PROTECTED), gated(claims=["mine"]))
         await desk.until(desk.ungated, "the pod is ungated")
-        [read] = desk.calls(ReadClaim)
-        assert read.begun - desk.calls(WriteClaimStatus)[0].ended >= 7.0
+        refused, again = desk.calls(WriteClaimStatus)[:2]
+        assert again.begun - refused.ended >= 7.0
+        assert desk.calls(ReadClaim) == [], "it is known that it did not take effect"
+
+    play(scenario)
+
+
+def test_but_nobody_waits_for_a_year() -> None:
+    """A tenant's webhook may say what it likes."""
+
+    async def scenario(desk: Desk) -> None:
+        desk.meets(WriteClaimStatus, Later("too many requests", retry_after=YEAR))
+        desk.create(*gpus(), claim(name="mine", finalizers=PROTECTED), gated(claims=["mine"]))
+        await desk.until(desk.ungated, "the pod is ungated")
+
+    play(scenario)
+
+
+def test_what_was_turned_away_holds_no_device() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.meets(WriteClaimStatus, Later("too many requests", retry_after=20.0))
+        desk.create(*gpus(), claim(name="mine", finalizers=PROTECTED), gated(claims=["mine"]))
+        await desk.until(lambda: bool(desk.calls(WriteClaimStatus)), "it was turned away")
+        desk.create(claim(name="other", finalizers=PROTECTED), gated("two", claims=["other"]))
+        await desk.until(lambda: desk.ungated("two"), "another has the device", seconds=5.0)
+
+    play(scenario)
+
+
+def test_whether_it_took_effect_is_asked_at_once_whatever_time_was_named() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.meets(WriteClaimStatus, Unknown("service unavailable", retry_after=YEAR))
+        desk.create(*gpus(), claim(name="mine", finalizers=PROTECTED), gated(claims=["mine"]))
+        await desk.until(lambda: bool(desk.calls(ReadClaim)), "the claim is read")
+        assert desk.calls(ReadClaim)[0].begun - desk.calls(WriteClaimStatus)[0].ended < 1.0
+        await desk.until(desk.ungated, "the pod is ungated")
 
     play(scenario)
 

@@ -51,8 +51,8 @@ def busy() -> Metrics:
     metrics.called("GET", 200)
     metrics.called("PATCH", None)
     metrics.watch_requests(lambda: 3)
-    metrics.waited(Endpoint("patch", "pods/status", "default"), 0.3)
-    metrics.refused(Endpoint("patch", "pods/status", "default"))
+    metrics.waited(Endpoint("patch", "pods/status"), 0.3)
+    metrics.refused(Endpoint("patch", "pods/status"))
     return metrics
 
 
