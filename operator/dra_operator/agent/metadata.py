@@ -30,6 +30,7 @@ _CONTAINER_FOLDER: Final = Path("/var/run/kubernetes.io/dra-device-attributes")
 _OPTIONS: Final = ("ro", "bind")
 _BETWEEN: Final = "_"
 """Neither a UID nor a request can have it."""
+_SUFFIX: Final = ".json"
 
 
 class _Device(Struct, frozen=True, kw_only=True):
@@ -100,17 +101,26 @@ class MetadataFolder:
     def remove(self, uid: Uid) -> None:
         """The claim's files; and its folder, if an agent of before has prepared it."""
         if is_safe_uid(uid):
-            for path in sorted(self._folder.glob(f"{uid}{_BETWEEN}*")):
+            for path in sorted(self._folder.glob(f"{uid}{_BETWEEN}*{_SUFFIX}")):
                 self._disk.remove(path)
             self._disk.remove_folder(self._folder / uid)
 
     def uids(self) -> list[Uid]:
-        """The claims that have files, or a folder."""
-        return sorted({Uid(path.name.partition(_BETWEEN)[0]) for path in self._folder.glob("[!.]*")})
+        """The claims that have files, or a folder. What is not named as we name them is somebody else's."""
+        names = map(_claim_of, self._folder.glob("*"))
+        return sorted({Uid(name) for name in names if is_safe_uid(name)})
 
     def sweep(self) -> None:
         """Remove what interrupted writes have left."""
         self._disk.sweep(self._folder)
 
     def _path(self, uid: Uid, request: str) -> Path:
-        return self._folder / f"{uid}{_BETWEEN}{request}.json"
+        return self._folder / f"{uid}{_BETWEEN}{request}{_SUFFIX}"
+
+
+def _claim_of(path: Path) -> str:
+    """The UID that the path should be named by; empty for what is not ours."""
+    if path.is_dir():
+        return "" if path.is_symlink() else path.name
+    uid, between, _ = path.name.partition(_BETWEEN)
+    return uid if between and path.suffix == _SUFFIX else ""

@@ -25,7 +25,8 @@ def test_they_differ_and_no_connection_is_given_one_of_them(monkeypatch: pytest.
     assert all(15_000 <= port < 20_000 for port in found)
 
 
-def test_one_that_somebody_has_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_somebody_has_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    connections_from(monkeypatch, tmp_path, 20_000)
     port, other = ports.free_ports(2)
     chosen = iter([port, port, other])
     monkeypatch.setattr("secrets.randbelow", lambda room: next(chosen) - 15_000)

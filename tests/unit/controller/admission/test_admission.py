@@ -73,7 +73,7 @@ async def test_a_claim_of_long_expressions_does_not_hold_up_the_event_loop() -> 
     def long(index: int) -> str:
         return " || ".join(f"device.attributes['a.b'].x{index} == {value}" for value in range(200))
 
-    check = ask(claim_of(*(long(index) for index in range(4))), Api.NATIVE)
+    check = ask(claim_of(*(long(index) for index in range(4))), Api.NATIVE, Turns(3600.0))
     turns = 0
     while not check.done():
         await asyncio.sleep(0.001)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -148,3 +149,44 @@ async def test_given_up_at_any_moment_the_turn_is_not_lost() -> None:
             await task
         assert await other == "b"
         assert await turns.run("c", work("c", 1, order)) == "c"
+
+
+async def test_who_has_given_up_costs_the_next_of_the_namespace_no_turn() -> None:
+    turns, held, order = Turns(LONG), Held(), list[str]()
+    first, other, *dead = await started(
+        turns, ("z", held(order)), ("b", work("b", 20, order)), *(("t", work("dead", 1, order)) for _ in range(10))
+    )
+    for one in dead:
+        one.cancel()
+    [living] = await started(turns, ("t", work("living", 1, order)))
+    held.let_go()
+    await asyncio.gather(first, other, living)
+    await asyncio.gather(*dead, return_exceptions=True)
+
+    assert order[:3] == ["held", "b0", "living0"]
+
+
+async def test_of_who_has_given_up_nothing_is_kept() -> None:
+    turns, held, order = Turns(LONG), Held(), list[str]()
+    first, *dead = await started(turns, ("z", held(order)), *(("t", work("dead", 1, order)) for _ in range(10)))
+    assert turns.waiting == 10
+    for one in dead:
+        one.cancel()
+    await asyncio.gather(*dead, return_exceptions=True)
+
+    assert turns.waiting == 0
+    held.let_go()
+    await first
+
+
+async def test_where_no_thread_is_to_be_had_the_turn_ends_too() -> None:
+    turns, order = Turns(LONG), list[str]()
+    loop = asyncio.get_running_loop()
+    broken = ThreadPoolExecutor(1)
+    broken.shutdown()
+    loop.set_default_executor(broken)
+    with pytest.raises(RuntimeError, match="cannot schedule new futures"):
+        await turns.run("a", work("a", 1, order))
+
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    assert await turns.run("a", work("x", 1, order)) == "x"
