@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import subprocess
 import sys
 import weakref
 from typing import Any
+
+from kopf._core.reactor import processing
+from kopf._core.reactor.inventory import ResourceMemories
 
 from dra_operator.controller.kopf_light import NoMemories, kopf
 
@@ -38,3 +42,13 @@ def test_kopf_knows_an_object_while_it_shows_its_event_and_no_longer() -> None:
         assert gone() is None
 
     asyncio.run(show())
+
+
+def test_kopf_asks_for_a_record_as_it_did_when_this_was_written() -> None:
+    """These are modules that Kopf promises nothing about: another name or another argument, and records are kept."""
+    ours, kopfs = (inspect.signature(one.recall) for one in (NoMemories, ResourceMemories))
+    assert [(one.name, one.kind, one.default) for one in ours.parameters.values()] == [
+        (one.name, one.kind, one.default) for one in kopfs.parameters.values()
+    ]
+    assert "memories.recall(" in inspect.getsource(processing)
+    assert "memories" in inspect.signature(kopf.operator).parameters
