@@ -21,6 +21,7 @@ import structlog
 from dra_operator.api.codec import convert
 from dra_operator.api.depth import allow_deep_json
 from dra_operator.api.kinds import CLAIMS, CLASSES, NAMESPACES, NODES, PODS, TEMPLATES
+from dra_operator.api.text import cut
 from dra_operator.cluster.flavour import Api
 from dra_operator.cluster.kubeconfig import Credentials
 from dra_operator.controller.controller import Controller
@@ -182,10 +183,12 @@ async def selectors(body: kopf.Body, memo: Any, **given: Any) -> None:
             raise kopf.AdmissionError(_NOT_IN_TIME, code=429) from None
         return  # the API server checks it, too
     if refusal is not None:
-        log.info("refused", **said, why=refusal)
+        log.info("refused", **said, why=cut(refusal, _LOGGED))
         raise kopf.AdmissionError(refusal, code=422)
 
 
+_LOGGED = 1_000
+"""Bytes of a refusal: who reads the log wants to know that there was one, and of what kind."""
 _NOT_IN_TIME = (
     "its expressions could not be checked in time, and nobody else checks them: try again when fewer objects are "
     "created in this namespace at once; if it stays so, its expressions are too long together: write it as several"

@@ -34,19 +34,25 @@ def lookup_attribute(alternative: Alternative, device: Device, name: str) -> Dev
     try:
         return derive(expression, device)
     except CELCompileError as error:
-        raise Abort(Reason.SELECTOR_INVALID, f"{where} does not compile: {error}") from error
+        raise Abort(Reason.SELECTOR_INVALID, f"{where} does not compile: {error.brief}") from error
     except (CELRuntimeError, UnsupportedAttribute) as error:
         raise Abort(Reason.SELECTOR_FAILED, f"{where} failed on device {device.id}: {error}") from error
 
 
 def derive(expression: str, device: Device) -> DeviceAttribute:
     """What the expression makes of the device. Raises CELCompileError, CELRuntimeError, UnsupportedAttribute."""
-    return _as_attribute(_compile(expression).evaluate(device.view.variables, Budget(COST_LIMIT)))
+    program = _compile(expression)
+    if isinstance(program, CELCompileError):
+        raise program.again()
+    return _as_attribute(program.evaluate(device.view.variables, Budget(COST_LIMIT)))
 
 
 @lru_cache(maxsize=256)
-def _compile(expression: str) -> Program:
-    return program_of(expression, derives=True)
+def _compile(expression: str) -> Program | CELCompileError:
+    try:
+        return program_of(expression, derives=True)
+    except CELCompileError as error:
+        return error.with_traceback(None)
 
 
 def _as_attribute(value: Value) -> DeviceAttribute:

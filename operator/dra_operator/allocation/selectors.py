@@ -8,12 +8,15 @@ Upstream: `isSelectable` and `selectorsMatch` of structured/internal/experimenta
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from dra_operator.allocation.asking import ask
 from dra_operator.allocation.outcome import Abort
 from dra_operator.allocation.requests import Alternative
 from dra_operator.api.reasons import Reason
 from dra_operator.cel.errors import CELCompileError
-from dra_operator.cel.hints import explain_refusal
+from dra_operator.cel.hints import cures
+from dra_operator.cel.selector import compile_selector
 from dra_operator.inventory.devices import Device
 
 
@@ -50,12 +53,18 @@ def _ask(expression: str, device: Device, where: str) -> bool:
     try:
         known = ask(expression, device)
     except CELCompileError as error:
-        raise Abort(Reason.SELECTOR_INVALID, f"{where} does not compile: {error}{_cure(error)}") from error
+        raise Abort(Reason.SELECTOR_INVALID, f"{where} does not compile: {_why(expression)}") from error
     if isinstance(known, str):
         raise Abort(Reason.SELECTOR_FAILED, f"{where} failed on device {device.id}: {known}")
     return known
 
 
-def _cure(error: CELCompileError) -> str:
-    hints = [explained.hint for explained in explain_refusal(error) if explained.hint]
-    return f"\nhint: {hints[0]}" if hints else ""
+@lru_cache(maxsize=1024)
+def _why(expression: str) -> str:
+    """Why the selector does not compile; empty if it does. Every pod that asks for it is told so, again and again."""
+    try:
+        compile_selector(expression)
+    except CELCompileError as error:
+        hint = next(cures(error), None)
+        return f"{error.brief}\nhint: {hint}" if hint else error.brief
+    return ""

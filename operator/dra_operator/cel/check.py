@@ -27,7 +27,7 @@ from dra_operator.cel.ast import (
     qualified_name,
 )
 from dra_operator.cel.environment import Environment
-from dra_operator.cel.errors import CELCompileError, Issue
+from dra_operator.cel.errors import CELCompileError, Issue, Issues
 from dra_operator.cel.functions import Overload
 from dra_operator.cel.types import K, Substitution, Type
 from dra_operator.cel.values import UInt
@@ -52,11 +52,18 @@ class Checked:
 
 
 def check(source: str, root: Node, environment: Environment, *, derives: bool = False) -> Checked:
-    """Type-check a selector, or an expression that derives an attribute. Raises CELCompileError with all issues."""
+    """Type-check a selector, or an expression that derives an attribute. Raises CELCompileError."""
+    try:
+        return _check(source, root, environment, derives=derives)
+    except t.TypesTooLarge:
+        issue = Issue(-1, "its types are too large together: nest maps and lists less deep")
+        raise CELCompileError(source, (issue,)) from None
+
+
+def _check(source: str, root: Node, environment: Environment, *, derives: bool) -> Checked:
     checker = _Checker(environment)
     result = checker.check(root)
-    if checker.issues:
-        raise CELCompileError(source, tuple(sorted(checker.issues, key=lambda issue: issue.offset)))
+    checker.issues.raise_if_any(source)
     final = checker.substitution.apply(result, free_to_dyn=True)
     wanted = _attribute_of(final, environment) if derives else _decision_of(final, environment)
     if wanted:
@@ -85,7 +92,7 @@ def _attribute_of(final: Type, environment: Environment) -> str:
 @dataclass(slots=True)
 class _Checker:
     environment: Environment
-    issues: list[Issue] = field(default_factory=list)
+    issues: Issues = field(default_factory=Issues)
     types: dict[int, Type] = field(default_factory=dict)
     calls: dict[int, Resolution] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
@@ -96,7 +103,7 @@ class _Checker:
     def check(self, node: Node) -> Type:
         found = self.types.get(node.id)  # macros use some nodes twice, always in the same scope
         if found is None:
-            found = self.types[node.id] = self._infer(node)
+            found = self.types[node.id] = self.substitution.admit(self._infer(node))
         return found
 
     def _infer(self, node: Node) -> Type:
@@ -141,7 +148,7 @@ class _Checker:
         return self._issue(node, f"undeclared reference to '{name}' (in container '')")
 
     def _issue(self, node: Node, message: str) -> Type:
-        self.issues.append(Issue(node.offset, message))
+        self.issues.add(node.offset, message)
         return t.ERROR
 
     # -- selection

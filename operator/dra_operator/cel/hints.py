@@ -11,6 +11,7 @@ Not here: whether it is an error at all, which the evaluator has decided.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final
@@ -42,6 +43,10 @@ _UNDECLARED: Final = re.compile(r"undeclared reference to '(\w+)'")
 _NO_FIELD: Final = re.compile(r"undefined field '(\w+)'")
 _WORDS: Final = {"and": "&&", "or": "||", "not": "!", "AND": "&&", "OR": "||", "NOT": "!"}
 _MOST_NAMES: Final = 8
+_WIDTH: Final = 160
+"""Of a longer line, what is around the place."""
+_NAME: Final = 64
+"""Characters of a name that could be meant for another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +72,16 @@ class Explanation:
 def explain_refusal(error: CELCompileError) -> tuple[Explanation, ...]:
     """One explanation for each issue of a selector that does not compile."""
     return tuple(
-        Explanation(issue.message, snippet(error.expression, issue.offset), _cure_issue(error.expression, issue))
+        Explanation(
+            issue.message, snippet(error.expression, issue.offset, _WIDTH), _cure_issue(error.expression, issue)
+        )
         for issue in error.issues
     )
+
+
+def cures(error: CELCompileError) -> Iterator[str]:
+    """What to write instead, as far as it is known, for one issue after the other."""
+    return filter(None, (_cure_issue(error.expression, issue) for issue in error.issues))
 
 
 def _cure_issue(expression: str, issue: Issue) -> str:
@@ -116,7 +128,7 @@ def _cure_name(name: str) -> str:
     if name in ("driver", "attributes", "capacity", "allowMultipleAllocations"):
         return f"it belongs to the device: `device.{name}`"
     known = [*environment(STORED).functions, "device"]
-    close = get_close_matches(name, known, n=1, cutoff=0.7)
+    close = get_close_matches(name, known, n=1, cutoff=0.7) if len(name) <= _NAME else []
     return f"did you mean `{close[0]}`?" if close else f"the only variable is `device`, with {_DEVICE_FIELDS}"
 
 
@@ -153,7 +165,7 @@ def explain_failure(expression: str, device: DeviceView, features: Features = ST
             hint = ""
         if not hint and (match := _NO_KEY.fullmatch(str(error))) is not None:
             hint = f'not every device has it; guard it: `….?{match[1]}.orValue(…)`, or `"{match[1]}" in … && …`'
-        return Explanation(str(error), "" if node is None else snippet(expression, node.offset), hint)
+        return Explanation(str(error), "" if node is None else snippet(expression, node.offset, _WIDTH), hint)
     return None
 
 

@@ -109,7 +109,7 @@ def compile_selector(expression: str, features: Features = STORED) -> Selector:
             _COMPILED.popitem(last=False)
     if isinstance(found, Selector):
         return found
-    raise CELCompileError(found.expression, found.issues, found.prefix)
+    raise found.again()
 
 
 def is_compiled(expression: str, features: Features = STORED) -> bool:

@@ -3,6 +3,9 @@
 Types are small immutable trees. Type parameters (`A`, or the checker's own `_var1`) are solved by `Substitution`, which
 only ever grows while an expression is checked. `dyn` fits everywhere; `any` too, but is a type of its own.
 
+A map whose keys and values are a variable doubles the variable's type, and a few such variables, each made of the one
+before, have a type that no memory holds. So it is counted what all types of an expression take (`TypesTooLarge`).
+
 Upstream: `checker/types.go` and `common/types/types.go` in cel-go.
 """
 
@@ -35,6 +38,10 @@ class Type:
     name: str
     params: tuple[Type, ...] = ()
     nullable: bool = field(default=False, compare=False)  # a wrapper of protobuf: the same type, but null fits too
+    size: int = field(init=False, compare=False, repr=False)  # of the tree, however much of it is shared
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", 1 + sum(param.size for param in self.params))
 
     def __str__(self) -> str:
         if self.nullable:
@@ -44,6 +51,10 @@ class Type:
         return _SHORT.get(self.name, self.name)
 
 
+_LARGEST: Final = 2_000
+"""Nodes of one type. Literals alone are nested 250 deep at most."""
+_STEPS: Final = 250_000
+"""From type to type, for all of an expression: a second or so. Ten kilobytes of calls take a fifth of it."""
 _SHORT: Final = {"google.protobuf.Duration": "duration", "google.protobuf.Timestamp": "timestamp"}
 
 
@@ -147,15 +158,32 @@ def rename(of: Type, names: dict[str, Type]) -> Type:
     return Type(of.kind, of.name, tuple(rename(param, names) for param in of.params))
 
 
+class TypesTooLarge(Exception):
+    """Nobody can wait for the types of this expression."""
+
+
 class Substitution:
-    """What the type parameters stand for so far."""
+    """What the type parameters stand for so far. Methods raise `TypesTooLarge`."""
 
     def __init__(self) -> None:
         self._bound: dict[str, Type] = {}
         self._undo: list[tuple[str, Type | None]] = []
+        self._steps = 0
+
+    def admit(self, found: Type) -> Type:
+        """The type, if going through it is no more than one step of many."""
+        if found.size > _LARGEST:
+            raise TypesTooLarge
+        return found
+
+    def _step(self) -> None:
+        self._steps += 1
+        if self._steps > _STEPS:
+            raise TypesTooLarge
 
     def apply(self, to: Type, *, free_to_dyn: bool = False) -> Type:
         """`to` with parameters replaced by what they stand for."""
+        self._step()
         if to.kind is K.PARAMETER:
             bound = self._bound.get(to.name)
             if bound is not None:
@@ -188,6 +216,7 @@ class Substitution:
         self._bound[name] = to
 
     def _fits(self, one: Type, other: Type) -> bool:
+        self._step()
         if other.kind is K.PARAMETER:
             fits, was_bound = self._bind(one, other)
             if fits or was_bound:
@@ -226,6 +255,7 @@ class Substitution:
         return True, False
 
     def _mentions(self, within: Type, param: Type) -> bool:
+        self._step()
         if within == param:
             return True
         if within.kind is K.PARAMETER:

@@ -24,6 +24,7 @@ import structlog
 from dra_operator.api.codec import encode
 from dra_operator.api.meta import Uid
 from dra_operator.api.names import REPORTING_CONTROLLER
+from dra_operator.api.text import cut
 from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
 from dra_operator.lifecycle.actions import Notice
 
@@ -42,7 +43,6 @@ TOTAL_BURST: Final = 500.0
 TOTAL_REFILL: Final = 50.0
 """Notices a second: more than pods are given devices in a second, and little beside what these writes cost."""
 _REMEMBERED: Final = 4_096
-_ELLIPSIS: Final = "…"
 _API_VERSIONS: Final = {"Pod": "v1", "ResourceClaim": "resource.k8s.io/v1"}
 
 
@@ -151,11 +151,11 @@ class EventRecorder:
             "metadata": {"name": name, "namespace": notice.key.namespace or "default"},
             "eventTime": _micro_time(),
             "type": notice.type,
-            "reason": _cut(notice.reason, _WORD_MAX),
+            "reason": cut(notice.reason, _WORD_MAX),
             "action": "AllocateDevices",
-            "note": _cut(notice.message, NOTE_MAX),
+            "note": cut(notice.message, NOTE_MAX),
             "reportingController": REPORTING_CONTROLLER,
-            "reportingInstance": _cut(self._instance, _WORD_MAX),
+            "reportingInstance": cut(self._instance, _WORD_MAX),
             "regarding": {
                 "apiVersion": _API_VERSIONS[notice.kind],
                 "kind": notice.kind,
@@ -164,14 +164,6 @@ class EventRecorder:
                 "uid": notice.uid,
             },
         }
-
-
-def _cut(text: str, limit: int) -> str:
-    """The text in `limit` bytes of UTF-8, an ellipsis for what had to go."""
-    whole = text.encode()
-    if len(whole) <= limit:
-        return text
-    return whole[: limit - len(_ELLIPSIS.encode())].decode(errors="ignore") + _ELLIPSIS
 
 
 def _unique(notice: Notice, rng: random.Random) -> str:

@@ -153,7 +153,8 @@ def _steps(alternative: Alternative, devices: list[Device]) -> Iterable[Selector
             except (CELCompileError, CELRuntimeError, UnsupportedAttribute) as error:
                 step.errors += 1
                 if step.example is None:
-                    step.example, step.error = device.id, str(error)
+                    step.example = device.id
+                    step.error = error.brief if isinstance(error, CELCompileError) else str(error)
         step.left = len(left)
         devices = left
         yield step

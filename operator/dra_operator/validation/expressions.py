@@ -31,6 +31,10 @@ class Expressions:
     def of_selector(self, expression: str) -> int:
         return compile_selector(expression, self._features).estimated_cost
 
+    def why(self, refused: CELCompileError) -> str:
+        """In the API server's words."""
+        return str(refused)
+
     def of_derived(self, expression: str) -> int:
         """Of one that derives an attribute."""
         return estimate(program_of(expression, self._features, derives=True).checked)
@@ -60,8 +64,12 @@ class CompiledAhead(Expressions):
         self.compile(expression)
         found = self._found[expression]
         if isinstance(found, CELCompileError):
-            raise found
+            raise found.again()
         return found
+
+    def why(self, refused: CELCompileError) -> str:
+        """Briefly: of one long expression the API server's answer is two megabytes, and a claim has a hundred."""
+        return refused.brief
 
     def refusal(self, expression: str) -> CELCompileError | None:
         """Why the selector does not compile; None if it does, or was not looked at."""
@@ -90,7 +98,7 @@ def check_selector_expression(path: str, expression: str, expressions: Expressio
     try:
         return _complexity(path, expressions.of_selector(expression))
     except CELCompileError as error:
-        return [invalid(path, expression, str(error))]
+        return [invalid(path, expression, expressions.why(error))]
 
 
 def check_derived_expression(
@@ -102,7 +110,7 @@ def check_derived_expression(
     try:
         estimated = expressions.of_derived(expression)
     except CELCompileError as error:
-        return [invalid(path, expression, str(error))]
+        return [invalid(path, expression, expressions.why(error))]
     cost.add(estimated)
     return _complexity(path, estimated)
 

@@ -14,10 +14,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
 from typing import Any, Final
 
+from dra_operator.api.text import cut
 from dra_operator.cel import MAX_LENGTH
-from dra_operator.cel.hints import explain_refusal
+from dra_operator.cel.hints import cures
 from dra_operator.validation.documents import Undecodable, decode
 from dra_operator.validation.errors import FieldError
 from dra_operator.validation.expressions import CompiledAhead
@@ -40,7 +43,13 @@ _STEP: Final = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 _PIECE: Final = MAX_LENGTH
 """Characters of expressions that are compiled in one go: one of the longest, or many short ones."""
 _TOLD: Final = 16
-"""Errors that are told in full. The rest is counted: an answer is not to be longer than the object."""
+"""Errors that are told. The rest is counted: who writes a claim does not decide how much is answered and logged."""
+_ANSWER: Final = 10_000
+"""Bytes of all that is told."""
+_VALUE: Final = 500
+"""Bytes of a refused value that are quoted; where an expression is wrong is shown anyway."""
+_DETAIL: Final = 3_000
+_HINTS: Final = 4
 
 
 def review(
@@ -58,7 +67,7 @@ def review(
     decoded = decode(_plain(new))
     before = decode(_plain(old)) if old is not None else None
     if isinstance(decoded, Undecodable) or isinstance(before, Undecodable):
-        return decoded.message if everything and isinstance(decoded, Undecodable) else None
+        return cut(decoded.message, _ANSWER) if everything and isinstance(decoded, Undecodable) else None
     expressions = CompiledAhead(gates)
     looked_at = 0
     for expression in _selectors(decoded.object):
@@ -102,20 +111,28 @@ def _texts(selectors: Sequence[DeviceSelector] | None) -> Iterator[str]:
 
 
 def _tell(errors: Sequence[FieldError], document: Mapping[str, Any], expressions: CompiledAhead) -> str | None:
-    lines = [_sentence(error, document, expressions) for error in errors[:_TOLD]]
-    if len(errors) > _TOLD:
-        lines.append(f"and {len(errors) - _TOLD} more")
-    return "\n".join(lines) or None
+    told: list[str] = []
+    room = _ANSWER
+    for error in errors[:_TOLD]:
+        sentence = _sentence(error, document, expressions)
+        room -= len(sentence.encode())
+        if told and room < 0:
+            break
+        told.append(cut(sentence, _ANSWER))
+    if len(errors) > len(told):
+        told.append(f"and {len(errors) - len(told)} more")
+    return "\n".join(told) or None
 
 
 def _sentence(error: FieldError, document: Mapping[str, Any], expressions: CompiledAhead) -> str:
     """The API server's sentence, and the cure below it."""
     expression = _value_at(document, error.field) if error.field.endswith(_EXPRESSION) else None
     refused = expressions.refusal(expression) if isinstance(expression, str) else None
+    said = str(replace(error, value=cut(error.value, _VALUE), detail=cut(error.detail, _DETAIL)))
     if refused is None:
-        return str(error)
-    hints = [explained.hint for explained in explain_refusal(refused) if explained.hint]
-    return "\n".join([str(error), *(f"hint: {hint}" for hint in dict.fromkeys(hints))])
+        return said
+    hints = list(islice(dict.fromkeys(cures(refused)), _HINTS))
+    return "\n".join([said, *(f"hint: {hint}" for hint in hints)])
 
 
 def _value_at(document: Any, path: str) -> Any:

@@ -6,8 +6,10 @@ import msgspec
 import pytest
 
 from dra_operator.allocation.features import Features
+from dra_operator.allocation.outcome import AllocationError
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import DeviceRequest, DeviceTaint, DeviceToleration
+from dra_operator.cel import errors, selector
 from tests.builders import (
     allocated,
     claim,
@@ -77,6 +79,21 @@ def test_a_count_of_zero_is_satisfied_by_nothing() -> None:
 )
 def test_what_no_node_can_cure_is_an_error(asks: DeviceRequest, reason: Reason) -> None:
     assert Cluster(slice_of()).error(claim(asks)) is reason
+
+
+def test_why_a_long_selector_does_not_compile_is_short_and_found_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod that waits is looked at again and again, and a hundred such claims are looked at together."""
+    cluster, asks = Cluster(slice_of()), claim(request("gpu", " || ".join(["a==b"] * 1200)))
+    first = cluster.allocate(asks)
+    assert isinstance(first, AllocationError)
+    assert len(first.message) < 3_000
+    assert "ERROR: <input>:1:1: undeclared reference to 'a'" in first.message
+    assert "more errors were truncated\nhint: " in first.message
+
+    monkeypatch.delattr(errors, "_render")
+    monkeypatch.delattr(selector, "program_of")
+
+    assert cluster.allocate(asks) == first
 
 
 def test_a_selector_does_not_fail_on_a_device_in_use() -> None:

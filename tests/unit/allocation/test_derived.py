@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 import pytest
 
+from dra_operator.allocation import derived
 from dra_operator.allocation.derived import derive
 from dra_operator.allocation.features import Features
 from dra_operator.api.reasons import Reason
@@ -109,3 +110,15 @@ def test_without_the_gate_a_request_that_derives_is_refused() -> None:
     off = Features(derived_attributes=False)
 
     assert Cluster(slice_of(), features=off).error(claim(deriving("x", group="'a'"))) is Reason.REQUEST_INVALID
+
+
+def test_what_does_not_compile_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    expression = "1 +  "
+    with pytest.raises(CELCompileError) as first:
+        derive(expression, gpu())
+    monkeypatch.delattr(derived, "program_of")
+
+    with pytest.raises(CELCompileError) as again:
+        derive(expression, gpu())
+
+    assert str(again.value) == str(first.value)

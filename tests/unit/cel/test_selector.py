@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -86,6 +87,94 @@ def test_all_type_errors_are_reported_in_the_order_of_the_text() -> None:
 
     assert [issue.message.split("'")[1] for issue in caught.value.issues] == ["nope", "_==_", "b"]
     assert " |   1 == 1.0) || b\n | ....^" in str(caught.value)
+
+
+def test_of_many_mistakes_the_first_hundred_are_told_and_the_rest_is_counted_as_cel_go_does() -> None:
+    expression = " || ".join(f"a{number} == 1" for number in range(130))
+
+    with pytest.raises(CELCompileError) as caught:
+        compile_selector(expression)
+
+    lines = str(caught.value).split("\n")
+    assert len(caught.value.issues) == 100
+    assert len(lines) == 3 * 100 + 1
+    assert lines[297].endswith("undeclared reference to 'a99' (in container '')")
+    assert lines[-1] == "30 more errors were truncated"
+
+
+def test_of_many_wrong_literals_too() -> None:
+    expression = " || ".join(["'a'.matches('(')"] * 120 + ["[1, 'a'].size() == 2"])
+
+    with pytest.raises(CELCompileError) as caught:
+        compile_selector(expression)
+
+    assert {issue.message for issue in caught.value.issues} == {"invalid matches argument"}
+    assert str(caught.value).endswith("\n21 more errors were truncated")
+
+
+def test_a_hundred_are_told_without_a_word_about_more() -> None:
+    with pytest.raises(CELCompileError) as caught:
+        compile_selector(" || ".join(f"a{number}" for number in range(100)))
+
+    assert len(caught.value.issues) == 100
+    assert "truncated" not in str(caught.value)
+
+
+LONG_AND_WRONG = " || ".join(["a==b"] * 1200)
+
+
+def test_a_brief_text_of_a_long_expression_shows_the_place() -> None:
+    with pytest.raises(CELCompileError) as caught:
+        compile_selector(LONG_AND_WRONG.replace("a==b", "true", 600))
+
+    brief = caught.value.brief
+    message, source, caret = brief.split("\n")[:3]
+    assert len(brief) < 2_500
+    assert message == "compilation failed: ERROR: <input>:1:4801: undeclared reference to 'a' (in container '')"
+    assert source[caret.index("^") :].startswith("a==b || a==b")
+    assert source.startswith(" | …")
+    assert source.endswith("…")
+    assert brief.endswith(" more errors were truncated")
+
+
+@pytest.mark.parametrize("expression", ["nope(\n  1 == 1.0) || b", "device.nope", "1", "\t1 +"])
+def test_a_brief_text_is_the_whole_one_where_that_is_short(expression: str) -> None:
+    with pytest.raises(CELCompileError) as caught:
+        compile_selector(expression)
+
+    assert caught.value.brief == str(caught.value)
+
+
+def test_messages_are_kept_only_so_far() -> None:
+    """A type in a message can be long, and failures are remembered."""
+    nested = "[" * 200 + "1" + "]" * 200
+    with pytest.raises(CELCompileError) as caught:
+        compile_selector(f"cel.bind(x, {nested}, " + " || ".join(["x == 'a'"] * 500) + ")")
+
+    error = caught.value
+    assert sum(len(issue.message) for issue in error.issues) < 35_000
+    assert len(error.issues) + error.more == 500
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [
+        lambda before: f"{{{before}: {before}}}",
+        lambda before: f"[{before}].map(x, {{x: {before}}})",
+        lambda before: f"[{{{before}: {before}}}, {{}}]",
+    ],
+)
+def test_an_expression_whose_types_double_and_double_is_refused(bound: Callable[[str], str]) -> None:
+    depth = 60
+    binds = "".join(f"cel.bind(v{one}, {bound(f'v{one - 1}' if one else '1')}, " for one in range(depth))
+
+    with pytest.raises(CELCompileError, match="its types are too large together"):
+        compile_selector(f"{binds}true" + ")" * depth)
+
+
+def test_deep_literals_are_none_of_those() -> None:
+    nested = "[" * 100 + "1" + "]" * 100
+    assert compile_selector(f"{nested} == {nested}").expression
 
 
 def test_gates_change_what_new_selectors_may_say() -> None:

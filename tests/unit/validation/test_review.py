@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from dra_operator.validation.review import review
@@ -129,3 +130,30 @@ def test_of_many_mistakes_some_are_told_and_all_are_counted() -> None:
     assert told is not None
     assert told.count("Invalid value") == 16
     assert told.endswith("\nand 14 more")
+
+
+def test_what_is_said_of_long_expressions_is_short() -> None:
+    """The API server's words about each are a megabyte."""
+    wrong = [" || ".join([f"a{index} == b"] * 700) for index in range(32)]
+    told = find_refusal(device_class(*wrong))
+
+    assert told is not None
+    assert len(told.encode()) < 11_000
+    assert "ERROR: <input>:1:1: undeclared reference to 'a0'" in told
+    assert "spec.selectors[1].cel.expression" in told
+    assert re.search(r"\nand \d+ more$", told)
+
+
+def test_nor_is_a_wrong_value_quoted_in_full() -> None:
+    told = find_refusal(claim(exactly={"deviceClassName": "ü" * 500_000}), everything=True)
+
+    assert told is not None
+    assert len(told.encode()) < 11_000
+    assert "spec.devices.requests[0].exactly.deviceClassName" in told
+
+
+def test_nor_what_does_not_fit_the_types() -> None:
+    told = find_refusal(claim(exactly={"deviceClassName": {"x" * 500_000: 1}}), everything=True)
+
+    assert told is not None
+    assert len(told.encode()) <= 10_000

@@ -10,7 +10,7 @@ from dra_operator.api.kinds import CLASSES, NODES, SLICES
 from dra_operator.api.quantity import Quantity
 from dra_operator.api.resource import ResourceSlice
 from dra_operator.cel.errors import CELCompileError
-from dra_operator.cel.hints import explain_refusal
+from dra_operator.cel.hints import cures
 from dra_operator.cel.selector import compile_selector
 from dra_operator.inventory.devices import PoolKey
 from dra_operator.query.doctor.facts import Facts, says
@@ -136,13 +136,12 @@ async def classes(facts: Facts) -> Iterable[Finding]:
             try:
                 compile_selector(selector.cel.expression)
             except CELCompileError as error:
-                hints = [explained.hint for explained in explain_refusal(error) if explained.hint]
                 findings.append(
                     problem(
                         f"DeviceClass {one.metadata.name}",
-                        f"its selector {index} does not compile: {error}",
+                        f"its selector {index} does not compile: {error.brief}",
                         why="every pod that asks for this class waits",
-                        cure=hints[0] if hints else "correct the expression; docs/reference/cel.md says what there is",
+                        cure=next(cures(error), "correct the expression; docs/reference/cel.md says what there is"),
                     )
                 )
     return findings
