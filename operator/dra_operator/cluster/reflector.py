@@ -19,8 +19,9 @@ What can happen to a watch, and what is done (tests/unit/cluster/test_reflector.
 | an object that does not fit the type                  | named in the log; its last readable version stays         |
 | a BOOKMARK                                            | only the resourceVersion moves on                         |
 
-Caught up (`catch_up`) is more than synced: the mirror shows all that there was at a moment, which a list of metadata
-tells. What it lacks then the watch brings; if not within a second, a list does.
+Caught up (`catch_up`) is more than synced: the mirror shows what there was at a moment, which a list of metadata tells,
+and nothing that was gone by then. What it lacks the watch brings; if not within a second, a list does. What the watch
+has yet to tell of objects that came and went before that moment is not handed over.
 
 An object that can't be read any more stays as it was last read until it is deleted: a claim that was forgotten would
 free its devices. One that never could be read is left out; `unreadable` names all of them.
@@ -34,14 +35,14 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 import structlog
 
 from dra_operator.api.codec import decode
 from dra_operator.api.kinds import Kind
-from dra_operator.api.meta import Object, ObjectKey, ObjectMeta, Struct, as_number
+from dra_operator.api.meta import Object, ObjectKey, ObjectMeta, Struct, Uid, as_number
 from dra_operator.api.quantity import QuantityError
 from dra_operator.cluster.http import ApiClient, ApiError, GarbledWatch, NoAnswer
 
@@ -87,6 +88,17 @@ class _Head(Struct, frozen=True):
     message: str = ""
 
 
+class _Listed(NamedTuple):
+    """All that there was at a version."""
+
+    version: int
+    uids: frozenset[Uid]
+
+    def was_gone(self, meta: ObjectMeta) -> bool:
+        """Whether an event tells of an object that did not exist any more."""
+        return as_number(meta.resource_version) <= self.version and meta.uid not in self.uids
+
+
 class _ErrorEvent(Exception):
     """The watch has sent an ERROR."""
 
@@ -130,17 +142,24 @@ class Reflector(Generic[O]):
         self.synced = asyncio.Event()
         self.lists = 0
         """How often it was listed; more than once says that watches were lost."""
-        self._attempt = asyncio.timeout(None)
+        self._attempt: asyncio.Timeout | None = None
         """What `run` is at, to be cut short."""
-        self._pausing = False
+        self._listed: _Listed | None = None
+        """Of the last `catch_up`, until the watch has come that far."""
 
     async def run(self) -> None:
         while True:
+            attempt = asyncio.timeout(None)
             try:
-                async with asyncio.timeout(None) as self._attempt:
+                async with attempt:
+                    self._attempt = attempt
                     await self._follow()
             except TimeoutError:
+                if not attempt.expired():
+                    raise
                 self._version = ""
+            finally:
+                self._attempt = None
 
     async def _follow(self) -> None:
         """One watch, after a list if there has to be one, and before a pause if it fails."""
@@ -157,14 +176,14 @@ class Reflector(Generic[O]):
                 next="list" if not self._version else "watch",
                 pause=round(pause, 3),
             )
-            self._pausing = True
-            try:
-                await asyncio.sleep(pause)
-            finally:
-                self._pausing = False
+            await asyncio.sleep(pause)
 
     async def catch_up(self) -> None:
-        """Returns when the mirror shows all that there was when this was called. Raises `ApiError` or `NoAnswer`."""
+        """Returns when the mirror shows all that there was when this was called, and from then on nothing that was not.
+
+        Raises `ApiError` or `NoAnswer` where that can't be learnt: of a LIST of metadata that fails. What the mirror
+        then lists itself it tries until it succeeds.
+        """
         await self.synced.wait()
         metas, version = await self._client.list_metadata(
             self._kind,
@@ -172,11 +191,14 @@ class Reflector(Generic[O]):
             label_selector=self._label_selector,
             field_selector=self._field_selector,
         )
+        self._listed = _Listed(as_number(version), frozenset(meta.uid for meta in metas))
         listed = {meta.key: meta for meta in metas}
         behind = listed.keys() | self._objects.keys()
         loop = asyncio.get_running_loop()
-        list_at = loop.time() + CATCH_UP_SECONDS
+        lists, list_at = self.lists, loop.time() + CATCH_UP_SECONDS
         while behind := {key for key in behind if self._is_behind(key, listed.get(key), as_number(version))}:
+            if self.lists != lists:
+                lists, list_at = self.lists, loop.time() + CATCH_UP_SECONDS
             if loop.time() >= list_at:
                 log.info("the watch is behind", resource=self._kind.plural, objects=len(behind), next="list")
                 list_at = loop.time() + CATCH_UP_SECONDS
@@ -193,8 +215,11 @@ class Reflector(Generic[O]):
         return known is None or as_number(known.metadata.resource_version) < as_number(listed.resource_version)
 
     def _list_anew(self) -> None:
-        """Give up the watch, or the pause before the next attempt. A list that is under way is as good."""
-        if (self._version or self._pausing) and not self._attempt.expired():
+        """Give up the watch, or the pause before the next. A list that is under way or due is as good.
+
+        The pause before a list stays: a server that does not answer one would be asked for all there is each second.
+        """
+        if self._version and self._attempt is not None and not self._attempt.expired():
             self._attempt.reschedule(asyncio.get_running_loop().time())
 
     def _recover(self, error: ApiError | NoAnswer | GarbledWatch | _ErrorEvent) -> float:
@@ -280,6 +305,11 @@ class Reflector(Generic[O]):
 
     def _change(self, event: _Event) -> str:
         """Hand an event to the sink. Returns its resourceVersion."""
+        if self._listed is not None:
+            if as_number(self._version) >= self._listed.version:
+                self._listed = None
+            elif (version := self._find_bygone(event, self._listed)) is not None:
+                return version
         object_ = self._read(event.object, known=self.unreadable)
         if object_ is None or object_.key in self.unreadable:
             head = decode(event.object, _Head).metadata
@@ -295,6 +325,13 @@ class Reflector(Generic[O]):
             self._objects[object_.key] = object_
         self._sink.apply(event.type, object_)
         return object_.metadata.resource_version
+
+    def _find_bygone(self, event: _Event, listed: _Listed) -> str | None:
+        """The resourceVersion of an event of an object that came and went before the mirror was caught up with."""
+        head = decode(event.object, _Head).metadata
+        known = self._objects.get(head.key)
+        shown = head.key in self.unreadable or (known is not None and known.uid == head.uid)
+        return None if shown or not listed.was_gone(head) else head.resource_version
 
     def _read(self, raw: msgspec.Raw, *, known: Mapping[ObjectKey, str]) -> O | None:
         """The object; its last readable version (and a note) if it does not fit the type; None if there is none.

@@ -5,9 +5,8 @@
     Census ──────┘                       └─ EventRecorder
 
 Start: mirrors first, decisions only when all of them are synced, writes only while the Lease is held, and not before
-all is known that was written under it before. Stop: no new
-decision; writes on their way are answered, under a Lease that is renewed meanwhile; it is released, connections are
-closed.
+all is known that was written under it before. Stop: no new decision; writes on their way are answered, under a Lease
+that is renewed meanwhile; it is released, connections are closed.
 
 One instance a process; it outlives a restart of Kopf.
 """
@@ -161,7 +160,7 @@ class Controller:
         """Start everything but Kopf, whose events come in through `observe`. Raises `ApiMissing`."""
         if self.settings.metrics_address:
             self._health = HealthServer(
-                self.settings.metrics_address, self.metrics.registry, self._dead, self._unready, self.admission.remarks
+                self.settings.metrics_address, self.metrics.registry, self._dead, self._unready, self._remarks
             )
             await self._health.start()
             log.info("serving metrics and health", port=self._health.port)
@@ -310,6 +309,9 @@ class Controller:
                 why = "cancelled" if task.cancelled() else repr(task.exception())
                 return f"a task has ended: {task.get_coro()}: {why}"
         return self._progress.stuck() if self.synced.is_set() else None
+
+    def _remarks(self) -> list[str]:
+        return [*self.admission.remarks(), *self._takeover.remarks()]
 
     def _unready(self) -> str | None:
         return self.admission.unready() if self.synced.is_set() else "mirrors are not synced yet"

@@ -437,8 +437,10 @@ class Engine:
 
     def _settle_done(self, action: Action, object_: object) -> None:
         match action:
-            case ReadPod() if object_ is None:
-                self.mark(self.view.note_gone(action.uid))
+            case ReadPod():
+                found = object_ if isinstance(object_, Pod) else None
+                self.mark(self.view.note_read(action.uid, found, action.horizon))
+                return
             case WriteClaimStatus() if isinstance(object_, ResourceClaim):
                 self._take_in(action, object_)
             case PublishStatus() if action.uid in self.view.pods:

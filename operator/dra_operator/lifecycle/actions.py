@@ -112,11 +112,14 @@ class DeletePod:
 class ReadPod:
     """Live GET of a pod that the mirror no longer has: a consumer is only gone when the API server says so.
 
+    Or of one that the mirror may show as it was before the `horizon` (lifecycle/horizon.py).
+
     Outcome: `Done(pod)` with the live object, or `Done(None)` when no pod of that name and uid exists.
     """
 
     key: ObjectKey
     uid: Uid
+    horizon: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ from dra_operator.lifecycle.actions import (
     DeleteClaim,
     DeletePod,
     Notice,
+    ReadPod,
     SetFinalizers,
     Ungate,
     WriteClaimStatus,
@@ -66,6 +67,10 @@ def reconcile_pod(decider: Decider, uid: Uid, policy: Policy, now: float) -> Ver
     pod = decider.view.pod(uid)
     if pod is None or pod.done:
         return NOTHING  # what it held is released claim by claim
+    if decider.view.horizon.in_doubt(pod):
+        if decider.view.is_gone(uid):
+            return NOTHING  # the mirror says so soon, or a census
+        return Verdict(actions=(ReadPod(pod.key, uid, decider.view.horizon.version),))
     return _Look(decider, pod, policy, now).verdict()
 
 

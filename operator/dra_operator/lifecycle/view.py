@@ -34,6 +34,7 @@ from dra_operator.inventory.inventory import ANY_NODE, Inventory
 from dra_operator.inventory.ledger import Ledger
 from dra_operator.inventory.nodes import Nodes
 from dra_operator.lifecycle.holdback import HoldBack
+from dra_operator.lifecycle.horizon import Horizon
 from dra_operator.lifecycle.keys import ClaimRef, PodRef, Ref
 from dra_operator.lifecycle.pin import pinned_node
 from dra_operator.lifecycle.placements import Placements
@@ -80,6 +81,8 @@ class View:
         """Who generates claims, and which pods wait for another to do it."""
         self.unelected = Unelected()
         """What another operator may do meanwhile."""
+        self.horizon = Horizon()
+        """Up to when another may have written pods that the mirror does not show so yet."""
 
         self._pods_ahead: dict[Uid, Pod] = {}
         self._claims_ahead: dict[ObjectKey, ResourceClaim] = {}
@@ -162,6 +165,7 @@ class View:
             dirty.add(PodRef(uid))  # else the answer to our write said all this, and was looked at
         if ahead is not None and newer(pod, ahead):
             del self._pods_ahead[uid]
+        self.horizon.note_shown(pod, first=known is None)
         self.pods[uid] = pod
         self.pod_uids[pod.key] = uid
         if known is None:
@@ -187,6 +191,7 @@ class View:
         self.refusals.pop(uid, None)
         self.turns.end(uid)
         self.unelected.forget(uid)
+        self.horizon.forget(uid)
         if certain:
             self._gone.add(uid, self.now())
         dirty |= self._claims_of(uid)
@@ -338,6 +343,14 @@ class View:
         self._claims_ahead[claim.key] = claim
         self._refer(claim.key, before)
         return {ClaimRef(claim.key)} | self._pods_of(claim)
+
+    def note_read(self, uid: Uid, pod: Pod | None, horizon: int) -> set[Ref]:
+        """What a live GET was answered with that was sent at that horizon. None: there is no such pod."""
+        if pod is None:
+            return self.note_gone(uid)
+        dirty = self._note_pod(pod)
+        self.horizon.note_read(uid, horizon)
+        return dirty
 
     def note_claim_missing(self, key: ObjectKey) -> None:
         """The API server says that there is no such claim: drop what only our own write told us."""

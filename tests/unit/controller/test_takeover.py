@@ -7,14 +7,16 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
+import pytest
 
 from dra_operator.api.core import Pod
 from dra_operator.api.kinds import PODS, Kind
-from dra_operator.api.meta import ObjectKey, ObjectMeta
+from dra_operator.api.meta import ObjectKey, ObjectMeta, Uid
 from dra_operator.cluster.http import ApiError, NoAnswer
-from dra_operator.controller.takeover import UNBOUND, Takeover
+from dra_operator.controller.takeover import LATE_SECONDS, UNBOUND, Takeover
+from dra_operator.lifecycle.actions import ReadPod
 from dra_operator.lifecycle.keys import PodRef, Ref
-from tests.unit.lifecycle.scene import gated, view_of
+from tests.unit.lifecycle.scene import gated, look, show, view_of
 from tests.virtual_loop import run_virtual
 
 
@@ -32,18 +34,23 @@ class Cluster:
         self.pods = {pod.key: pod for pod in pods}
         self.read: list[str] = []
         self.failures: list[Exception] = []
+        self.unreadable: dict[str, Exception] = {}
         self.claims_after = 0.3
+        self.reading = 0.01
+        self.version = 99
 
     async def list_metadata(self, kind: Kind[Any], /, *, field_selector: str) -> tuple[list[ObjectMeta], str]:
         assert (kind, field_selector) == (PODS, UNBOUND)
         await asyncio.sleep(0.01)
         if self.failures:
             raise self.failures.pop()
-        return [pod.metadata for pod in self.pods.values() if not pod.spec.node_name], "99"
+        return [pod.metadata for pod in self.pods.values() if not pod.spec.node_name], str(self.version)
 
     async def get(self, kind: Kind[Any], key: ObjectKey, /) -> Any:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(self.reading)
         self.read.append(key.name)
+        if key.name in self.unreadable:
+            raise self.unreadable[key.name]
         if key not in self.pods:
             raise ApiError(404, "NotFound", f'pods "{key.name}" not found')
         return self.pods[key]
@@ -129,14 +136,24 @@ def test_a_pod_that_was_bound_meanwhile_is_known_to_be() -> None:
     play(scenario)
 
 
-def test_a_pod_that_is_gone_or_replaced_stays_until_the_mirror_says_so() -> None:
+def test_a_pod_that_is_gone_stays_until_the_mirror_says_so() -> None:
     async def scenario() -> None:
-        replaced = msgspec.structs.replace(OTHER, metadata=msgspec.structs.replace(OTHER.metadata, uid="another"))
-        leader = Leader(Cluster(replaced), ONE, OTHER)
+        leader = Leader(Cluster(), ONE)
         await leader.takes_over()
         assert leader.view.pod(ONE.uid) == ONE
-        assert leader.view.pod(OTHER.uid) == OTHER
         assert leader.marked == []
+        assert look(leader.view, ONE).actions == (), "nothing is decided on it meanwhile"
+
+    play(scenario)
+
+
+def test_a_pod_that_was_replaced_is_known_to_be() -> None:
+    async def scenario() -> None:
+        replaced = msgspec.structs.replace(ONE, metadata=msgspec.structs.replace(ONE.metadata, uid=Uid("another")))
+        leader = Leader(Cluster(replaced), ONE)
+        await leader.takes_over()
+        assert leader.view.pod_named(ONE.key) == replaced
+        assert leader.view.is_gone(ONE.uid)
 
     play(scenario)
 
@@ -147,6 +164,144 @@ def test_pods_that_run_or_have_no_claims_are_not_asked_for() -> None:
         cluster = Cluster(bound, at(plain, 50))
         await Leader(cluster, bound, plain).takes_over()
         assert cluster.read == []
+
+    play(scenario)
+
+
+def test_a_pod_that_the_mirror_has_not_shown_yet_is_known_as_it_is() -> None:
+    """What it shows later is older: the gate, with which devices might be taken back."""
+
+    async def scenario() -> None:
+        leader = Leader(Cluster(at(ONE, 50)))
+        await leader.takes_over()
+        assert leader.marked == [PodRef(ONE.uid)]
+        show(leader.view, ONE)
+        assert leader.view.pod(ONE.uid) == at(ONE, 50)
+        assert look(leader.view, ONE).actions == ()
+
+    play(scenario)
+
+
+def test_a_pod_that_was_bound_and_is_shown_late_is_read_before_anything_is_decided_on_it() -> None:
+    """It is not listed, and devices might be taken back from it."""
+    bound = at(ONE, 50, on="node-a")
+
+    async def scenario() -> None:
+        leader = Leader(Cluster(bound))
+        await leader.takes_over()
+        show(leader.view, ONE)
+        assert look(leader.view, ONE).actions == (ReadPod(ONE.key, ONE.uid, 99),)
+        leader.view.note_read(ONE.uid, bound, 99)
+        assert look(leader.view, ONE).actions != (ReadPod(ONE.key, ONE.uid, 99),)
+        assert leader.view.pod(ONE.uid) == bound
+
+    play(scenario)
+
+
+def test_nothing_is_decided_on_a_pod_that_is_shown_late_and_gone() -> None:
+    async def scenario() -> None:
+        leader = Leader(Cluster())
+        await leader.takes_over()
+        show(leader.view, ONE)
+        assert look(leader.view, ONE).actions == (ReadPod(ONE.key, ONE.uid, 99),)
+        leader.view.note_read(ONE.uid, None, 99)
+        assert look(leader.view, ONE).actions == ()
+
+    play(scenario)
+
+
+def test_what_was_read_before_the_lease_was_lost_says_nothing_afterwards() -> None:
+    async def scenario() -> None:
+        cluster = Cluster()
+        leader = Leader(cluster)
+        await leader.takes_over()
+        cluster.version = 200
+        await leader.takes_over()
+        show(leader.view, ONE)
+        leader.view.note_read(ONE.uid, ONE, 99)
+        assert look(leader.view, ONE).actions == (ReadPod(ONE.key, ONE.uid, 200),)
+
+    play(scenario)
+
+
+def test_a_pod_that_is_created_later_is_decided_on_at_once() -> None:
+    async def scenario() -> None:
+        leader = Leader(Cluster())
+        await leader.takes_over()
+        later = msgspec.structs.replace(ONE.metadata, resource_version="100")
+        show(leader.view, msgspec.structs.replace(ONE, metadata=later))
+        assert not any(isinstance(action, ReadPod) for action in look(leader.view, ONE).actions)
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        NoAnswer("the answer is no Pod: Invalid quantity"),
+        NoAnswer("connection refused"),
+        ApiError(403, "Forbidden", "no"),
+        ApiError(500, "InternalError", "etcd"),
+    ],
+    ids=str,
+)
+def test_a_pod_that_cannot_be_read_does_not_keep_the_others_waiting(failure: Exception) -> None:
+    """Nothing is decided on it until it can be, or an event shows it."""
+
+    async def scenario() -> None:
+        cluster = Cluster(at(ONE, 50), at(OTHER, 51))
+        cluster.unreadable["one"] = failure
+        leader = Leader(cluster, ONE, OTHER)
+        await leader.takes_over()
+        assert cluster.read == ["one", "other"]
+        assert leader.view.pod(OTHER.uid) == at(OTHER, 51)
+        assert look(leader.view, ONE).actions == (ReadPod(ONE.key, ONE.uid, 99),)
+        show(leader.view, at(ONE, 100))
+        assert ReadPod(ONE.key, ONE.uid, 99) not in look(leader.view, ONE).actions
+
+    play(scenario)
+
+
+def test_pods_that_are_not_read_in_time_are_left_to_the_looks_at_them() -> None:
+    async def scenario() -> None:
+        cluster = Cluster(at(ONE, 50))
+        cluster.reading = 1e6
+        leader = Leader(cluster, ONE)
+        await leader.takes_over()
+        assert look(leader.view, ONE).actions == (ReadPod(ONE.key, ONE.uid, 99),)
+
+    play(scenario)
+
+
+def test_a_lease_lost_while_reads_are_on_their_way_ends_them() -> None:
+    async def scenario() -> None:
+        cluster = Cluster(at(ONE, 50))
+        cluster.reading = 1.0
+        leader = Leader(cluster, ONE)
+        leader.takeover.begin()
+        await asyncio.sleep(0.5)
+        leader.takeover.end()
+        await asyncio.sleep(5.0)
+        assert (cluster.read, leader.ready, leader.marked) == ([], [], [])
+        assert leader.view.pod(ONE.uid) == ONE
+
+    play(scenario)
+
+
+def test_a_takeover_that_takes_long_says_so_and_why() -> None:
+    async def scenario() -> None:
+        cluster = Cluster()
+        cluster.failures = [NoAnswer("connection refused")] * 20
+        leader = Leader(cluster)
+        leader.takeover.begin()
+        assert leader.takeover.remarks() == []
+        await asyncio.sleep(LATE_SECONDS + 1)
+        (remark,) = leader.takeover.remarks()
+        assert remark.startswith("leading for 11 s, but not deciding")
+        assert remark.endswith("connection refused")
+        assert leader.takeover.task is not None
+        await leader.takeover.task
+        assert leader.takeover.remarks() == []
 
     play(scenario)
 
