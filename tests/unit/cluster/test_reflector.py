@@ -444,9 +444,7 @@ def came_and_went(key: str) -> list[tuple[str, Any]]:
         pytest.param([("ADDED", unreadable("c", 11))], id="it could not be read"),
     ],
 )
-def test_what_came_and_went_before_is_not_told_of_afterwards(
-    there_is: list[Any], events: list[tuple[str, Any]]
-) -> None:
+def test_what_came_and_went_before_is_not_told_of_afterwards(events: list[tuple[str, Any]]) -> None:
     """Neither the mirror nor the list shows it, and the watch is yet to tell of it."""
 
     async def scenario(script: Script, sink: Sink, reflector: Reflector[ResourceClaim]) -> None:
