@@ -20,7 +20,7 @@ from dra_operator.api.semver import Version, VersionError
 from dra_operator.cel import CELCompileError, CELRuntimeError, DeviceView, compile_selector
 from dra_operator.cel.budget import Budget
 from dra_operator.cel.compiled import decision
-from dra_operator.cel.hints import explain_failure, explain_refusal
+from dra_operator.cel.hints import cures, explain_failure
 from dra_operator.cel.selector import program_of
 from dra_operator.inventory.devices import Device, UnsupportedAttribute
 from tests.fuzz.dice import Dice
@@ -65,7 +65,8 @@ def text_as_selector(data: bytes) -> None:
     try:
         selector = compile_selector(expression)
     except CELCompileError as error:
-        _require(explain_refusal(error))
+        _require(error.brief)
+        list(cures(error))
         return
     try:
         selector.matches(VIEW)
@@ -82,7 +83,8 @@ def evaluators_agree(expression: str) -> None:
     try:
         program = program_of(expression)
     except CELCompileError as error:
-        _require(explain_refusal(error))
+        _require(error.brief)
+        list(cures(error))
         return
     compiled = decision(program, counting=True)
     if compiled is None:

@@ -18,6 +18,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
 
+from dra_operator.api.text import cut
 from dra_operator.cel.errors import CELCompileError, CELCostError, CELRuntimeError
 from dra_operator.cel.hints import explain_failure
 from dra_operator.cel.selector import Selector, compile_selector, is_compiled
@@ -29,6 +30,9 @@ _SHORT: Final = 300
 """Characters that may be compiled at once."""
 _EXPLAINED: Final = 20_000
 """A selector that costs more at most is not searched for what failed in it: that evaluates its parts, one by one."""
+
+_WHY: Final = 1_000
+"""Bytes of why a selector fails. An expression can build a text of a megabyte, and each device remembers its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +98,9 @@ def _answer(selector: Selector, device: Device) -> bool | str:
         return selector.matches(device.view)
     except CELRuntimeError as error:
         explained = explain_failure(selector.expression, device.view)
-        return str(error) if explained is None else explained.sentence
+        return cut(str(error) if explained is None else explained.sentence, _WHY)
     except UnsupportedAttribute as error:
-        return str(error)
+        return cut(str(error), _WHY)
 
 
 def _answer_within(allowance: Allowance, expression: str, device: Device) -> bool | str:
@@ -114,8 +118,8 @@ def _answer_within(allowance: Allowance, expression: str, device: Device) -> boo
         raise TakesLong(Question(expression, device)) from None
     except CELRuntimeError as error:
         allowance.left -= selector.most
-        return _answer(selector, device) if selector.most <= _EXPLAINED else str(error)
+        return _answer(selector, device) if selector.most <= _EXPLAINED else cut(str(error), _WHY)
     except UnsupportedAttribute as error:
-        return str(error)
+        return cut(str(error), _WHY)
     allowance.left -= cost
     return answer

@@ -9,10 +9,14 @@ Upstream: nil without error, `ErrFailedAllocationOnNode`, and any other error of
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import AllocationResult
+from dra_operator.api.text import cut
+
+_MESSAGE: Final = 4_000
+"""Bytes. A tenant writes the expressions, and what they fail with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,5 +49,6 @@ class Abort(Exception):
     """Raised inside a search to end it with an `AllocationError`."""
 
     def __init__(self, reason: Reason, message: str) -> None:
+        message = cut(message, _MESSAGE)
         super().__init__(message)
         self.error = AllocationError(reason, message)

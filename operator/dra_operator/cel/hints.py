@@ -1,9 +1,9 @@
 """Why a selector was refused or failed, where, and what to write instead.
 
-Two questions. `explain_refusal(error)`: it does not compile; the checker said where. `explain_failure(expression,
-device)`: it fails on a device; then the innermost operation that fails there is looked for, by evaluating the parts,
-and what it was given decides the hint. Both answer with an `Explanation`: the message in the API server's words, the
-place with a caret, and a hint for the usual slips, or none.
+Two questions. `cures(error)`: it does not compile; the checker said where, and in which words. `explain_failure(
+expression, device)`: it fails on a device; then the innermost operation that fails there is looked for, by evaluating
+the parts, and what it was given decides the hint. The answer is an `Explanation`: the message in the API server's
+words, the place with a caret, and a hint for the usual slips, or none.
 
 Not here: whether it is an error at all, which the evaluator has decided.
 """
@@ -69,18 +69,8 @@ class Explanation:
 # -- refused
 
 
-def explain_refusal(error: CELCompileError) -> tuple[Explanation, ...]:
-    """One explanation for each issue of a selector that does not compile."""
-    return tuple(
-        Explanation(
-            issue.message, snippet(error.expression, issue.offset, _WIDTH), _cure_issue(error.expression, issue)
-        )
-        for issue in error.issues
-    )
-
-
 def cures(error: CELCompileError) -> Iterator[str]:
-    """What to write instead, as far as it is known, for one issue after the other."""
+    """What to write instead in a selector that does not compile, where that is known: for one issue after the other."""
     return filter(None, (_cure_issue(error.expression, issue) for issue in error.issues))
 
 

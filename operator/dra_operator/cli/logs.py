@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Final
 
 import structlog
 
+from dra_operator.api.text import cut
 from dra_operator.cli.printable import printable, printable_lines
+
+_VALUE: Final = 2_000
+"""Bytes of one value of a line."""
+_TRACEBACK: Final = 20_000
 
 
 def configure_logging(form: str, level: str) -> None:
@@ -23,7 +29,11 @@ def configure_logging(form: str, level: str) -> None:
     renderer: structlog.types.Processor = (
         structlog.dev.ConsoleRenderer(colors=colours) if console else structlog.processors.JSONRenderer()
     )
-    last: list[structlog.types.Processor] = [structlog.processors.format_exc_info, *([_shown] if console else [])]
+    last: list[structlog.types.Processor] = [
+        structlog.processors.format_exc_info,
+        bounded,
+        *([_shown] if console else []),
+    ]
     structlog.configure(
         processors=[*shared, *last, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -38,6 +48,14 @@ def configure_logging(form: str, level: str) -> None:
         )
     )
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+
+
+def bounded(logger: object, method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """What an API server or a tenant has written can be a megabyte; a line that long is lost on its way, or worse."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = cut(value, _TRACEBACK if key == "exception" else _VALUE)
+    return event
 
 
 def _shown(logger: object, method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import msgspec
 import pytest
 
+from dra_operator.allocation.asking import spending
 from dra_operator.allocation.features import Features
 from dra_operator.allocation.outcome import AllocationError
 from dra_operator.api.reasons import Reason
@@ -94,6 +97,19 @@ def test_why_a_long_selector_does_not_compile_is_short_and_found_out_once(monkey
     monkeypatch.delattr(selector, "program_of")
 
     assert cluster.allocate(asks) == first
+
+
+@pytest.mark.parametrize("budget", [None, 10_000_000])
+def test_why_a_selector_fails_is_short_whatever_text_it_makes(budget: int | None) -> None:
+    text = "cel.bind(a, 'aaaaaaaaaa', " + "cel.bind(a, a + a, " * 13
+    asks = claim(request("gpu", text + "{'x': true}[a]" + ")" * 14))
+    with spending(budget) if budget is not None else nullcontext():
+        outcome = Cluster(slice_of()).allocate(asks)
+
+    assert isinstance(outcome, AllocationError)
+    assert outcome.reason is Reason.SELECTOR_FAILED
+    assert "no such key: aaaa" in outcome.message
+    assert len(outcome.message.encode()) < 1_200
 
 
 def test_a_selector_does_not_fail_on_a_device_in_use() -> None:

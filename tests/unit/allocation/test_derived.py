@@ -10,6 +10,7 @@ import pytest
 from dra_operator.allocation import derived
 from dra_operator.allocation.derived import derive
 from dra_operator.allocation.features import Features
+from dra_operator.allocation.outcome import AllocationError
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import DeviceAttribute, DeviceDerivedAttribute, DeviceRequest
 from dra_operator.cel.errors import CELCompileError, CELRuntimeError
@@ -122,3 +123,13 @@ def test_what_does_not_compile_is_compiled_once(monkeypatch: pytest.MonkeyPatch)
         derive(expression, gpu())
 
     assert str(again.value) == str(first.value)
+
+
+def test_what_it_fails_with_is_told_briefly() -> None:
+    text = "cel.bind(a, 'aaaaaaaaaa', " + "cel.bind(a, a + a, " * 13 + "{'x': true}[a]" + ")" * 14
+    asks = claim(deriving("x", group=text), constraints=[match_attribute(GROUP)])
+    outcome = Cluster(slice_of([device("a")])).allocate(asks)
+
+    assert isinstance(outcome, AllocationError)
+    assert "no such key: aaaa" in outcome.message
+    assert len(outcome.message.encode()) <= 4_000

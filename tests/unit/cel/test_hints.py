@@ -8,13 +8,13 @@ import pytest
 from tests.unit.cel.builders import gpu
 
 from dra_operator.cel import CELCompileError, compile_selector
-from dra_operator.cel.hints import Explanation, explain_failure, explain_refusal
+from dra_operator.cel.hints import Explanation, cures, explain_failure
 
 
-def refusal(expression: str) -> Explanation:
+def refusal(expression: str) -> CELCompileError:
     with pytest.raises(CELCompileError) as raised:
         compile_selector(expression)
-    return explain_refusal(raised.value)[0]
+    return raised.value
 
 
 def failure(expression: str) -> Explanation:
@@ -45,7 +45,7 @@ def failure(expression: str) -> Explanation:
     ],
 )
 def test_the_usual_slips_in_writing_have_a_hint(expression: str, hint: str) -> None:
-    assert hint in refusal(expression).hint
+    assert hint in next(cures(refusal(expression)))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_part_that_the_condition_left_out_is_not_blamed() -> None:
 
 @pytest.mark.parametrize("expression", ['"日本" == 1', '"é" == 1', "\t\t1 == 'a'", "true &&\r\n1 == 'a'"])
 def test_the_caret_stands_below_its_column(expression: str) -> None:
-    line, caret = refusal(expression).place.split("\n")
+    _, line, caret = refusal(expression).brief.split("\n")
 
     assert _columns(caret) == _columns(line[: line.index("==") + 1])
 
