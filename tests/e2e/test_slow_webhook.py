@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import ssl
+import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,7 +15,8 @@ from typing import Any
 
 from dra_operator.api.codec import encode
 from dra_operator.cluster.http import ApiClient
-from dra_operator.controller.underway import OF_A_NAMESPACE
+from dra_operator.controller.admission.certificates import Lifetimes, step
+from dra_operator.controller.underway import OF_A_FLOW
 from dra_operator.sandbox.state import State
 from tests.e2e.operators import leading, operator
 from tests.e2e.stage import Stage, new_stage, until
@@ -24,27 +29,42 @@ _TRIES = 4
 
 @dataclass(slots=True)
 class Deaf:
-    """Takes connections and never says a word, so that not even a TLS handshake ends."""
+    """Takes requests over TLS and never answers one. Not the handshake: the API server gives up on that after 10 s."""
 
     port: int = 0
+    authority: bytes = b""
     calls: int = 0
     given_up: int = 0
     """Calls that the API server did not wait for any longer."""
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.calls += 1
         try:
-            while await reader.read(4096):
-                pass
+            if not await reader.read(1):
+                return
+            self.calls += 1
+            try:
+                while await reader.read(4096):
+                    pass
+            finally:
+                self.given_up += 1
         except ConnectionError:
             pass
         finally:
-            self.given_up += 1
             writer.close()
+
+    def _tls(self) -> ssl.SSLContext:
+        ring = step(None, time.time(), ["127.0.0.1"], Lifetimes(), trusted=False)
+        self.authority = ring.bundle
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(ring.serving.certificate + ring.serving.key)
+            file.flush()
+            context.load_cert_chain(file.name)
+        return context
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        server = await asyncio.start_server(self._take, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._take, "127.0.0.1", 0, ssl=self._tls())
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield
@@ -60,7 +80,10 @@ async def hanging(client: ApiClient, namespace: str) -> AsyncIterator[Deaf]:
         rule = {"apiGroups": ["resource.k8s.io"], "apiVersions": ["*"], "resources": ["resourceclaims"]}
         webhook: dict[str, Any] = {
             "name": "hangs.dra-operator.test",
-            "clientConfig": {"url": f"https://127.0.0.1:{deaf.port}/"},
+            "clientConfig": {
+                "url": f"https://127.0.0.1:{deaf.port}/",
+                "caBundle": base64.b64encode(deaf.authority).decode(),
+            },
             "rules": [{**rule, "operations": ["CREATE"]}],
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
             "failurePolicy": "Fail",
@@ -86,11 +109,11 @@ async def test_a_webhook_of_one_namespace_that_hangs_delays_no_other(bare: State
         operator(bare.operator_kubeconfig, tmp_path / "log") as process,
     ):
         await leading(process)
-        names = [f"p{index:02}" for index in range(OF_A_NAMESPACE + 8)]
+        names = [f"p{index:02}" for index in range(OF_A_FLOW + 8)]
         await asyncio.gather(*(stuck.pod(name, templates=("gpu",)) for name in names))
 
         async def share_is_used_up() -> bool:
-            return webhook.calls - webhook.given_up >= OF_A_NAMESPACE
+            return webhook.calls - webhook.given_up >= OF_A_FLOW
 
         for number in range(_TRIES):
             await until(lambda: f"only {webhook.calls} writes hang", share_is_used_up, 90.0)

@@ -31,9 +31,9 @@ PODS_AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A request, told from others of its kind that may be under way beside it: by verb, path and the object's name."""
+    """A request, told from others of its kind that may be under way beside it, also of whole lists: see `_what`."""
 
-    what: tuple[str, str, str]
+    what: tuple[str, ...]
     at: float
 
 
@@ -54,8 +54,7 @@ class Throttling(Proxy):
         if not request.headers.get("User-Agent", "").startswith("dra-operator/"):
             return await super()._forward(request)
         endpoint = endpoint_of(request.method, request.path, watch="watch" in request.query)
-        name = (await request.json())["metadata"]["name"] if request.method == "POST" else ""
-        what = endpoint.verb, request.path, name
+        what = await _what(endpoint.verb, request)
         self.arrivals.append(Arrival(what, time.monotonic()))
         self._count[endpoint] += 1
         if self._count[endpoint] % EVERY != 1:
@@ -66,6 +65,17 @@ class Throttling(Proxy):
         status = 503 if self.verbs[endpoint.verb] % 2 == 0 else 429
         self.refused.append(Arrival(what, time.monotonic()))
         return web.Response(status=status, text="come again later", headers={"Retry-After": str(LATER)})
+
+
+async def _what(verb: str, request: web.Request) -> tuple[str, ...]:
+    """Verb, path and object; of reads what is selected, and whether metadata alone is asked for.
+
+    The operator never has two such requests under way at once, so one that comes after another was refused is its
+    repetition, or was at least decided on later.
+    """
+    name = (await request.json())["metadata"]["name"] if request.method == "POST" else ""
+    selected = (request.query.get(selector, "") for selector in ("fieldSelector", "labelSelector"))
+    return (verb, request.path, name, request.headers.get("Accept", ""), *selected)
 
 
 async def test_who_is_told_to_come_later_does_and_nothing_is_lost(bare: State, there: Stage, tmp_path: Path) -> None:

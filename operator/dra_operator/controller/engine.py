@@ -5,7 +5,7 @@
 The queue hands out refs; a look is synchronous, so no two decisions overlap and each sees the devices that the ones
 before it assumed. The writes of a verdict run concurrently with other verdicts' writes, but an object that is being
 written is left alone: a ref whose verdict would touch it waits until that write is answered. So many writes at once
-are under way and no more, in all and of a namespace (`underway.py`): what comes next is decided when one is answered,
+are under way and no more, in all and of a flow (`underway.py`): what comes next is decided when one is answered,
 the oldest pod first.
 
 The engine knows neither Kopf nor HTTP. Clock, queue, writer and leadership are passed in, so that the simulation runs
@@ -142,7 +142,7 @@ class Engine:
     def _queue(self, ref: Ref, *, after: float = 0.0) -> None:
         """Claims before pods; pods by priority, then in turn over their namespaces, then by age."""
         if isinstance(ref, ClaimRef):
-            self.queue.add(ref, after=after, priority=_RELEASES_FIRST, flow=ref.key.namespace)
+            self.queue.add(ref, after=after, priority=_RELEASES_FIRST, flow=_flow(ref, ref.key.namespace))
             return
         pod = self.view.pod(ref.uid)
         if pod is None:
@@ -152,14 +152,14 @@ class Engine:
                 ref,
                 after=after,
                 priority=pod.spec.priority or 0,
-                flow=pod.metadata.namespace,
+                flow=_flow(ref, pod.metadata.namespace),
                 since=moment(pod.metadata.creation_timestamp, 0.0),
             )
 
     @property
     def writes_under_way(self) -> int:
         """Writes that are not answered yet."""
-        return self._under_way.all
+        return self._under_way.in_flight
 
     @property
     def full(self) -> bool:
@@ -254,7 +254,7 @@ class Engine:
             verdict, sharers = self._with_sharers(ref, verdict)
         for target in targets:
             self._busy[target] = set(sharers)
-        begun = [self._under_way.begin(_namespace(action)) for action in verdict.actions]
+        begun = [self._under_way.begin(_flow(ref, _namespace(action))) for action in verdict.actions]
         task = asyncio.get_running_loop().create_task(self._carry_out(ref, verdict, begun, assumed))
         self.writes.add(task)
         task.add_done_callback(self.writes.discard)
@@ -474,6 +474,11 @@ class Engine:
 
 _RELEASES_FIRST = 2_147_483_647
 """Claims go before pods: what is freed serves those that wait."""
+
+
+def _flow(ref: Ref, namespace: str) -> str:
+    """What takes turns, and has a share of the writes: a namespace's pods, or its claims."""
+    return f"{namespace}/claims" if isinstance(ref, ClaimRef) else namespace
 
 
 def _namespace(action: Action) -> str:

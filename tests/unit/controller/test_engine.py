@@ -16,7 +16,7 @@ from dra_operator.api.meta import Condition
 from dra_operator.api.names import DEVICES_ALLOCATED, GATE
 from dra_operator.api.resource import DeviceToleration, ResourceClaim
 from dra_operator.controller.engine import LOOKS_PER_TURN, REFUSAL_RETRY
-from dra_operator.controller.underway import OF_A_NAMESPACE, SLOW_SECONDS, WRITES_AT_ONCE
+from dra_operator.controller.underway import MANY_SLOW, OF_A_FLOW, SLOW_SECONDS, WRITES_AT_ONCE
 from dra_operator.lifecycle.actions import (
     Action,
     Conflict,
@@ -146,7 +146,7 @@ def test_those_who_joined_a_write_that_failed_are_served_all_the_same(fate: Fate
 
 
 def test_so_many_writes_are_under_way_and_no_more_and_the_oldest_pod_is_done_first() -> None:
-    names = [f"p{index:02}" for index in range(3 * OF_A_NAMESPACE)]
+    names = [f"p{index:02}" for index in range(3 * OF_A_FLOW)]
 
     async def scenario(desk: Desk) -> None:
         desk.create(*gpus(len(names)), template())
@@ -156,7 +156,7 @@ def test_so_many_writes_are_under_way_and_no_more_and_the_oldest_pod_is_done_fir
             desk.create(msgspec.structs.replace(young, metadata=created))
         await desk.until(lambda: len(desk.calls(Ungate)) == len(names), "all pods are ungated")
         for call in desk.sent:
-            assert sum(other.begun <= call.begun < other.ended for other in desk.sent) <= OF_A_NAMESPACE
+            assert sum(other.begun <= call.begun < other.ended for other in desk.sent) <= OF_A_FLOW
         ended = {call.target.rpartition("/")[2]: call.ended for call in desk.calls(Ungate)}
         assert max(ended[name] for name in names[:8]) < min(ended[name] for name in names[-8:])
 
@@ -175,7 +175,7 @@ def test_writes_of_one_namespace_that_hang_delay_no_other() -> None:
         desk.create(*gpus(4), template())
         desk.hung.add("stuck")
         crowd(desk, "stuck")
-        await desk.until(lambda: desk.engine.writes_under_way == OF_A_NAMESPACE, "its share is used up")
+        await desk.until(lambda: desk.engine.writes_under_way == OF_A_FLOW, "its share is used up")
         started = now()
         desk.create(gated("mine", templates=["template"]))
         await desk.until(lambda: desk.ungated("mine"), "the other tenant's pod is ungated")
@@ -186,27 +186,43 @@ def test_writes_of_one_namespace_that_hang_delay_no_other() -> None:
 
 
 def test_namespaces_that_hang_one_and_all_do_not_stop_decisions_either() -> None:
+    """Many more writes than all the shares of a few namespaces, and nobody answers for as long as a request takes."""
+
     async def scenario(desk: Desk) -> None:
         desk.create(*gpus(4), template())
-        for index in range(4):
+        for index in range(2 * MANY_SLOW // OF_A_FLOW):
             desk.hung.add(f"stuck-{index}")
-            crowd(desk, f"stuck-{index}")
-        await desk.until(lambda: desk.engine.writes_under_way == 4 * OF_A_NAMESPACE, "all shares are used up")
+            crowd(desk, f"stuck-{index}", OF_A_FLOW)
+        await desk.until(lambda: desk.engine.writes_under_way >= MANY_SLOW, "many writes hang")
+        await asyncio.sleep(30)
+        assert desk.engine.writes_under_way <= MANY_SLOW + WRITES_AT_ONCE
         desk.create(gated("mine", templates=["template"]))
-        await desk.until(lambda: desk.ungated("mine"), "the pod is ungated")
+        await desk.until(lambda: desk.ungated("mine"), "the pod is ungated", 5.0)
         assert {call.target.partition("/")[0] for call in desk.sent} == {"default"}
+
+    play(scenario)
+
+
+def test_releases_do_not_wait_for_pods_of_their_namespace_that_hang() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.hung.add("stuck")
+        crowd(desk, "stuck", OF_A_FLOW + 8)
+        await desk.until(lambda: desk.engine.writes_under_way == OF_A_FLOW, "its share is used up")
+        left = held(claim(name="held", namespace="stuck", finalizers=PROTECTED), by=[pod("lost", "stuck")])
+        desk.create(*gpus(), left)
+        await desk.until(lambda: desk.engine.writes_under_way == OF_A_FLOW + 1, "the release is begun")
 
     play(scenario)
 
 
 def test_what_waited_for_its_namespace_goes_on_when_writes_are_answered_again() -> None:
     async def scenario(desk: Desk) -> None:
-        desk.create(*gpus(OF_A_NAMESPACE + 8))
+        desk.create(*gpus(OF_A_FLOW + 8))
         desk.hung.add("stuck")
-        crowd(desk, "stuck", OF_A_NAMESPACE + 8)
-        await desk.until(lambda: desk.engine.writes_under_way == OF_A_NAMESPACE, "its share is used up")
+        crowd(desk, "stuck", OF_A_FLOW + 8)
+        await desk.until(lambda: desk.engine.writes_under_way == OF_A_FLOW, "its share is used up")
         desk.hung.clear()
-        await desk.until(lambda: len(desk.calls(Ungate)) == OF_A_NAMESPACE + 8, "all pods are ungated")
+        await desk.until(lambda: len(desk.calls(Ungate)) == OF_A_FLOW + 8, "all pods are ungated")
         assert desk.engine.writes_under_way == 0
 
     play(scenario)
