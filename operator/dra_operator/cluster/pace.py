@@ -127,6 +127,11 @@ class Pace:
             self.waiting -= 1
         self.observer.waited(endpoint, loop.time() - began)
 
+    @property
+    def limits(self) -> bool:
+        """Whether anything but Events waits for the limit."""
+        return any(line for urgency, line in self._line.items() if urgency is not Urgency.EVENT)
+
     def close(self, endpoint: Endpoint, seconds: float) -> None:
         """The front door asks that nobody comes for so long."""
         most = LEASE_LATER_MAX if urgency_of(endpoint) is Urgency.LEASE else LATER_MAX

@@ -115,6 +115,7 @@ class Controller:
             record=self._recorder.record,
             now=time.time,
             leads=self._may_write,
+            limited=lambda: pace.limits,
             watcher=self.metrics,
         )
         self._evictor = Evictor(

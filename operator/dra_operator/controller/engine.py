@@ -101,7 +101,8 @@ class Watcher(Protocol):
 
 @dataclass(slots=True)
 class Engine:
-    """See the module. `now` is wall-clock seconds; `leads` answers whether this replica may write."""
+    """See the module. `now` is wall-clock seconds; `leads` answers whether this replica may write,
+    `limited` whether writes wait for our own limit of requests."""
 
     view: View
     decider: Decider
@@ -111,6 +112,7 @@ class Engine:
     record: Callable[[Notice], None]
     now: Callable[[], float]
     leads: Callable[[], bool]
+    limited: Callable[[], bool]
     watcher: Watcher
     _busy: defaultdict[ObjectKey | Uid, set[Ref]] = field(default_factory=lambda: defaultdict(set))
     taken: int = 0
@@ -130,7 +132,7 @@ class Engine:
     """Fields of allocations that came back other than written: each is told once."""
 
     def __post_init__(self) -> None:
-        self._under_way = UnderWay(self.queue.hold, self.queue.let_go)
+        self._under_way = UnderWay(self.queue.hold, self.queue.let_go, self.limited)
 
     # --- in --------------------------------------------------------------------------------------------------------
 

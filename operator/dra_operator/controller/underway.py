@@ -7,7 +7,8 @@ pods would keep everybody's. So writes are counted by flow, and
 - a flow has a share (`OF_A_FLOW`), smaller than the whole: what it may not send any more waits in the queue, and others
   are decided meanwhile;
 - a write that is not answered soon (`SLOW_SECONDS`) only counts for its flow from then on, so that several such
-  namespaces cannot keep the whole either;
+  namespaces cannot keep the whole either; but none is slow while our own limit of requests is what they wait for
+  (`limited`), or ever more would wait there until their time is up;
 - where there are many of those (`MANY_SLOW`), their flows begin nothing until some end, and every other begins only a
   few at once (`OF_A_FLOW_THEN`): it may be the next that hangs. Nobody who is answered is stopped by who is not.
 
@@ -60,6 +61,7 @@ class UnderWay:
 
     hold: Callable[[str], None]
     let_go: Callable[[str], None]
+    limited: Callable[[], bool]
     _quick: int = 0
     _slow: int = 0
     _flows: dict[str, _Flow] = field(default_factory=dict)
@@ -78,7 +80,7 @@ class UnderWay:
     def begin(self, flow: str) -> Write:
         """A write is sent. To be followed by `end`."""
         write = Write(flow)
-        write.becomes_slow = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._is_slow, write)
+        self._await(write)
         self._quick += 1
         self._flows.setdefault(flow, _Flow()).in_flight += 1
         self._judge(flow)
@@ -105,7 +107,13 @@ class UnderWay:
             self._room.clear()
             await self._room.wait()
 
+    def _await(self, write: Write) -> None:
+        write.becomes_slow = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._is_slow, write)
+
     def _is_slow(self, write: Write) -> None:
+        if self.limited():
+            self._await(write)
+            return
         write.becomes_slow = None
         self._quick -= 1
         self._flows[write.flow].slow += 1

@@ -118,6 +118,21 @@ def test_a_token_that_is_given_to_who_gives_up_at_that_moment_is_not_lost() -> N
     run_virtual(scenario())
 
 
+@pytest.mark.parametrize(("endpoint", "limits"), [(PATCH, True), (LEASE, True), (EVENT, False)])
+def test_whether_the_limit_is_what_others_wait_for(endpoint: Endpoint, limits: bool) -> None:
+    async def scenario() -> None:
+        pace = Pace(qps=10, burst=1)
+        await pace.wait(PATCH)
+        assert pace.limits is False
+        waits = asyncio.create_task(pace.wait(endpoint))
+        await asyncio.sleep(0)
+        seen: list[bool] = [pace.limits]
+        await waits
+        assert [*seen, pace.limits] == [limits, False]
+
+    run_virtual(scenario())
+
+
 def test_who_gives_up_leaves_the_line() -> None:
     """A busy limit serves Events last, and whoever records them gives up in the end."""
 
@@ -247,7 +262,7 @@ def without_reason(status: int, retry_after: int) -> Answer:
         (Answer(429, {"message": "API rate limit exceeded"}, {"Retry-After": "20"}), True),
     ],
 )
-def test_what_a_tenants_webhook_says_holds_up_no_other_request(told: Told, held_up: bool) -> None:
+def test_what_a_tenants_webhook_says_holds_up_no_other_tenant(told: Told, held_up: bool) -> None:
     """What the API itself refuses may be one tenant's affair; what comes from before it is everybody's."""
 
     async def scenario(script: Script) -> bool:

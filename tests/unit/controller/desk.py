@@ -87,6 +87,7 @@ class Desk:
             record=self.notices.append,
             now=lambda: NOW + now(),
             leads=lambda: self.leads,
+            limited=lambda: False,
             watcher=self,
         )
 

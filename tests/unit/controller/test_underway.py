@@ -22,7 +22,8 @@ class Desk:
 
     def __init__(self) -> None:
         self.held: set[str] = set()
-        self.under_way = UnderWay(self._hold, self._let_go)
+        self.limited = False
+        self.under_way = UnderWay(self._hold, self._let_go, lambda: self.limited)
 
     def _hold(self, flow: str) -> None:
         assert flow not in self.held
@@ -73,6 +74,20 @@ def test_so_many_at_once_and_no_more_of_those_that_are_answered_soon() -> None:
         await desk.begin("c")
         assert asyncio.get_running_loop().time() == SLOW_SECONDS
         assert desk.under_way.in_flight == WRITES_AT_ONCE + 1
+
+    play(scenario)
+
+
+def test_what_waits_for_our_own_limit_is_not_slow_and_no_more_begins_until_it_is_sent() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.limited = True
+        for flow in ("a", "b"):
+            await desk.begin(flow, WRITES_AT_ONCE // 2)
+        await asyncio.sleep(10 * SLOW_SECONDS)
+        assert desk.under_way.full
+        desk.limited = False
+        await desk.begin("c")
+        assert asyncio.get_running_loop().time() <= 11 * SLOW_SECONDS
 
     play(scenario)
 
