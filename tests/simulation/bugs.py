@@ -159,7 +159,7 @@ BUGS: dict[str, Bug] = {
     "ungating before the mirror confirmed": _replacing(
         (Ledger, "confirmed", _true), (Ledger, "rivals", _nobody), (View, "claim_catching_up", lambda self, key: False)
     ),
-    "users' claims allocated without the finalizer": _replacing((pod_module, "_protected", lambda claim: True)),
+    "users' claims allocated without the finalizer": _replacing((pod_module, "is_protected", lambda claim: True)),
     "releasing in the grace period": _replacing((Pod, "done", _done_when_deleted)),
     "deleting users' claims": _replacing((claim_module, "_unused", _unused_is_deleted(claim_module._unused))),
     "consumers by name, not by UID": _replacing(

@@ -87,7 +87,7 @@ class StateCollector(Collector):
         metric = GaugeMetricFamily(
             "dra_operator_pods_waiting", "Gated pods that wait for devices, by reason code", labels=["reason"]
         )
-        counts = Counter(self._told[uid].value for uid in self._view.waiting if uid in self._told)
+        counts = Counter(self._told[uid].value for uid in self._view.wakeups.waiting if uid in self._told)
         for reason, count in sorted(counts.items()):
             metric.add_metric([reason], count)
         return metric

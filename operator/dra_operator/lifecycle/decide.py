@@ -90,14 +90,14 @@ class Decider:
     def place(self, pod: Pod, claims: Sequence[ResourceClaim], only_node: str | None = None) -> Decision:
         """A node and allocations for the unallocated of `claims`, in their order; or why there are none."""
         view = self.view
-        kept = view.reservation
+        kept = view.wakeups.reservation
         takes = any(claim.status.allocation is None for claim in claims)
         avoid = kept.node if kept is not None and takes and kept.keeps_out(pod) else None
         signature = self._signature(pod, claims, only_node)
-        if self._epoch != view.capacity_epoch:
+        if self._epoch != view.wakeups.epoch:
             self._refused.clear()
             self._hopeless.clear()
-            self._epoch = view.capacity_epoch
+            self._epoch = view.wakeups.epoch
         if signature is not None and (signature, avoid) in self._refused:
             return self._refused[signature, avoid]
         steps = place_steps(
@@ -128,9 +128,9 @@ class Decider:
         self, steps: Generator[None, None, Placement | Unschedulable | AllocationError], key: _Key | None
     ) -> Search:
         """The rest of a decision. The cluster may change meanwhile: then the outcome is forgotten."""
-        epoch = self.view.capacity_epoch
+        epoch = self.view.wakeups.epoch
         decision = yield from steps
-        if epoch == self.view.capacity_epoch == self._epoch:
+        if epoch == self.view.wakeups.epoch == self._epoch:
             self._remember(key, decision)
 
     def _remember(self, key: _Key | None, decision: Placement | Unschedulable | AllocationError) -> None:
@@ -161,7 +161,7 @@ class Decider:
 
         None if no node would do, or if one is kept for a pod whose turn is before.
         """
-        view, kept, plan = self.view, self.view.reservation, self._plan(claims)
+        view, kept, plan = self.view, self.view.wakeups.reservation, self._plan(claims)
         if plan is None:
             return None
         if kept is not None and kept.uid == pod.uid and self._would_do(kept.node, pod, plan):

@@ -26,13 +26,11 @@ from dra_operator.allocation.outcome import Unschedulable
 from dra_operator.allocation.place import Placement
 from dra_operator.api.core import NodeSelector, Pod
 from dra_operator.api.meta import Uid
-from dra_operator.api.names import DELETE_PROTECTION_FINALIZER, DEVICES_ALLOCATED
+from dra_operator.api.names import DEVICES_ALLOCATED
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import (
     RESERVED_FOR_MAX_SIZE,
-    AllocationResult,
     ResourceClaim,
-    ResourceClaimConsumerReference,
 )
 from dra_operator.lifecycle.actions import (
     Action,
@@ -41,19 +39,28 @@ from dra_operator.lifecycle.actions import (
     DeletePod,
     Notice,
     ReadPod,
-    SetFinalizers,
     Ungate,
-    WriteClaimStatus,
 )
 from dra_operator.lifecycle.answer import is_allocated_by_us
 from dra_operator.lifecycle.books import find_overdrawn
 from dra_operator.lifecycle.claim import DELETE_AGAIN
+from dra_operator.lifecycle.consumers import (
+    allocated_sentence,
+    allocation_of,
+    is_only_consumer,
+    is_protected,
+    leave,
+    nodes_tie,
+    protect,
+    reserve,
+    stamped,
+)
 from dra_operator.lifecycle.decide import Decider, Unfinished
 from dra_operator.lifecycle.gate import excludes_namespace, is_gated, leaves_to_others, other_gates
 from dra_operator.lifecycle.generate import Blocked, Found, NotNeeded, ToCreate, resolve
 from dra_operator.lifecycle.pin import allocated_node, pin
 from dra_operator.lifecycle.policy import OnNoCapacity, Policy
-from dra_operator.lifecycle.publish import condition, moment, publish, timestamp
+from dra_operator.lifecycle.publish import condition, moment, publish
 from dra_operator.lifecycle.turns import SILENCE
 from dra_operator.lifecycle.unelected import seen
 from dra_operator.lifecycle.unplaced import Tell, Wait, judge_unplaced
@@ -213,12 +220,11 @@ class _Look:
             later = None if waits.requeue_after is None else self.now + waits.requeue_after
             again = self._until(later, self._handover_at())
             return replace(waits, group=self.decider.group(pod, claims), reservation=kept, requeue_after=again)
-        if unprotected := [claim for claim in claims if not _protected(claim)]:
-            # A claim without the finalizer would free its devices when its user deletes it.
-            return Verdict(actions=tuple(_protect(claim) for claim in unprotected), placement=decision.node)
+        if unprotected := [claim for claim in claims if not is_protected(claim)]:
+            return Verdict(actions=tuple(protect(claim) for claim in unprotected), placement=decision.node)
         allocations = iter(decision.allocations)
         writes = [
-            self._reserve(claim, claim.status.allocation or _stamped(next(allocations), self.now))
+            reserve(claim, pod, claim.status.allocation or stamped(next(allocations), self.now))
             for claim in claims
             if claim.status.allocation is None or not claim.reserved_for(pod.uid)
         ]
@@ -236,7 +242,7 @@ class _Look:
         pod, view = self.pod, self.view
         if any(view.claim_catching_up(claim.key) or not view.ledger.confirmed(claim.uid) for claim in claims):
             return Verdict(requeue_after=self.policy.confirm_timeout)
-        nodes = {node for claim in claims if (node := allocated_node(_allocation(claim))) is not None}
+        nodes = {node for claim in claims if (node := allocated_node(allocation_of(claim))) is not None}
         # Where the allocation means one node, that is it: what we assumed may be of a write that another's came before.
         node = nodes.pop() if len(nodes) == 1 else view.placed_on(pod.uid)
         if node is not None and (misfit := self._misfit(node)) is not None:
@@ -266,7 +272,7 @@ class _Look:
     def _not_sure(self, claims: list[ResourceClaim], names: dict[str, str]) -> Verdict | None:
         """What we gave to the pod alone goes along with it only if no other was given that first."""
         ledger = self.view.ledger
-        ours = [claim for claim in claims if self._only_ours(claim) and is_allocated_by_us(claim)]
+        ours = [claim for claim in claims if is_only_consumer(claim, self.pod) and is_allocated_by_us(claim)]
         if disputed := [claim for claim in ours if ledger.rivals(claim.uid)]:
             return self._undo(disputed, names)
         if any(self.view.claim_catching_up(claim.key) or not ledger.confirmed(claim.uid) for claim in ours):
@@ -280,8 +286,8 @@ class _Look:
 
     def _undo(self, disputed: list[ResourceClaim], names: dict[str, str]) -> Verdict:
         """Give these back, as far as they are this pod's alone."""
-        ours = [claim for claim in disputed if self._only_ours(claim)]
-        writes = tuple(self._leave(claim) for claim in ours)
+        ours = [claim for claim in disputed if is_only_consumer(claim, self.pod)]
+        writes = tuple(leave(claim, self.pod) for claim in ours)
         message = f'another claim was given the devices of ResourceClaim "{disputed[0].key}" first; trying again'
         if writes and not self.view.unelected.may_take_back(self.pod, ours):
             return replace(self._renounce(names, Reason.CONFLICT, message, ours), requeue_after=0.0)
@@ -305,7 +311,7 @@ class _Look:
             return None
         if not self.view.unelected.may_take_back(self.pod, held):
             return self._renounce(names, reason, message, held)
-        return Verdict(actions=tuple(self._leave(claim) for claim in held))
+        return Verdict(actions=tuple(leave(claim, self.pod) for claim in held))
 
     def _renounce(self, names: dict[str, str], reason: Reason, message: str, held: Sequence[ResourceClaim]) -> Verdict:
         """Say first what the pod does not have any more: then no write that ungates it can succeed (`unelected.py`).
@@ -318,20 +324,11 @@ class _Look:
         said = self._say(names, reason, message, waits=True, message_due=True)
         return replace(said, renounces=seen(held))
 
-    def _leave(self, claim: ResourceClaim) -> WriteClaimStatus:
-        others = tuple(consumer for consumer in claim.status.reserved_for or () if consumer.uid != self.pod.uid)
-        allocation = claim.status.allocation if others else None
-        return WriteClaimStatus(claim.key, claim.uid, claim.metadata.resource_version, allocation, others)
-
     def _drop(self, duplicate: ResourceClaim) -> Action:
         """A second claim for one entry: its devices are given back before it is deleted."""
         if duplicate.status.reserved_for:
-            return self._leave(duplicate)
+            return leave(duplicate, self.pod)
         return DeleteClaim(duplicate.key, duplicate.uid, duplicate.metadata.resource_version)
-
-    def _only_ours(self, claim: ResourceClaim) -> bool:
-        consumers = claim.status.reserved_for or ()
-        return bool(consumers) and all(consumer.uid == self.pod.uid for consumer in consumers)
 
     def _misfit(self, node: str) -> str | None:
         """Why the pod may not go to the node any more. Its own room on it is not held against it."""
@@ -361,7 +358,7 @@ class _Look:
         pod = self.pod
         if pod.spec.node_name:
             writes = tuple(
-                self._reserve(claim, claim.status.allocation)
+                reserve(claim, pod, claim.status.allocation)
                 for claim in claims
                 if claim.status.allocation is not None
                 and not claim.reserved_for(pod.uid)
@@ -442,48 +439,8 @@ class _Look:
         """Both writes carry the pod's resourceVersion, so the second has to wait for the next look."""
         return Verdict(actions=(first if first is not None else then,))
 
-    def _reserve(self, claim: ResourceClaim, allocation: AllocationResult | None) -> WriteClaimStatus:
-        consumers = claim.status.reserved_for or ()
-        if not claim.reserved_for(self.pod.uid):
-            me = ResourceClaimConsumerReference(resource="pods", name=self.pod.metadata.name, uid=self.pod.uid)
-            consumers = (*consumers, me)
-        return WriteClaimStatus(claim.key, claim.uid, claim.metadata.resource_version, allocation, consumers)
-
     def _ungate(self, required: NodeSelector | None) -> Ungate:
         return Ungate(self.pod.key, self.pod.uid, self.pod.metadata.resource_version, required)
 
     def _notice(self, type_: str, reason: Reason, message: str) -> Notice:
         return Notice("Pod", self.pod.key, self.pod.uid, type_, reason.value, message)
-
-
-def nodes_tie(claims: Sequence[ResourceClaim]) -> bool:
-    """Whether some allocation leaves only one node. Devices reachable from many leave the choice to kube-scheduler."""
-    return any(allocated_node(_allocation(claim)) is not None for claim in claims)
-
-
-def _allocation(claim: ResourceClaim) -> AllocationResult:
-    if claim.status.allocation is None:
-        raise ValueError(f'ResourceClaim "{claim.key}" is not allocated')
-    return claim.status.allocation
-
-
-def allocated_sentence(claims: Sequence[ResourceClaim]) -> str:
-    """What a pod is told that has its devices."""
-    count = sum(len(_allocation(claim).devices.results or ()) for claim in claims)
-    return f"{count} device{'' if count == 1 else 's'} in {len(claims)} claim{'' if len(claims) == 1 else 's'}"
-
-
-def _stamped(allocation: AllocationResult, now: float) -> AllocationResult:
-    """Without allocationTimestamp the first pod that kube-scheduler reserves the claim for fails for ever."""
-    return AllocationResult(
-        devices=allocation.devices, node_selector=allocation.node_selector, allocation_timestamp=timestamp(now)
-    )
-
-
-def _protected(claim: ResourceClaim) -> bool:
-    return DELETE_PROTECTION_FINALIZER in (claim.metadata.finalizers or ())
-
-
-def _protect(claim: ResourceClaim) -> SetFinalizers:
-    finalizers = (*(claim.metadata.finalizers or ()), DELETE_PROTECTION_FINALIZER)
-    return SetFinalizers(claim.key, claim.uid, claim.metadata.resource_version, finalizers)

@@ -44,7 +44,8 @@ from dra_operator.lifecycle.reservation import Reservation
 from dra_operator.lifecycle.turns import Turns
 from dra_operator.lifecycle.unelected import Unelected
 from dra_operator.lifecycle.versions import Tombstones, newer, same_results, takes_back, version_of
-from dra_operator.lifecycle.waiting import Group, Waiting
+from dra_operator.lifecycle.waiting import Group
+from dra_operator.lifecycle.wakeups import Wakeups
 
 
 class View:
@@ -68,11 +69,8 @@ class View:
         self.classes: dict[str, DeviceClass] = {}
         self.nodes = Nodes()
         self.placements = Placements()
-        self.capacity_epoch = 0
-        """Grows whenever something happened that could let a waiting pod fit: a memory of "does not fit" holds for
-        one epoch. Devices being taken never lets anything fit, so allocations do not count."""
-        self.waiting = Waiting()
-        self.reservation: Reservation | None = None
+        self.wakeups = Wakeups()
+        """Who waits, and what became free for them."""
         self.message_written: dict[Uid, float] = {}
         """When the condition of a pod was last written by this process."""
         self.refusals: dict[Uid, Refusal] = {}
@@ -435,10 +433,10 @@ class View:
 
     def forget_node(self, name: str) -> set[Ref]:
         self.nodes.pop(name, None)
-        self.capacity_epoch += 1
+        self.wakeups.count()
         return set()
 
-    # --- who waits ---------------------------------------------------------------------------------------------------
+    # --- who waits, and is woken -------------------------------------------------------------------------------------
 
     def note_waits(
         self,
@@ -449,39 +447,17 @@ class View:
         no_device_helps: bool = False,
     ) -> set[Ref]:
         """The pod was told to wait, with those of its group. Returns who has to be looked at for that."""
-        if no_device_helps:
-            woken: set[Ref] = {PodRef(next_) for next_ in self.waiting.add_deaf(uid)}
-        else:
-            woken = {PodRef(next_) for next_ in self.waiting.add(uid, self.pod(uid), group)}
+        woken = self.wakeups.wait(uid, self.pod(uid), group, no_device_helps=no_device_helps)
         woken |= self.forget_placement(uid)
-        kept = self.reservation
-        if reservation is not None:
-            self.reservation = reservation
-        elif kept is not None and kept.uid == uid:
-            self.reservation = None
-        if kept is not None and (self.reservation is None or self.reservation.node != kept.node):
-            woken |= self.freed((kept.node,))
-        return woken
+        return woken | self.wakeups.keep(uid, reservation)
 
     def note_served(self, uid: Uid) -> set[Ref]:
         """The pod does not wait any more: it was served, or is gone. Returns who may have its turn."""
-        refs: set[Ref] = {PodRef(next_) for next_ in self.waiting.discard(uid)}
-        kept = self.reservation
-        if kept is not None and kept.uid == uid:
-            self.reservation = None
-            refs |= self.freed((kept.node,))
-        return refs
-
-    # --- who is woken ------------------------------------------------------------------------------------------------
+        return self.wakeups.serve(uid)
 
     def freed(self, nodes: Collection[str] | None = None) -> set[Ref]:
         """Something became free, came or changed on the nodes (None: anywhere). Returns the pods that it may serve."""
-        self.capacity_epoch += 1
-        woken: set[Ref] = {PodRef(uid) for uid in self.waiting.wake(nodes)}
-        kept = self.reservation
-        if kept is not None and (nodes is None or kept.node in nodes):
-            woken.add(PodRef(kept.uid))  # though it may not be the first of its group
-        return woken
+        return self.wakeups.freed(nodes)
 
     def expire_held_back(self) -> set[Ref]:
         """Released devices that were held back long enough are free. Returns the pods that they may serve."""

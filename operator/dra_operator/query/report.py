@@ -14,7 +14,7 @@ from dra_operator.api.core import Pod, PodResourceClaim
 from dra_operator.api.names import DEVICES_ALLOCATED, POD_CLAIM_NAME_ANNOTATION
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import DeviceClass, ResourceClaim, ResourceClaimTemplate
-from dra_operator.lifecycle.pod import allocated_sentence
+from dra_operator.lifecycle.consumers import allocated_sentence
 from dra_operator.query.objects import Refused
 from dra_operator.world.simulation import Simulation, Standing
 

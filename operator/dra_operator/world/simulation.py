@@ -161,10 +161,10 @@ class Simulation:
             if verdict.placement is not None:
                 self.view.assume_placement(ref.uid, verdict.placement)
             if verdict.waits:
-                self.view.waiting.add(ref.uid)
+                self.view.wakeups.waiting.add(ref.uid)
                 self.view.forget_placement(ref.uid)
             else:
-                self.view.waiting.discard(ref.uid)
+                self.view.wakeups.waiting.discard(ref.uid)
             if verdict.reason is not None:
                 self.standing[ref.uid] = Standing(verdict.reason, verdict.message)
         for action in verdict.actions:

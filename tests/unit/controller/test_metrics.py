@@ -86,9 +86,9 @@ def test_waiting_pods_are_counted_by_the_reason_they_were_told() -> None:
     metrics = Metrics(view)
     for each, reason in ((one, Reason.DEVICES_IN_USE), (other, Reason.CLASS_NOT_FOUND)):
         metrics.looked(PodRef(each.uid), Verdict(reason=reason, waits=True), 0.001)
-        view.waiting.add(each.uid)
+        view.wakeups.waiting.add(each.uid)
     assert samples(metrics, "dra_operator_pods_waiting") == {("ClassNotFound",): 1, ("DevicesInUse",): 1}
-    view.waiting.discard(one.uid)
+    view.wakeups.waiting.discard(one.uid)
     assert samples(metrics, "dra_operator_pods_waiting") == {("ClassNotFound",): 1}
 
 

@@ -801,7 +801,7 @@ def test_equal_waiting_pods_get_one_answer_until_something_is_freed() -> None:
     decider = Decider(view)
     first = decider.place(user, [claim(name="mine")])
     assert decider.place(other, [claim(name="another")]) is first
-    view.capacity_epoch += 1
+    view.wakeups.epoch += 1
     assert decider.place(other, [claim(name="another")]) is not first
 
 

@@ -36,14 +36,14 @@ def scene(*, waited: float) -> tuple[View, Pod]:
 
 def test_a_pod_that_waits_for_a_short_time_keeps_nothing() -> None:
     view, _ = scene(waited=10)
-    assert view.reservation is None
+    assert view.wakeups.reservation is None
 
 
 def test_after_a_while_others_pass_a_node_over_until_it_is_served() -> None:
     view, large = scene(waited=301)
     decider, small = Decider(view), gated("small", claims=["small"])
-    assert view.reservation is not None
-    kept = view.reservation.node
+    assert view.wakeups.reservation is not None
+    kept = view.wakeups.reservation.node
 
     first = decider.place(small, [SMALL])
     assert isinstance(first, Placement)
@@ -64,16 +64,16 @@ def test_what_was_kept_is_free_again_when_the_pod_is_served_or_gone() -> None:
     for end in (View.note_served, lambda view, uid: view.forget_pod(uid, certain=True)):
         view, large = scene(waited=301)
         end(view, large.uid)
-        assert view.reservation is None
+        assert view.wakeups.reservation is None
         assert isinstance(Decider(view).place(gated("small", claims=["small"]), [SMALL]), Placement)
 
 
 def test_a_pod_of_higher_priority_may_have_what_is_kept() -> None:
     view, _ = scene(waited=301)
-    assert view.reservation is not None
+    assert view.wakeups.reservation is not None
     urgent = gated("urgent", claims=["small"])
-    assert view.reservation.keeps_out(urgent)
-    assert not view.reservation.keeps_out(with_priority(urgent, 1))
+    assert view.wakeups.reservation.keeps_out(urgent)
+    assert not view.wakeups.reservation.keeps_out(with_priority(urgent, 1))
 
 
 def test_nothing_is_kept_for_what_no_node_could_ever_have() -> None:
@@ -86,25 +86,25 @@ def test_nothing_is_kept_for_what_no_node_could_ever_have() -> None:
 
 def test_a_pod_whose_turn_is_before_takes_the_place() -> None:
     view, large = scene(waited=301)
-    first = view.reservation
+    first = view.wakeups.reservation
     assert first is not None
     older = with_priority(says(gated("older", claims=["large"]), "DevicesInUse", since=NOW - 400), 1)
     show(view, older)
     verdict = look(view, older, POLICY)
     view.note_waits(older.uid, verdict.group, verdict.reservation)
-    assert view.reservation is not None
-    assert view.reservation.uid == older.uid
+    assert view.wakeups.reservation is not None
+    assert view.wakeups.reservation.uid == older.uid
     assert look(view, large, POLICY).reservation is None
 
 
 def test_a_node_that_can_serve_the_pod_no_more_is_given_up() -> None:
     view, large = scene(waited=301)
-    assert view.reservation is not None
+    assert view.wakeups.reservation is not None
     for node in ("node-a", "node-b"):
         show(view, slice_of(gpus=1, node=node))  # one of the two GPUs has vanished
     verdict = look(view, large, POLICY)
     view.note_waits(large.uid, verdict.group, verdict.reservation)
-    assert view.reservation is None
+    assert view.wakeups.reservation is None
 
 
 def test_a_pod_that_lost_its_claim_keeps_nothing() -> None:
@@ -113,13 +113,13 @@ def test_a_pod_that_lost_its_claim_keeps_nothing() -> None:
     verdict = look(view, large, POLICY)
     assert verdict.reason == "ClaimNotFound"
     view.note_waits(large.uid, verdict.group, verdict.reservation, no_device_helps=verdict.no_device_helps)
-    assert view.reservation is None
+    assert view.wakeups.reservation is None
 
 
 def test_who_takes_no_device_may_go_to_a_kept_node() -> None:
     view, _ = scene(waited=301)
-    assert view.reservation is not None
-    kept = view.reservation.node
+    assert view.wakeups.reservation is not None
+    kept = view.wakeups.reservation.node
     shared = held(claim(name="shared"), f"{kept}/gpu-1", on=kept)
     joins = gated("joins", claims=["shared"])
     show(view, shared, joins)
@@ -130,5 +130,5 @@ def test_who_takes_no_device_may_go_to_a_kept_node() -> None:
 
 def test_whom_a_node_is_kept_for_hears_of_everything_on_it() -> None:
     view, large = scene(waited=301)
-    assert view.reservation is not None
-    assert PodRef(large.uid) in view.freed((view.reservation.node,))
+    assert view.wakeups.reservation is not None
+    assert PodRef(large.uid) in view.freed((view.wakeups.reservation.node,))

@@ -147,7 +147,7 @@ def test_an_assumed_device_is_taken_until_the_mirror_shows_it() -> None:
 def test_a_write_that_did_not_take_effect_frees_what_was_assumed() -> None:
     view = view_of(at(1))
     view.assume_allocation(at(1), allocation("node-a/gpu-0"))
-    view.waiting.add(USER.uid)
+    view.wakeups.waiting.add(USER.uid)
     assert PodRef(USER.uid) in view.forget_allocation(at(1).uid)
     assert not view.ledger.allocations()
 
@@ -328,11 +328,11 @@ def test_a_reservation_that_only_our_write_told_of_is_forgotten_with_it() -> Non
 
 def test_nothing_about_a_pod_that_is_gone_is_remembered() -> None:
     view = view_of(pod_at(1))
-    view.waiting.add(USER.uid)
+    view.wakeups.waiting.add(USER.uid)
     view.message_written[USER.uid] = 1.0
     view.assume_placement(USER.uid, "node-a")
     view.forget_pod(USER.uid, certain=True)
-    assert (list(view.waiting), view.message_written, view.refusals) == ([], {}, {})
+    assert (list(view.wakeups.waiting), view.message_written, view.refusals) == ([], {}, {})
     assert view.placed_on(USER.uid) is None
 
 
@@ -380,22 +380,22 @@ def test_both_sides_of_a_dispute_of_one_list_are_looked_at() -> None:
 
 def moves(view: View) -> int:
     """The epoch; a pod waits, so that whoever is woken shows."""
-    view.waiting.add(USER.uid)
-    return view.capacity_epoch
+    view.wakeups.waiting.add(USER.uid)
+    return view.wakeups.epoch
 
 
 def test_a_device_that_is_given_back_moves_the_epoch_and_wakes_those_who_wait() -> None:
     view = view_of(USER, held(claim(name="taken")))
     before = moves(view)
     assert PodRef(USER.uid) in view.observe_claim(later(claim(name="taken"), 2), live=True)
-    assert view.capacity_epoch > before
+    assert view.wakeups.epoch > before
 
 
 def test_a_claim_that_goes_with_its_device_moves_the_epoch() -> None:
     view = view_of(USER, held(claim(name="taken")))
     before = moves(view)
     assert PodRef(USER.uid) in view.forget_claim(ObjectKey("default", "taken"))
-    assert view.capacity_epoch > before
+    assert view.wakeups.epoch > before
 
 
 def test_a_device_that_is_taken_does_not_move_the_epoch() -> None:
@@ -403,23 +403,23 @@ def test_a_device_that_is_taken_does_not_move_the_epoch() -> None:
     before = moves(view)
     show(view, later(held(claim(name="taken")), 2))
     view.assume_allocation(claim(name="more"), allocation("node-a/gpu-1"))
-    assert view.capacity_epoch == before
+    assert view.wakeups.epoch == before
 
 
 def test_a_claim_that_only_changes_users_does_not_move_the_epoch() -> None:
     view = view_of(USER, held(claim(name="taken")))
     before = moves(view)
     show(view, later(held(claim(name="taken"), by=[USER]), 2))
-    assert view.capacity_epoch == before
+    assert view.wakeups.epoch == before
 
 
 def test_a_pod_that_takes_room_does_not_move_the_epoch_and_one_that_ends_does() -> None:
     view = view_of(USER)
     before = moves(view)
     show(view, pod("heavy", node_name="node-a", phase="Running"))
-    assert view.capacity_epoch == before
+    assert view.wakeups.epoch == before
     ended = view.observe_pod(pod("heavy", node_name="node-a", phase="Succeeded", version=2))
-    assert view.capacity_epoch > before
+    assert view.wakeups.epoch > before
     assert PodRef(USER.uid) in ended
 
 
@@ -428,9 +428,9 @@ def test_more_of_anything_that_is_searched_moves_the_epoch_once() -> None:
         view = view_of(USER)
         before = moves(view)
         show(view, new)
-        assert view.capacity_epoch == before + 1, type(new).__name__
+        assert view.wakeups.epoch == before + 1, type(new).__name__
         show(view, new)
-        assert view.capacity_epoch == before + 1, type(new).__name__
+        assert view.wakeups.epoch == before + 1, type(new).__name__
 
 
 def test_a_nodes_heartbeat_does_not_move_the_epoch() -> None:
@@ -438,25 +438,25 @@ def test_a_nodes_heartbeat_does_not_move_the_epoch() -> None:
     before = moves(view)
     beat = msgspec.structs.replace(node(), metadata=msgspec.structs.replace(node().metadata, resource_version="9"))
     assert view.observe_node(beat) == set()
-    assert view.capacity_epoch == before
+    assert view.wakeups.epoch == before
 
 
 def test_a_node_that_is_uncordoned_moves_the_epoch() -> None:
     view = view_of(USER, node(cordoned=True))
     before = moves(view)
     assert view.observe_node(node()) == {PodRef(USER.uid)}
-    assert view.capacity_epoch > before
+    assert view.wakeups.epoch > before
 
 
 def test_what_is_taken_away_changes_the_answer_too() -> None:
     view = view_of(USER, *gpus())
     before = moves(view)
     view.forget_slice(slice_of().metadata.name)
-    after_slice = view.capacity_epoch
+    after_slice = view.wakeups.epoch
     view.forget_class(device_class().metadata.name)
-    after_class = view.capacity_epoch
+    after_class = view.wakeups.epoch
     view.forget_node("node-a")
-    assert before < after_slice < after_class < view.capacity_epoch
+    assert before < after_slice < after_class < view.wakeups.epoch
 
 
 # --- room on nodes ---------------------------------------------------------------------------------------------------
@@ -467,10 +467,10 @@ def test_an_assumed_placement_takes_room_until_it_is_forgotten() -> None:
     view = view_of(user)
     view.assume_placement(user.uid, "node-a")
     assert view.placed_on(user.uid) == "node-a"
-    before = view.capacity_epoch
+    before = view.wakeups.epoch
     view.forget_placement(user.uid)
     assert view.placed_on(user.uid) is None
-    assert view.capacity_epoch > before
+    assert view.wakeups.epoch > before
 
 
 def test_what_the_pod_itself_says_about_its_node_is_not_forgotten() -> None:
@@ -509,10 +509,10 @@ def test_a_pod_that_is_resized_where_it_runs_makes_room() -> None:
         return pod("running", requests={"cpu": cpu}, node_name="node-a", version=1 if cpu == "6" else 2)
 
     view = view_of(node(), running("6"))
-    before = view.capacity_epoch
+    before = view.wakeups.epoch
     show(view, running("1"))
     assert view.usage["node-a"].requested("cpu", pod("other").uid) == 1_000_000_000
-    assert view.capacity_epoch > before
+    assert view.wakeups.epoch > before
 
 
 def test_devices_are_free_for_others_when_a_relist_shows_that_our_allocation_was_taken_back() -> None:
@@ -530,5 +530,5 @@ def test_devices_are_free_for_others_when_a_relist_shows_that_our_allocation_was
 def test_a_pod_that_lacks_what_it_names_is_not_woken_by_devices() -> None:
     view = view_of(*gpus())
     view.note_waits(gated("deaf").uid, None, no_device_helps=True)
-    assert gated("deaf").uid in view.waiting
+    assert gated("deaf").uid in view.wakeups.waiting
     assert PodRef(gated("deaf").uid) not in view.freed()
