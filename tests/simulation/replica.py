@@ -46,7 +46,7 @@ def simulated_surroundings() -> Iterator[None]:
     """The controller's time is virtual, and its process has no garbage collector of its own."""
     module = "dra_operator.controller.controller"
     with (
-        patch(f"{module}.time", SimpleNamespace(time=wall_clock, monotonic=_monotonic)),
+        patch(f"{module}.time", SimpleNamespace(time=wall_clock, monotonic=_monotonic, perf_counter=_monotonic)),
         patch(f"{module}.settle", lambda: None),
         patch.object(Controller, "_measure_lag", _no_lag),
     ):

@@ -114,6 +114,7 @@ class Controller:
             perform=self._writer.perform,
             record=self._recorder.record,
             now=time.time,
+            clock=time.perf_counter,
             leads=self._may_write,
             limited=lambda: pace.limits,
             watcher=self.metrics,
@@ -255,11 +256,10 @@ class Controller:
 
     async def _measure_lag(self) -> None:
         """How late the event loop is with what is due: the Lease and the probes are served by it, too."""
-        loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + _LAG_PROBE
+            due = time.perf_counter() + _LAG_PROBE
             await asyncio.sleep(_LAG_PROBE)
-            self.metrics.lagged(loop.time() - due)
+            self.metrics.lagged(max(0.0, time.perf_counter() - due))  # uvloop's timers may be half a millisecond early
 
     def _takeable(self) -> int:
         """What the engine could look at now; nothing while it waits for the API server's answers."""

@@ -101,8 +101,12 @@ class Watcher(Protocol):
 
 @dataclass(slots=True)
 class Engine:
-    """See the module. `now` is wall-clock seconds; `leads` answers whether this replica may write,
-    `limited` whether writes wait for our own limit of requests."""
+    """See the module. `now` is wall-clock seconds; `leads` answers whether this replica may write, `limited` whether
+    writes wait for our own limit of requests.
+
+    `clock` is what durations are measured with, in seconds. An event loop's time may be in whole milliseconds (uvloop),
+    and most looks take less.
+    """
 
     view: View
     decider: Decider
@@ -111,6 +115,7 @@ class Engine:
     perform: Perform
     record: Callable[[Notice], None]
     now: Callable[[], float]
+    clock: Callable[[], float]
     leads: Callable[[], bool]
     limited: Callable[[], bool]
     watcher: Watcher
@@ -220,7 +225,7 @@ class Engine:
 
     def _look(self, ref: Ref) -> Search | None:
         """Decide, and have it written. Returns what has to be searched before there is anything to decide."""
-        started = asyncio.get_running_loop().time()
+        started = self.clock()
         try:
             verdict = self._reconcile(ref)
         except TakesLong as long:
@@ -235,7 +240,7 @@ class Engine:
             return None
         if verdict.search is not None:
             return verdict.search
-        self.watcher.looked(ref, verdict, asyncio.get_running_loop().time() - started)
+        self.watcher.looked(ref, verdict, self.clock() - started)
         targets = {target_of(action) for action in verdict.actions}
         if busy := [target for target in targets if target in self._busy]:
             self._busy[busy[0]].add(ref)
@@ -264,12 +269,11 @@ class Engine:
 
     async def _ask_aside(self, ref: Ref, question: Question) -> None:
         """One at a time, in a thread. The look is then repeated, later the longer it took: half the time is others'."""
-        loop = asyncio.get_running_loop()
         async with self._aside:
-            began = loop.time()
+            began = self.clock()
             try:
                 await asyncio.to_thread(question.answer)
-                pause = loop.time() - began
+                pause = self.clock() - began
             except Exception:
                 pause = self.queue.retry(ref)
                 log.exception("selector could not be asked", ref=str(ref), retry_in=pause)
@@ -364,7 +368,7 @@ class Engine:
             pause = max(pause, self._settle(ref, action, outcome, assumed))
         if pause == 0.0:
             self.queue.forget(ref)
-            if isinstance(ref, PodRef) and verdict.renounces:
+            if isinstance(ref, PodRef) and verdict.renounces and ref.uid in self.view.pods:
                 self.view.unelected.note_renounced(ref.uid, verdict.renounces)
             for notice in verdict.notices:
                 self.record(notice)
@@ -395,14 +399,13 @@ class Engine:
         return outcome
 
     async def _timed(self, action: Action) -> Outcome:
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        started = self.clock()
         try:
             outcome = await self.perform(action)
         except Exception as error:
             log.exception("write failed", action=type(action).__name__, target=str(target_of(action)))
             outcome = Unknown(f"{type(error).__name__}: {error}")
-        self.watcher.wrote(action, outcome, loop.time() - started)
+        self.watcher.wrote(action, outcome, self.clock() - started)
         return outcome
 
     def _settle(self, ref: Ref, action: Action, outcome: Outcome, assumed: frozenset[Uid]) -> float:

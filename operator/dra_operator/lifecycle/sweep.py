@@ -2,9 +2,9 @@
 
 An event marks what it concerns, so a sweep finds nothing as long as everything is right: it is there for a mark that
 was lost. Each round looks at all that is unsettled, which waits for something or has to be taken away: pods that are
-not bound, claims without an allocation or without a user that lives. The rest is settled, and most of a large cluster
-is: to look at 20,000 running pods and their claims every minute takes a tenth of a core for ever. Of the settled each
-round looks at a part, and the next round at another; where there are few of them, at all.
+not bound or lack a claim, claims without an allocation or without a user that lives. The rest is settled, and most of a
+large cluster is: to look at 20,000 running pods and their claims every minute takes a tenth of a core for ever. Of the
+settled each round looks at a part, and the next round at another; where there are few of them, at all.
 
 Invariant: while the number of objects stays about the same, each is looked at within `parts` rounds.
 
@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import Final, TypeVar
 
 from dra_operator.api.core import Pod
+from dra_operator.api.meta import ObjectKey
 from dra_operator.api.resource import ResourceClaim
 from dra_operator.lifecycle.keys import ClaimRef, PodRef, Ref
 from dra_operator.lifecycle.view import View
@@ -62,7 +63,7 @@ class Sweep:
                 PodRef(pod.uid)
                 for pod in pods
                 if (pod.spec.resource_claims or pod.spec.scheduling_gates)
-                and (_part_of(pod.uid, parts) == part or not _is_settled_pod(pod))
+                and (_part_of(pod.uid, parts) == part or not _is_settled_pod(view, pod))
             ]
         for claims in _batches(list(view.claims.values())):
             yield [
@@ -72,8 +73,19 @@ class Sweep:
             ]
 
 
-def _is_settled_pod(pod: Pod) -> bool:
-    return pod.done or bool(pod.spec.node_name)
+def _is_settled_pod(view: View, pod: Pod) -> bool:
+    """It ended, or it is on a node and has every claim that it names."""
+    if pod.done or not pod.spec.node_name:
+        return pod.done
+    published = {one.name: one.resource_claim_name for one in pod.status.resource_claim_statuses or ()}
+    for entry in pod.spec.resource_claims or ():
+        name = entry.resource_claim_name or published.get(entry.name, "")
+        if name is None:
+            continue  # it needs none
+        claim = view.claims.get(ObjectKey(pod.metadata.namespace, name))
+        if claim is None or claim.status.allocation is None or not claim.reserved_for(pod.uid):
+            return False
+    return True
 
 
 def _is_settled_claim(view: View, claim: ResourceClaim) -> bool:

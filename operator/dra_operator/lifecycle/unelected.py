@@ -136,7 +136,9 @@ class Unelected:
             self.met(claim.key)
 
     def forget(self, uid: Uid) -> None:
-        """The pod is gone."""
+        """The pod is gone. What is on its way for it is nobody's when it is answered."""
+        for pods in self._begun.values():
+            pods.pop(uid, None)
         self._wrote.pop(uid, None)
         self._renounced.pop(uid, None)
         self._others.pop(uid, None)

@@ -86,6 +86,7 @@ class Desk:
             perform=self._perform,
             record=self.notices.append,
             now=lambda: NOW + now(),
+            clock=now,
             leads=lambda: self.leads,
             limited=lambda: False,
             watcher=self,

@@ -96,6 +96,34 @@ def test_what_is_kept_is_the_same_after_many_pods_as_after_a_few(trouble: bool) 
     play(scenario)
 
 
+def test_nothing_is_kept_of_pods_that_are_deleted_while_something_is_written_for_them() -> None:
+    """Without leader election, where it is remembered for each pod what was written for it."""
+
+    async def scenario(desk: Desk) -> None:
+        desk.view.unelected.alone = False
+        desk.create(*gpus(1), template())
+
+        async def pods(number: int) -> Counter[str]:
+            for moment in range(20):
+                name = f"pod-{number}-{moment}"
+                desk.create(gated(name, templates=["template"]))
+                await asyncio.sleep(0.02 * moment)
+                desk.store.delete(Pod, ObjectKey("default", name), now="2026-01-01T00:00:00Z", force=True)
+                await desk.until(lambda: not desk.view.pods and not desk.view.claims, "all to go")
+            await asyncio.sleep(60)
+            desk.sent.clear()
+            desk.looks.clear()
+            desk.notices.clear()
+            gc.collect()
+            return kept(desk.view, desk.engine)
+
+        await pods(0)
+        before = await pods(1)
+        assert grown(before, await pods(2)) == {}
+
+    play(scenario)
+
+
 def test_tombstones_go_ten_minutes_later_and_there_are_never_too_many() -> None:
     gone = Tombstones()
     for number in range(5 * Tombstones.MOST):

@@ -38,6 +38,8 @@ ENDED = pod("ended", claims=["x"], node_name="node-a", phase="Succeeded")
     [
         gated("waiting", claims=["x"]),
         pod("ungated", claims=["x"]),
+        pod("lacks-a-claim", claims=["nowhere"], node_name="node-a"),
+        pod("lacks-a-generated-claim", templates=["t"], node_name="node-a"),
         gated("gated-for-nothing"),
         claim(name="free"),
         held(claim(name="unused")),
@@ -51,6 +53,17 @@ ENDED = pod("ended", claims=["x"], node_name="node-a", phase="Succeeded")
 def test_what_waits_or_has_to_be_taken_away_is_looked_at_every_round(unsettled: Object) -> None:
     sweep = Sweep(view_of(RUNS, ENDED, unsettled), settled_a_round=1)
     assert sweep.parts > 1
+    assert all(ref(unsettled) in refs(sweep.round()) for _ in range(2 * sweep.parts))
+
+
+@pytest.mark.parametrize(
+    "lacking",
+    [claim(name="y"), held(claim(name="y")), held(claim(name="y"), by=[pod("another")])],
+    ids=["allocated", "reserved", "reserved for it"],
+)
+def test_a_pod_that_runs_and_whose_claim_is_not_is_looked_at_every_round(lacking: Object) -> None:
+    unsettled = pod("unsettled", claims=["y"], node_name="node-a")
+    sweep = Sweep(view_of(RUNS, unsettled, lacking), settled_a_round=1)
     assert all(ref(unsettled) in refs(sweep.round()) for _ in range(2 * sweep.parts))
 
 
