@@ -15,6 +15,7 @@ Upstream: `CompileCELExpression` in k8s.io/dynamic-resource-allocation/cel.
 from __future__ import annotations
 
 from collections import OrderedDict
+from threading import Lock
 from typing import Final
 
 from dra_operator.cel.budget import COST_LIMIT, Budget
@@ -32,6 +33,8 @@ from dra_operator.cel.values import Value, type_name
 
 MAX_LENGTH: Final = 10_240  # resource.k8s.io/v1: CELSelectorExpressionMaxLength, in bytes
 _CACHE_SIZE: Final = 4_096
+_CACHE_CHARACTERS: Final = 1_000_000
+"""Of all expressions that are remembered. One of ten thousand takes a megabyte of memory."""
 _NO_BOOL: Final = {
     "string": "unsupported native conversion from string to 'bool'",
     "uint": "unsupported type conversion from 'uint' to bool",
@@ -102,11 +105,12 @@ def _no_bool(result: Value) -> CELEvaluationError:
 
 def compile_selector(expression: str, features: Features = STORED) -> Selector:
     """The compiled selector. Raises CELCompileError."""
-    found = _COMPILED.get((expression, features))
+    if len(expression) > MAX_LENGTH:
+        raise _too_long(expression)
+    found = _COMPILED.get(expression, features)
     if found is None:
-        found = _COMPILED[expression, features] = _compile(expression, features)
-        while len(_COMPILED) > _CACHE_SIZE:
-            _COMPILED.popitem(last=False)
+        found = _compile(expression, features)
+        _COMPILED.put(expression, features, found)
     if isinstance(found, Selector):
         return found
     raise found.again()
@@ -114,11 +118,39 @@ def compile_selector(expression: str, features: Features = STORED) -> Selector:
 
 def is_compiled(expression: str, features: Features = STORED) -> bool:
     """Whether `compile_selector` would answer at once."""
-    return (expression, features) in _COMPILED
+    return len(expression) > MAX_LENGTH or _COMPILED.get(expression, features) is not None
 
 
-_COMPILED: Final[OrderedDict[tuple[str, Features], Selector | CELCompileError]] = OrderedDict()
-"""By age. Were it kept apart from what says so, `is_compiled` could be wrong for ever about what is asked for often."""
+class _Cache:
+    """By age. Were that kept apart, `is_compiled` could be wrong for ever about what is asked for often.
+
+    Threads put in what they have compiled, so what is counted and what is there change together.
+    """
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[tuple[str, Features], Selector | CELCompileError] = OrderedDict()
+        self._characters = 0
+        self._lock = Lock()
+
+    def get(self, expression: str, features: Features) -> Selector | CELCompileError | None:
+        return self._found.get((expression, features))
+
+    def put(self, expression: str, features: Features, found: Selector | CELCompileError) -> None:
+        with self._lock:
+            if (expression, features) not in self._found:
+                self._characters += len(expression)
+            self._found[expression, features] = found
+            while len(self._found) > _CACHE_SIZE or self._characters > _CACHE_CHARACTERS:
+                (oldest, _), _ = self._found.popitem(last=False)
+                self._characters -= len(oldest)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._found.clear()
+            self._characters = 0
+
+
+_COMPILED: Final = _Cache()
 
 
 def _compile(expression: str, features: Features) -> Selector | CELCompileError:
@@ -131,8 +163,7 @@ def _compile(expression: str, features: Features) -> Selector | CELCompileError:
 def program_of(expression: str, features: Features = STORED, *, derives: bool = False) -> Program:
     """The checked expression: a selector, or what derives an attribute. Raises CELCompileError."""
     if len(expression.encode()) > MAX_LENGTH:
-        issue = Issue(-1, f"expression is longer than {MAX_LENGTH} bytes")
-        raise CELCompileError(expression[:MAX_LENGTH], (issue,))
+        raise _too_long(expression)
     scope = environment(features)
     tree = parse(expression)
     with room_to_recurse():
@@ -140,3 +171,7 @@ def program_of(expression: str, features: Features = STORED, *, derives: bool = 
         validate(expression, checked)
         constants = fold(expression, checked, scope)
     return Program(checked, constants, scope.functions, is_deep(tree))
+
+
+def _too_long(expression: str) -> CELCompileError:
+    return CELCompileError(expression[:MAX_LENGTH], (Issue(-1, f"expression is longer than {MAX_LENGTH} bytes"),))

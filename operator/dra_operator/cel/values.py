@@ -16,7 +16,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from itertools import repeat
+from typing import Any, Final, TypeAlias
 
 from dra_operator.api.quantity import Quantity
 from dra_operator.api.semver import Version
@@ -203,6 +204,9 @@ _NUMBERS: Final = frozenset((int, UInt, float))
 ORDERED: Final = frozenset((bool, int, UInt, float, str, bytes, Duration, Timestamp))
 _PLAIN_KEYS: Final = frozenset((UInt, type(None), TypeValue, Duration, Timestamp))
 _LISTS: Final = (list, tuple)
+_WITH_PARTS: Final = (list, tuple, dict, Optional)
+_Known: TypeAlias = dict[tuple[int, int], tuple[bool, Value, Value]]
+"""By the ids of two values; they are in it too, so that the ids stay theirs."""
 _SELF_COMPARING: Final = (Version, Quantity, Opaque)
 
 
@@ -237,8 +241,12 @@ def no_operator(operator: str, left: Value) -> CELEvaluationError:
     return CELEvaluationError("no such overload" if isinstance(left, str) else f"no such overload: {operator}")
 
 
-def equal(left: Value, right: Value) -> bool:
-    """`left == right`. Raises CELEvaluationError where `left` is a Kubernetes value and `right` of another type."""
+def equal(left: Value, right: Value, known: _Known | None = None) -> bool:
+    """`left == right`. Raises CELEvaluationError where `left` is a Kubernetes value and `right` of another type.
+
+    `known`: what was found out about the parts of lists and maps. A list of a variable twice, and a list of that twice,
+    and so on, has more parts than anybody can compare, and few that differ.
+    """
     left_type, right_type = type(left), type(right)
     if left_type is right_type and left_type in (str, int, bool, UInt):
         return bool(left == right)
@@ -247,9 +255,11 @@ def equal(left: Value, right: Value) -> bool:
     if left_type in _NUMBERS:
         return right_type in _NUMBERS and _same_number(left, right)
     if isinstance(left, _LISTS):
-        return isinstance(right, _LISTS) and len(left) == len(right) and all(map(_not_unequal, left, right))
+        if not isinstance(right, _LISTS) or len(left) != len(right):
+            return False
+        return all(map(_not_unequal, left, right, repeat({} if known is None else known)))
     if isinstance(left, dict):
-        return isinstance(right, dict) and _equal_maps(left, right)
+        return isinstance(right, dict) and _equal_maps(left, right, {} if known is None else known)
     if isinstance(left, _SELF_COMPARING):
         if right_type is not (Quantity if left_type is ComputedQuantity else left_type):
             raise no_such_overload()
@@ -257,7 +267,7 @@ def equal(left: Value, right: Value) -> bool:
     if isinstance(left, Optional):
         if not isinstance(right, Optional) or left.present != right.present:
             return False
-        return not left.present or equal(left.get(), right.get())
+        return not left.present or equal(left.get(), right.get(), known)
     return left_type is right_type and bool(left == right)
 
 
@@ -275,15 +285,25 @@ def is_equal(left: Value, right: Value) -> bool:
         return False
 
 
-def _not_unequal(left: Value, right: Value) -> bool:
+def _not_unequal(left: Value, right: Value, known: _Known) -> bool:
+    if not isinstance(left, _WITH_PARTS):
+        return _none_differs(left, right, known)
+    pair = id(left), id(right)
+    found = known.get(pair)
+    if found is None:
+        found = known[pair] = _none_differs(left, right, known), left, right
+    return found[0]
+
+
+def _none_differs(left: Value, right: Value, known: _Known) -> bool:
     # Upstream goes on to the next element when comparing two elements fails.
     try:
-        return equal(left, right)
+        return equal(left, right, known)
     except CELEvaluationError:
         return True
 
 
-def _equal_maps(left: dict[Value, Value], right: dict[Value, Value]) -> bool:
+def _equal_maps(left: dict[Value, Value], right: dict[Value, Value], known: _Known) -> bool:
     if len(left) != len(right):
         return False
     for key, value in left.items():
@@ -293,7 +313,7 @@ def _equal_maps(left: dict[Value, Value], right: dict[Value, Value]) -> bool:
             other = NO_NAMES
         else:
             return False
-        if not _not_unequal(value, other):
+        if not _not_unequal(value, other, known):
             return False
     return True
 

@@ -204,6 +204,48 @@ def test_what_was_compiled_is_known_to_be_however_many_came_after_it(monkeypatch
             assert is_compiled(text)
 
 
+def test_long_expressions_are_remembered_up_to_what_memory_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selector, "_CACHE_CHARACTERS", 20_000)
+    texts = [f"{number} == {number} || " + " || ".join(["true"] * 1000) for number in range(6)]
+    for text in texts:
+        compile_selector(text)
+        assert is_compiled(text)
+    assert [is_compiled(text) for text in texts] == [False] * 4 + [True] * 2
+
+
+def test_what_is_too_long_is_told_at_once_and_not_remembered() -> None:
+    compile_selector("true")
+    assert is_compiled("x" * 2_000_000)
+    with pytest.raises(CELCompileError, match="longer than 10240"):
+        compile_selector("x" * 2_000_000)
+    assert is_compiled("true")
+
+
+def doubled(name: str, levels: int) -> str:
+    """Each variable is a list of the one before, twice."""
+    binds = "".join(f"cel.bind({name}{one}, dyn([{name}{one - 1}, {name}{one - 1}]), " for one in range(1, levels))
+    return f"cel.bind({name}0, dyn(['x']), {binds}"
+
+
+@pytest.mark.parametrize("measured", [False, True])
+@pytest.mark.parametrize(("other", "answer"), [("'x'", True), ("'y'", False)])
+def test_values_that_double_and_double_are_compared_part_by_part_once(measured: bool, other: str, answer: bool) -> None:
+    ours, theirs = doubled("a", 60), doubled("b", 60).replace("'x'", other)
+    expression = f"{ours}{theirs}a59 == b59 && a59 in [b59]" + ")" * 120
+
+    compiled = compile_selector(expression)
+    assert (compiled.measure(gpu())[0] if measured else compiled.matches(gpu())) is answer
+
+
+def test_nor_is_their_text_made() -> None:
+    with pytest.raises(CELCostError):
+        compile_selector(f"{doubled('a', 60)}'%s'.format([a59]) == ''" + ")" * 60).matches(gpu())
+
+
+def test_a_list_of_what_is_not_a_number_differs_from_itself() -> None:
+    assert not compile_selector("cel.bind(a, [[double('NaN')], [double('NaN')]], a == a)").matches(gpu())
+
+
 HOSTILE = "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]"
 
 

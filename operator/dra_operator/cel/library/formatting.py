@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from dra_operator.cel.errors import CELEvaluationError
 from dra_operator.cel.functions import Library
 from dra_operator.cel.library import conversions, time
-from dra_operator.cel.values import Duration, Timestamp, TypeValue, UInt, key_value, type_name
+from dra_operator.cel.values import Duration, Timestamp, TypeValue, UInt, check_size, key_value, type_name
 
 LIBRARY: Final = Library()
 
@@ -160,7 +161,25 @@ def _text(value: Any) -> str:
         return time.format_duration(value)
     if isinstance(value, Timestamp):
         return time.format_timestamp(value)
-    return value.name if isinstance(value, TypeValue) else _nested(value)
+    if isinstance(value, TypeValue):
+        return value.name
+    check_size(_extent(value, {}))
+    return _nested(value)
+
+
+def _extent(value: Any, known: dict[int, tuple[int, Any]]) -> int:
+    """About how long the text of a value is, without making it: the same list can be in it a billion times.
+
+    `known`: by id, with the value, so that the id stays its own.
+    """
+    if isinstance(value, str | bytes):
+        return len(value)
+    if not isinstance(value, list | tuple | dict):
+        return 1
+    if id(value) not in known:
+        parts = chain(value, value.values()) if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_extent(part, known) for part in parts), value
+    return known[id(value)][0]
 
 
 def _nested(value: Any) -> str:
