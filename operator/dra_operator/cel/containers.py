@@ -21,6 +21,7 @@ from dra_operator.cel.values import (
     is_equal,
     key_value,
     no_such_overload,
+    shown,
 )
 
 _UNHASHABLE_UPSTREAM: Final = (Version, bytes, Format)
@@ -51,7 +52,7 @@ def contains_constant(item: Value, container: list[Value]) -> bool:
 def list_item(value: Value) -> tuple[Value, ...]:
     """What `[?value]` adds to a list."""
     if not isinstance(value, Optional):
-        raise CELEvaluationError(f"cannot initialize optional list element from non-optional value {value}")
+        raise CELEvaluationError(f"cannot initialize optional list element from non-optional value {shown(value)}")
     return (value.get(),) if value.present else ()
 
 
@@ -62,7 +63,7 @@ def put(entries: dict[Value, Value], key: Value, value: Value) -> None:
 def put_optional(entries: dict[Value, Value], key: Value, value: Value) -> None:
     """What `{?key: value}` does to a map."""
     if not isinstance(value, Optional):
-        raise CELEvaluationError(f"cannot initialize optional entry from non-optional value {value}")
+        raise CELEvaluationError(f"cannot initialize optional entry from non-optional value {shown(value)}")
     if value.present:
         entries[key] = value.get()
     else:

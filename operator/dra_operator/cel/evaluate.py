@@ -43,6 +43,7 @@ from dra_operator.cel.values import (
     check_index,
     map_key,
     no_such_overload,
+    shown,
     text_within,
 )
 
@@ -329,7 +330,7 @@ class _Evaluation:
             if part.optional:
                 if not isinstance(value, Optional):
                     raise CELEvaluationError(
-                        f"cannot initialize optional entry '{part.name}' from non-optional value {value}"
+                        f"cannot initialize optional entry '{part.name}' from non-optional value {shown(value)}"
                     )
                 if not value.present:
                     fields.pop(part.name, None)

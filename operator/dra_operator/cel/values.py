@@ -210,6 +210,11 @@ _Known: TypeAlias = dict[tuple[int, int], tuple[bool, Value, Value]]
 _SELF_COMPARING: Final = (Version, Quantity, Opaque)
 
 
+def shown(value: Value) -> str:
+    """For messages. Of lists and maps only what they are: the text of one can be longer than any memory."""
+    return type_name(value) if isinstance(value, _WITH_PARTS) else str(value)
+
+
 def type_name(value: Value) -> str:
     """The CEL type of a value: `int`, `list`, `kubernetes.Semver`, …"""
     name = _TYPE_NAMES.get(type(value))

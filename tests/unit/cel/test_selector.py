@@ -242,6 +242,20 @@ def test_nor_is_their_text_made() -> None:
         compile_selector(f"{doubled('a', 60)}'%s'.format([a59]) == ''" + ")" * 60).matches(gpu())
 
 
+def test_nor_is_their_list_made() -> None:
+    with pytest.raises(CELCostError):
+        compile_selector(f"{doubled('a', 60)}a59.flatten(100).size() == 1" + ")" * 60).matches(gpu())
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["'%s'.format([[?a59]]) == ''", "'%s'.format([{?'x': a59}]) == ''"],
+)
+def test_nor_do_messages_quote_them(body: str) -> None:
+    with pytest.raises(CELRuntimeError, match=r"non-optional value list$"):
+        compile_selector(f"{doubled('a', 60)}{body}" + ")" * 60).matches(gpu())
+
+
 def test_a_list_of_what_is_not_a_number_differs_from_itself() -> None:
     assert not compile_selector("cel.bind(a, [[double('NaN')], [double('NaN')]], a == a)").matches(gpu())
 

@@ -98,14 +98,28 @@ def cut(items: Sequence[Any], start: int, end: int) -> Sequence[Any]:
 def flatten(items: Sequence[Any], depth: int = 1) -> list[Any]:
     if depth < 0:
         raise CELEvaluationError("level must be non-negative")
+    check_size(_flat_size(items, depth, {}))
+    return _flat(items, depth)
+
+
+def _flat(items: Sequence[Any], depth: int) -> list[Any]:
     flat: list[Any] = []
     for item in items:
         if depth and isinstance(item, list | tuple):
-            flat.extend(flatten(item, depth - 1))
-            check_size(len(flat))
+            flat.extend(_flat(item, depth - 1))
         else:
             flat.append(item)
     return flat
+
+
+def _flat_size(items: Sequence[Any], depth: int, known: dict[tuple[int, int], int]) -> int:
+    """How many there will be, without going through a list again that is in there many times."""
+    key = id(items), depth
+    if key not in known:
+        known[key] = sum(
+            _flat_size(item, depth - 1, known) if depth and isinstance(item, list | tuple) else 1 for item in items
+        )
+    return known[key]
 
 
 @LIBRARY.function(*_for_comparable("list<E>.sort() -> list<E>"), any_elements=True)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from dra_operator.cel.errors import CELEvaluationError
 from dra_operator.cel.functions import Library
-from dra_operator.cel.values import NONE, Duration, MessageValue, Optional
+from dra_operator.cel.values import NONE, Duration, MessageValue, Optional, shown
 
 LIBRARY: Final = Library()
 LIBRARY.declare(
@@ -70,5 +70,5 @@ def last(items: Sequence[Any]) -> Optional:
 def unwrap(items: Sequence[Any]) -> list[Any]:
     for item in items:
         if not isinstance(item, Optional):
-            raise CELEvaluationError(f"value {item} is not optional")
+            raise CELEvaluationError(f"value {shown(item)} is not optional")
     return [item.get() for item in items if item.present]
