@@ -135,8 +135,11 @@ class Invariants:
                 continue
             if self._may_not_know(pod) and not pod["spec"].get("nodeName"):
                 continue
-            mine = [claim["metadata"]["uid"] for claim in self.cluster.claims_of(pod).values() if claim is not None]
-            if change.object["metadata"]["uid"] in mine or pod["spec"].get("nodeName"):
+            # A second claim, made for an entry that names another, is nothing to a kubelet: it may be given back.
+            claims = self.cluster.claims_of(pod).values()
+            mine = [claim["metadata"]["uid"] for claim in claims if claim is not None]
+            is_unknown = None in claims and bool(pod["spec"].get("nodeName"))
+            if change.object["metadata"]["uid"] in mine or is_unknown:
                 raise ViolationError(f"{name_of(change.object)} is taken from {name_of(pod)}, which may run with it")
 
     def _nothing_needed_is_deleted(self, change: Change) -> None:
