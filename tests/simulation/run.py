@@ -155,6 +155,7 @@ class _Run:
         self.network.down.clear()
         self.network.outage = False
         self.network.blind_until = 0.0
+        self.network.late_until.clear()
         for replica in self.replicas.values():
             replica.process.resume()
         self.cluster.calm = True
@@ -255,6 +256,28 @@ class _Run:
 
         asyncio.get_running_loop().call_at(self.network.blind_until, over)
 
+    def _do_pods_late(self, replica: Replica, seconds: float) -> None:
+        self._hand_over("pods", seconds)
+
+    def _do_claims_late(self, replica: Replica, seconds: float) -> None:
+        self._hand_over("resourceclaims", seconds)
+
+    def _hand_over(self, late: str, seconds: float) -> None:
+        """The leader ends in order, and who leads next has seen nothing of one resource for longer than it lives."""
+        holders = {lease["spec"].get("holderIdentity") for lease in self.store.all("leases")}
+        leader = next((one for one in self.replicas.values() if one.process.name in holders), None)
+        if leader is None:
+            return
+        for one in self.replicas.values():
+            if one is not leader:
+                self.network.late_until[one.process.name, late] = self.now() + seconds
+
+        def end() -> None:
+            if leader in self.replicas.values():
+                self._do_restart(leader, 0.0)
+
+        asyncio.get_running_loop().call_later(seconds / 2, end)
+
     def _do_expire(self, replica: Replica, seconds: float) -> None:
         """Every watch that is behind is told 410."""
         for resource in self.store.by_resource:
@@ -304,6 +327,8 @@ _PROCESS_OPS: dict[str, Callable[[_Run, Replica, float], None]] = {
     "outage": _Run._do_outage,
     "expire": _Run._do_expire,
     "blind": _Run._do_blind,
+    "pods-late": _Run._do_pods_late,
+    "claims-late": _Run._do_claims_late,
 }
 
 

@@ -119,6 +119,8 @@ def make_scenario(seed: int) -> Scenario:
     rates = _rates(rng)
     if mode == "elected" and seed % 2:
         rates = replace(rates, frozen=0.1)  # it matters there, and only what was about to be sent at that moment does
+    if mode == "elected":
+        ops += _handovers(random.Random(f"{seed}/handovers"))
     return Scenario(
         seed=seed,
         nodes=nodes,
@@ -189,6 +191,23 @@ def _unseen(rng: random.Random, at: float, seconds: float) -> list[Op]:
         Op(at + rng.uniform(0.1, 0.9) * seconds, rng.choice(deletions), (str(rng.randrange(1000)),))
         for _ in range(rng.randint(1, 4))
     ]
+
+
+def _handovers(rng: random.Random) -> list[Op]:
+    """Leaders change while the next one is behind, and what it has not seen comes, changes and goes."""
+    ops = []
+    for number in range(rng.choice((0, 1, 2))):
+        at, seconds = rng.uniform(2, BUSY_SECONDS), rng.uniform(4.0, 14.0)
+        late = rng.choice(("pods-late", "claims-late"))
+        ops.append(Op(at, late, ("0", f"{seconds:.1f}")))
+        for index in range(rng.randint(1, 3)):
+            wants = rng.choice((("one", "-"), ("slot", "-"), ("-", "shared-a")))
+            ops.append(Op(at + rng.uniform(0.0, 0.2) * seconds, "pod", (f"late-{number}-{index}", "team", "-", *wants)))
+        meddling = ("cordoned", "cordoned", "node-vanishes") if late == "pods-late" else ("claim-deleted", "pod-killed")
+        for _ in range(rng.randint(1, 4)):
+            when = at + rng.uniform(0.45, 1.0) * seconds
+            ops.append(Op(when, rng.choice(meddling), (str(rng.randrange(1000)),)))
+    return ops
 
 
 def _rates(rng: random.Random) -> Rates:

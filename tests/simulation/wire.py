@@ -82,6 +82,8 @@ class Network:
     """The API server answers nobody."""
     blind_until: float = 0.0
     """No watch brings anything before that time."""
+    late_until: dict[tuple[str, str], float] = field(default_factory=dict)
+    """Nor does the watch of a process on a resource; then it brings all that it has missed."""
     writes: Counter[str] = field(default_factory=Counter)
     _wakers: dict[str, list[asyncio.Event]] = field(default_factory=dict)
 
@@ -222,8 +224,8 @@ class Network:
         told = since
         try:
             while loop.time() < end:
-                if loop.time() < self.blind_until:
-                    await asyncio.sleep(self.blind_until - loop.time() + 0.001)
+                if (still := self._still_until(process, resource)) > loop.time():
+                    await asyncio.sleep(still - loop.time() + 0.001)
                     continue
                 compacted = self.store.compacted.get(resource, 0)
                 if position < len(changes) and told < compacted and changes[position].version <= compacted:
@@ -233,7 +235,7 @@ class Network:
                 if position < len(changes):
                     await asyncio.sleep(self._pace(process, resource))
                     self._reach(process)
-                    if loop.time() < self.blind_until:
+                    if loop.time() < self._still_until(process, resource):
                         continue
                     if self.happens(self.rates.gone):
                         self.count("410", f" to {process.name} watching {resource}")
@@ -262,6 +264,9 @@ class Network:
                     yield b'{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"%d"}}}\n' % told
         finally:
             wakers.remove(waker)
+
+    def _still_until(self, process: Process, resource: str) -> float:
+        return max(self.blind_until, self.late_until.get((process.name, resource), 0.0))
 
     def _pace(self, process: Process, resource: str) -> float:
         if self.happens(self.rates.stalled):
