@@ -261,6 +261,9 @@ class Reflector(Generic[O]):
             if turn >= TURN_BYTES:
                 turn = 0
                 await asyncio.sleep(0)
+        if (later := self._listed) is not None and as_number(version) < later.version:
+            # Asked for before `catch_up`, answered after it.
+            objects = {key: object_ for key, object_ in objects.items() if not later.was_gone(object_.metadata)}
         self._objects = objects
         self._sink.replace(list(objects.values()), version)
         self._version = version

@@ -177,7 +177,10 @@ class Wire:
         timeout: float | None = None,
         allow: Callable[[], bool] | None = None,
     ) -> Response:
-        """One request and its repetitions, in `timeout` seconds. Raises `ApiError`, `NoAnswer` or `NotSent`."""
+        """One request and its repetitions, in `timeout` seconds. Raises `ApiError`, `NoAnswer` or `NotSent`.
+
+        429 says that none of them took effect. Where one was answered otherwise before, that answer is raised.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + (self._timeout if timeout is None else timeout)
         headers = {"Accept": accept} if body is None else {"Accept": accept, "Content-Type": content_type}
@@ -209,13 +212,16 @@ class Wire:
                 raise self._refusal(endpoint, error_of(answer.status, answer.headers, content))
             return Response(answer.status, answer.headers, content)
 
+        unsure: ApiError | NoAnswer | None = None
         for number in range(_RETRIES + 1):
             try:
                 return await self._with_credentials(attempt)
             except (ApiError, NoAnswer) as problem:
+                if not (isinstance(problem, ApiError) and problem.status == 429):
+                    unsure = problem
                 pause = _pause(problem, number, read=method == "GET")
                 if pause is None or number == _RETRIES or loop.time() + pause >= deadline:
-                    raise
+                    raise (unsure or problem) from problem.__cause__
             await asyncio.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 

@@ -366,6 +366,8 @@ class Engine:
         pause = 0.0
         for action, outcome in zip(verdict.actions, outcomes, strict=True):
             pause = max(pause, self._settle(ref, action, outcome, assumed))
+        if isinstance(ref, PodRef) and verdict.placement is not None and _is_turned_away(verdict.actions, outcomes):
+            self.mark(self.view.forget_placement(ref.uid))
         if pause == 0.0:
             self.queue.forget(ref)
             if isinstance(ref, PodRef) and verdict.renounces and ref.uid in self.view.pods:
@@ -495,3 +497,15 @@ def _says(claim: ResourceClaim, action: WriteClaimStatus) -> bool:
     users = {consumer.uid for consumer in claim.status.reserved_for or ()}
     wanted = {consumer.uid for consumer in action.reserved_for}
     return claim.uid == action.uid and users == wanted and same_devices(action.allocation, claim.status.allocation)
+
+
+def _is_turned_away(actions: Sequence[Action], outcomes: Sequence[Outcome]) -> bool:
+    """Whether the pod gets nothing of what was decided, and not soon: then the room on its node is others', too.
+
+    A conflict is no such thing: the pod is decided on again at once.
+    """
+    return (
+        all(isinstance(action, SetFinalizers | WriteClaimStatus) for action in actions)
+        and not any(isinstance(outcome, Done) for outcome in outcomes)
+        and any(isinstance(outcome, Later | Refused) for outcome in outcomes)
+    )

@@ -93,6 +93,8 @@ class Takeover:
         """Of the last `begin`."""
         self.complete = False
         self._began = 0.0
+        self._step = ""
+        """What is at it."""
         self._failure = ""
         """Why the last attempt did not succeed."""
 
@@ -122,7 +124,7 @@ class Takeover:
         seconds = asyncio.get_running_loop().time() - self._began
         if seconds < LATE_SECONDS:
             return []
-        why = self._failure or "the mirror of claims is behind"
+        why = f"{self._step} ({self._failure})" if self._failure else self._step
         return [f"leading for {seconds:.0f} s, but not deciding: what the leader before wrote is not known yet: {why}"]
 
     async def _run(self) -> None:
@@ -130,8 +132,8 @@ class Takeover:
         self._began = loop.time()
         late = loop.call_later(LATE_SECONDS, self._tell)
         try:
-            for step in (self._catch_up_with_pods, self._claims.catch_up):
-                await self._until_done(step)
+            await self._until_done("pods are listed and read", self._catch_up_with_pods)
+            await self._until_done("the mirror of claims catches up", self._claims.catch_up)
         finally:
             late.cancel()
         self.complete = True
@@ -141,8 +143,8 @@ class Takeover:
         for remark in self.remarks():
             log.warning(remark)
 
-    async def _until_done(self, step: Callable[[], Awaitable[None]]) -> None:
-        self._failure, pause = "", _RETRY
+    async def _until_done(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
+        self._step, self._failure, pause = name, "", _RETRY
         while True:
             try:
                 return await step()

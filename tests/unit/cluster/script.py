@@ -59,7 +59,15 @@ class Hang:
     """No answer, ever."""
 
 
-Told = Answer | Reset | Hang | Callable[[Seen], Answer]
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """An answer that takes its time."""
+
+    answer: Answer
+    seconds: float
+
+
+Told = Answer | Reset | Hang | Slow | Callable[[Seen], Answer]
 
 
 def failure(code: int, reason: str, message: str = "", *, retry_after: int | None = None) -> Answer:
@@ -160,6 +168,9 @@ class Script:
                 return _response(answer)
             case Reset():
                 return _break(request)
+            case Slow(answer, seconds):
+                await asyncio.sleep(seconds)
+                return _response(answer)
             case Hang():
                 await asyncio.Event().wait()
                 raise AssertionError

@@ -296,6 +296,21 @@ def test_a_request_that_could_not_be_sent_in_time_is_not_sent_and_says_when_it_m
     assert error.retry_after == pytest.approx(25)
 
 
+def test_what_may_have_taken_effect_is_not_said_to_come_later() -> None:
+    """A 503 may come from a load balancer that has lost the answer; then nobody is asked any more."""
+
+    async def scenario(script: Script) -> ApiError:
+        script.tell(plain(503, 1))
+        script.otherwise = plain(429, 25)
+        async with ApiClient(script.url, timeout=10) as client:
+            with pytest.raises(ApiError) as caught:
+                await VERBS["patch"](client)
+            assert len(script.seen) == 2
+            return caught.value
+
+    assert play(scenario).status == 503
+
+
 def test_so_does_one_that_waits_already_when_the_time_is_made_longer() -> None:
     async def scenario(script: Script) -> ApiError:
         async with ApiClient(script.url, timeout=20) as client:

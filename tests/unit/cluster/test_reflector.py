@@ -17,7 +17,7 @@ from dra_operator.api.resource import ResourceClaim
 from dra_operator.cluster.http import WATCH_LINE_MAX, ApiClient
 from dra_operator.cluster.pace import LATER_MAX
 from dra_operator.cluster.reflector import CATCH_UP_SECONDS, TURN_BYTES, Reflector
-from tests.unit.cluster.script import Answer, Script, eventually, failure, listing, play
+from tests.unit.cluster.script import Answer, Script, Slow, eventually, failure, listing, play
 
 Heard = tuple[Any, ...]
 
@@ -459,6 +459,21 @@ def test_what_came_and_went_before_is_not_told_of_afterwards(events: list[tuple[
         assert (await script.watch(2)).version == "91"
 
     mirror(scenario, listing("10", claim("a", 5)), listing("90", claim("a", 5)))
+
+
+def test_a_list_asked_for_before_and_answered_afterwards_shows_nothing_that_was_gone() -> None:
+    async def scenario(script: Script, sink: Sink, reflector: Reflector[ResourceClaim]) -> None:
+        watch = await script.watch(1)
+        script.tell(Slow(listing("80", claim("a", 5), claim("c", 70)), 5.0), listing("90", claim("a", 5)))
+        watch.send("ERROR", {"kind": "Status", "code": 410})
+        await eventually(lambda: len(script.requests("GET")) == 2)
+        await reflector.catch_up()
+        anew = await script.watch(2)
+        anew.send("DELETED", claim("c", 85))
+        anew.send("ADDED", claim("new", 91))
+        await heard(sink, ("LIST", "10", ["a@5"]), ("LIST", "80", ["a@5"]), ("ADDED", "new@91"))
+
+    mirror(scenario, listing("10", claim("a", 5)))
 
 
 def test_once_the_watch_has_come_so_far_all_is_told_again() -> None:

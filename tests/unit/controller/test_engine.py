@@ -34,7 +34,7 @@ from dra_operator.lifecycle.actions import (
 )
 from dra_operator.lifecycle.keys import ClaimRef, PodRef
 from dra_operator.lifecycle.publish import timestamp
-from tests.builders import claim, pod, request, template
+from tests.builders import claim, node, pod, request, template
 from tests.unit.controller.desk import ANSWER_LOST, BROKEN, REQUEST_LOST, Call, Desk, Fate, now, play
 from tests.unit.lifecycle.scene import NOW, PROTECTED, gated, gpus, held
 
@@ -364,6 +364,20 @@ def test_what_was_turned_away_holds_no_device() -> None:
         await desk.until(lambda: bool(desk.calls(WriteClaimStatus)), "it was turned away")
         desk.create(claim(name="other", finalizers=PROTECTED), gated("two", claims=["other"]))
         await desk.until(lambda: desk.ungated("two"), "another has the device", seconds=5.0)
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("outcome", [Later("too many requests", retry_after=20.0), Refused(403, "denied")])
+def test_what_was_turned_away_holds_no_room_on_its_node(outcome: Fate) -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.meets(WriteClaimStatus, outcome)
+        small = [node(allocatable={"cpu": "4", "memory": "8Gi", "pods": "110"}), *gpus(2)[1:]]
+        first, second = (pod(name, claims=[name], gates=[GATE], requests={"cpu": "3"}) for name in ("one", "two"))
+        desk.create(*small, claim(name="one", finalizers=PROTECTED), first)
+        await desk.until(lambda: bool(desk.calls(WriteClaimStatus)), "it was turned away")
+        desk.create(claim(name="two", finalizers=PROTECTED), second)
+        await desk.until(lambda: desk.ungated("two"), "another has the room", seconds=5.0)
 
     play(scenario)
 

@@ -298,7 +298,7 @@ def test_a_takeover_that_takes_long_says_so_and_why() -> None:
         await asyncio.sleep(LATE_SECONDS + 1)
         (remark,) = leader.takeover.remarks()
         assert remark.startswith("leading for 11 s, but not deciding")
-        assert remark.endswith("connection refused")
+        assert remark.endswith(": pods are listed and read (connection refused)")
         assert leader.takeover.task is not None
         await leader.takeover.task
         assert leader.takeover.remarks() == []
