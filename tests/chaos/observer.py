@@ -9,7 +9,8 @@ done as upstream means it: terminal, gone, or deleted before it had a node. Whil
 
 kube-scheduler takes its reservation back when it cannot bind (the namespace is being deleted, the API server does not
 answer), and reserves again for its next try: until a pod is bound that is counted and violates nothing, and all of it
-is checked again when it is bound.
+is checked again when it is bound. It does so, too, where the pod was bound and only the answer was lost: the next try
+is told "already assigned". That is counted; the claim has to keep its devices, and be reserved again if the pod stays.
 
 Two claims may hold one device for a moment while a pod of one of them is still gated: nothing has been given out, and
 one is taken back. Those moments are counted, and do not violate anything.
@@ -67,6 +68,8 @@ class Observer:
     revision: int = 0
     bound: Counter[str] = field(default_factory=Counter)
     """Pods with claims that were bound to each node."""
+    _unreserved: dict[ObjectKey, dict[ObjectKey, Uid]] = field(default_factory=dict)
+    """By claim: the bound pods from which its reservation was taken back, and not given again."""
     _holders: defaultdict[Device, set[ObjectKey]] = field(default_factory=lambda: defaultdict(set))
 
     def see(self, revision: Revision) -> None:
@@ -133,8 +136,9 @@ class Observer:
             self._check_devices(claim)
 
     def _check_kept(self, before: ResourceClaim, claim: ResourceClaim | None) -> None:
-        users = self.users_of(before)
+        users = self._running_with(before)
         if claim is None:
+            self._unreserved.pop(before.key, None)
             if users:
                 self._violated(Kind.LOST, f"claim {before.key} is gone, and pod {users[0].key} runs with it")
             if before.metadata.controller is None and before.key not in self.deletable:
@@ -143,16 +147,31 @@ class Observer:
         for pod in users:
             if claim.status.allocation is None or devices_of(claim) != devices_of(before):
                 self._violated(Kind.LOST, f"claim {before.key} has other devices than pod {pod.key} runs with")
-            elif not claim.reserved_for(pod.uid) and pod.spec.node_name:
-                self._violated(Kind.LOST, f"claim {before.key} is not reserved for pod {pod.key}, which runs")
-            elif not claim.reserved_for(pod.uid):
-                self.counts["reservations taken back before binding"] += 1
+            elif before.reserved_for(pod.uid) and not claim.reserved_for(pod.uid):
+                when = "after" if pod.spec.node_name else "before"
+                self.counts[f"reservations taken back {when} binding"] += 1
+                if pod.spec.node_name:
+                    self._unreserved.setdefault(claim.key, {})[pod.key] = pod.uid
+
+    def _without_reservation(self, claim: ResourceClaim) -> list[Pod]:
+        """Pods that run with the claim, though it is not reserved for them any more. Who is over is forgotten."""
+        found = []
+        for key, uid in list(self._unreserved.get(claim.key, {}).items()):
+            pod = self.pods.get(key)
+            if pod is not None and pod.uid == uid and has_devices(pod) and not claim.reserved_for(uid):
+                found.append(pod)
+            else:
+                del self._unreserved[claim.key][key]
+        return found
+
+    def _running_with(self, claim: ResourceClaim) -> list[Pod]:
+        return [*self.users_of(claim), *self._without_reservation(claim)]
 
     def _check_devices(self, claim: ResourceClaim) -> None:
         """Of a claim that a pod runs with: nobody else runs with its devices, and its counters suffice."""
         for device in devices_of(claim):
             for rival in self._holders[device]:
-                if rival != claim.key and self.users_of(self.claims[rival]):
+                if rival != claim.key and self._running_with(self.claims[rival]):
                     self._violated(Kind.DOUBLE, f"device {'/'.join(device)} is given twice: to {claim.key} and {rival}")
         for pool in {(driver, pool) for driver, pool, _ in devices_of(claim)}:
             for name, drawn, there in self._counters(*pool):
@@ -203,7 +222,7 @@ class Observer:
 
     def leftovers(self) -> list[Violation]:
         """What there should not be once nobody does anything any more, and everybody could be served."""
-        waiting = [Violation(Kind.LOST, what, self.revision) for what in self._waiting()]
+        waiting = [Violation(Kind.LOST, what, self.revision) for what in (*self._waiting(), *self._unserved())]
         return [*waiting, *(Violation(Kind.LEAK, what, self.revision) for what in self._leaks())]
 
     def _waiting(self) -> Iterator[str]:
@@ -214,6 +233,11 @@ class Observer:
                 yield f"pod {pod.key} is deleted and still there"
             elif pod.status.phase != "Running":
                 yield f"pod {pod.key} waits"
+
+    def _unserved(self) -> Iterator[str]:
+        for claim in self.claims.values():
+            for pod in self._without_reservation(claim):
+                yield f"claim {claim.key} is not reserved for pod {pod.key}, which runs"
 
     def _leaks(self) -> Iterator[str]:
         live = {pod.uid for pod in self.pods.values() if not pod.terminal}

@@ -107,12 +107,35 @@ def test_partitions_that_draw_more_than_there_is(history: History) -> None:
     [
         (claim(name="of-a"), "claim default/of-a has other devices than pod default/a runs with"),
         (given("a", "node-a/gpu-1"), "claim default/of-a has other devices than pod default/a runs with"),
-        (given("a", to=let_go("other")), "claim default/of-a is not reserved for pod default/a, which runs"),
     ],
 )
 def test_a_running_pod_loses_its_devices(history: History, ends_as: ResourceClaim, what: str) -> None:
     history.write(claim(name="of-a"), gated("a"), given("a"), let_go("a"), ends_as)
     assert history.found == [f"{Kind.LOST}: {what}"]
+
+
+def test_a_reservation_that_kube_scheduler_takes_from_a_bound_pod_has_to_come_back(history: History) -> None:
+    """It does where the answer to its binding was lost, and the next try is told "already assigned"."""
+    running = let_go("a", phase="Running")
+    history.write(claim(name="of-a"), gated("a"), given("a"), running, given("a", to=gated("other")))
+    assert not history.found
+    assert history.observer.counts["reservations taken back after binding"] == 1
+    missing = f"{Kind.LOST}: claim default/of-a is not reserved for pod default/a, which runs"
+    assert missing in [f"{one.kind}: {one.what}" for one in history.observer.leftovers()]
+    history.write(given("a"))
+    assert not history.observer.leftovers()
+
+
+@pytest.mark.parametrize("ends_as", [claim(name="of-a"), given("a", "node-a/gpu-1", to=gated("other"))])
+def test_without_its_reservation_a_bound_pod_keeps_its_devices(history: History, ends_as: ResourceClaim) -> None:
+    history.write(claim(name="of-a"), gated("a"), given("a"), let_go("a"), given("a", to=gated("other")), ends_as)
+    assert history.found == [f"{Kind.LOST}: claim default/of-a has other devices than pod default/a runs with"]
+
+
+def test_a_pod_that_is_over_needs_no_reservation_back(history: History) -> None:
+    history.write(claim(name="of-a"), gated("a"), given("a"), let_go("a"), given("a", to=gated("other")))
+    history.write(let_go("a", phase="Succeeded"), claim(name="of-a"))
+    assert not history.found
 
 
 def test_a_pod_is_bound_without_what_it_was_let_go_with(history: History) -> None:
