@@ -25,53 +25,42 @@ from typing import Protocol
 import structlog
 
 from dra_operator.allocation.asking import Question, TakesLong, spending
-from dra_operator.api.core import Pod
 from dra_operator.api.depth import allow_deep_json
 from dra_operator.api.meta import ObjectKey, Uid
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import ResourceClaim
+from dra_operator.controller.answers import Answers
 from dra_operator.controller.underway import UnderWay, Write
 from dra_operator.lifecycle.actions import (
     Action,
     Conflict,
     CreateClaim,
     Done,
-    Later,
     Missing,
     Notice,
     Outcome,
-    PublishStatus,
     ReadClaim,
-    ReadPod,
-    Refused,
-    SetFinalizers,
     Unknown,
     WriteClaimStatus,
     target_of,
 )
-from dra_operator.lifecycle.answer import find_changed_fields, same_devices
+from dra_operator.lifecycle.answer import same_devices
 from dra_operator.lifecycle.claim import reconcile_claim
 from dra_operator.lifecycle.decide import Decider, Search
 from dra_operator.lifecycle.keys import ClaimRef, PodRef, Ref, in_order
 from dra_operator.lifecycle.pod import reconcile_pod
 from dra_operator.lifecycle.policy import Policy
 from dra_operator.lifecycle.publish import moment
-from dra_operator.lifecycle.refusal import Refusal
 from dra_operator.lifecycle.sharing import find_sharers, join
 from dra_operator.lifecycle.verdict import Verdict
-from dra_operator.lifecycle.versions import newer
 from dra_operator.lifecycle.view import View
 
 log = structlog.get_logger()
 
 Perform = Callable[[Action], Awaitable[Outcome]]
 
-REFUSAL_RETRY = 10.0
-"""Seconds until a refused creation is tried again: a quota is freed, a role is granted."""
 _READ_PAUSE = 0.1
 _READ_PAUSE_MAX = 5.0
-_LATER_MAX = 30.0
-"""Whoever asks to come later than that, a tenant's webhook say, is asked again."""
 SELECTOR_STEPS = 100_000
 """What selectors may cost in one look: some 40 ms."""
 LOOKS_PER_TURN = 16
@@ -126,6 +115,7 @@ class Engine:
     """What is on its way to the API server."""
     _under_way: UnderWay = field(init=False)
     """Writes that are not answered yet. One that was and is still doubtful does not count: others need not wait."""
+    _answers: Answers = field(init=False)
     _untold: dict[Ref, tuple[Notice, ...]] = field(default_factory=dict)
     """Notices of writes whose answer was lost: told when the next look finds the write done."""
     _steps: int = 0
@@ -133,11 +123,10 @@ class Engine:
     _asking: set[asyncio.Task[None]] = field(default_factory=set)
     """Looks that wait for the answer to a question too long for the event loop."""
     _aside: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _not_kept: set[str] = field(default_factory=set)
-    """Fields of allocations that came back other than written: each is told once."""
 
     def __post_init__(self) -> None:
         self._under_way = UnderWay(self.queue.hold, self.queue.let_go, self.limited)
+        self._answers = Answers(self.view, self.mark, self.now)
 
     # --- in --------------------------------------------------------------------------------------------------------
 
@@ -363,11 +352,7 @@ class Engine:
                 parked |= self._busy.pop(target_of(action), set())
             self.mark(parked)
             self.queue.done(ref)
-        pause = 0.0
-        for action, outcome in zip(verdict.actions, outcomes, strict=True):
-            pause = max(pause, self._settle(ref, action, outcome, assumed))
-        if isinstance(ref, PodRef) and verdict.placement is not None and _is_turned_away(verdict.actions, outcomes):
-            self.mark(self.view.forget_placement(ref.uid))
+        pause = self._answers.settle(ref, verdict, outcomes, assumed)
         if pause == 0.0:
             self.queue.forget(ref)
             if isinstance(ref, PodRef) and verdict.renounces and ref.uid in self.view.pods:
@@ -410,74 +395,6 @@ class Engine:
         self.watcher.wrote(action, outcome, self.clock() - started)
         return outcome
 
-    def _settle(self, ref: Ref, action: Action, outcome: Outcome, assumed: frozenset[Uid]) -> float:
-        """Take in one answer. Returns the seconds to wait before the next look; 0 if all went well."""
-        self.view.unelected.settle(action, outcome)
-        match outcome:
-            case Done(object_):
-                self._settle_done(action, object_)
-                return 0.0
-            case Conflict(message):
-                pause = 0.02
-            case Missing(message):
-                pause = 0.1
-                if isinstance(action, ReadClaim | SetFinalizers | WriteClaimStatus):
-                    self.view.note_claim_missing(action.key)
-            case Refused(_, message):
-                pause = 1.0
-                if isinstance(action, CreateClaim) and isinstance(ref, PodRef) and ref.uid in self.view.pods:
-                    self.view.refusals[ref.uid] = Refusal(message, now := self.now(), now + REFUSAL_RETRY)
-                    pause = 0.001  # the next look publishes why
-            case Later(message, retry_after) | Unknown(message, retry_after):
-                pause = min(max(0.2, retry_after or 0.0), _LATER_MAX)
-        if isinstance(action, WriteClaimStatus) and action.uid in assumed:
-            self.mark(self.view.forget_allocation(action.uid))
-        level = log.warning if isinstance(outcome, Refused | Later | Unknown) else log.debug
-        level(
-            "write not done",
-            action=type(action).__name__,
-            target=str(target_of(action)),
-            outcome=type(outcome).__name__,
-            message=message,
-        )
-        return pause
-
-    def _settle_done(self, action: Action, object_: object) -> None:
-        match action:
-            case ReadPod():
-                found = object_ if isinstance(object_, Pod) else None
-                self.mark(self.view.note_read(action.uid, found, action.horizon))
-                return
-            case WriteClaimStatus() if isinstance(object_, ResourceClaim):
-                self._take_in(action, object_)
-            case PublishStatus() if action.uid in self.view.pods:
-                self.view.message_written[action.uid] = self.now()
-            case CreateClaim():
-                owner = action.claim.metadata.controller
-                if owner is not None:
-                    self.view.refusals.pop(owner.uid, None)
-            case _:
-                pass
-        if isinstance(object_, Pod | ResourceClaim):
-            self.mark(self.view.note_written(object_))
-
-    def _take_in(self, action: WriteClaimStatus, answer: ResourceClaim) -> None:
-        """What the API server made of an allocation counts: what it dropped, the mirror never shows."""
-        if action.allocation is None:
-            return
-        kept = answer.status.allocation
-        changed = find_changed_fields(action.allocation, kept)
-        for name in sorted(changed - self._not_kept):
-            log.warning("the API server does not keep a field of allocations as it is written", field=name)
-        self._not_kept |= changed
-        if not self.view.ledger.is_assumed(answer.uid):
-            return
-        shown = self.view.claims.get(answer.key)
-        if kept is None or (shown is not None and newer(shown, answer)):
-            self.mark(self.view.forget_allocation(answer.uid))  # what the mirror shows is judged already
-        elif kept.devices.results != action.allocation.devices.results:
-            self.view.assume_allocation(answer, kept)
-
 
 _RELEASES_FIRST = 2_147_483_647
 """Claims go before pods: what is freed serves those that wait."""
@@ -497,15 +414,3 @@ def _says(claim: ResourceClaim, action: WriteClaimStatus) -> bool:
     users = {consumer.uid for consumer in claim.status.reserved_for or ()}
     wanted = {consumer.uid for consumer in action.reserved_for}
     return claim.uid == action.uid and users == wanted and same_devices(action.allocation, claim.status.allocation)
-
-
-def _is_turned_away(actions: Sequence[Action], outcomes: Sequence[Outcome]) -> bool:
-    """Whether the pod gets nothing of what was decided, and not soon: then the room on its node is others', too.
-
-    A conflict is no such thing: the pod is decided on again at once.
-    """
-    return (
-        all(isinstance(action, SetFinalizers | WriteClaimStatus) for action in actions)
-        and not any(isinstance(outcome, Done) for outcome in outcomes)
-        and any(isinstance(outcome, Later | Refused) for outcome in outcomes)
-    )

@@ -15,7 +15,8 @@ from dra_operator.api.core import Pod, PodStatus
 from dra_operator.api.meta import Condition
 from dra_operator.api.names import DEVICES_ALLOCATED, GATE
 from dra_operator.api.resource import DeviceToleration, ResourceClaim
-from dra_operator.controller.engine import LOOKS_PER_TURN, REFUSAL_RETRY
+from dra_operator.controller.answers import REFUSAL_RETRY
+from dra_operator.controller.engine import LOOKS_PER_TURN
 from dra_operator.controller.underway import MANY_SLOW, OF_A_FLOW, SLOW_SECONDS, WRITES_AT_ONCE
 from dra_operator.lifecycle.actions import (
     Action,
