@@ -54,7 +54,7 @@ class Report:
     late: list[str] = field(default_factory=list)
     """What was left to do ten seconds after the last fault, or after the last deletion."""
     converged: float | None = None
-    """Seconds from the last fault until every pod ran and nothing was left over."""
+    """Seconds from when somebody led after the last fault until every pod ran and nothing was left over."""
     cleared: float | None = None
     """Seconds from the last pod's deletion until no device was held and nothing was prepared."""
 
@@ -84,9 +84,11 @@ class Report:
         lines += [f"late: {what}" for what in self.late]
         lines += [f"  {one}" for one in self.violations[:50]]
         counts = ", ".join(f"{self.count(kind)} {kind}" for kind in Kind)
-        converged = (
-            "not converged" if self.converged is None else f"converged {self.converged:g} s after the last fault"
-        )
+        converged = "not converged"
+        if self.converged is not None:
+            converged = f"converged {self.converged + self.leaderless:.1f} s after the last fault"
+        if self.leaderless:
+            converged += f", of which {self.leaderless:g} s a killed leader's lease still ran"
         return "\n".join([*lines, f"{self.pods['pods created']} pods: {counts}, {converged}"])
 
 
@@ -128,7 +130,7 @@ async def _run_in(folder: Path, minutes: float, report: Report, say: Callable[[s
             await _trouble(Troubles(cluster, client, observer, rng), users, meddlers, minutes * 60.0, report, say)
             report.leaderless = await _until_led(client, cluster)
             report.converged = await _until_quiet(observer, report)
-            say(f"converged after {report.converged} s; everybody leaves")
+            say(f"led after {report.leaderless} s, converged {report.converged} s later; everybody leaves")
             await users.move_out()
             report.cleared = await _until_quiet(observer, report, lambda: _empty(observer, cluster))
             await _nothing_was_missed(client, observer)
