@@ -103,6 +103,7 @@ class _Look:
         creates: list[Action] = []
         missing: list[str] = []
         spare: list[Action] = []
+        held_twice: list[ResourceClaim] = []
         blocked: list[Blocked] = []
         claims: list[ResourceClaim] = []
         names: dict[str, str] = {}
@@ -116,12 +117,16 @@ class _Look:
                         claims.append(claim)
                     self.entries[entry.name] = claim
                     spare += [self._drop(duplicate) for duplicate in duplicates]
+                    held_twice += [duplicate for duplicate in duplicates if duplicate.reserved_for(pod.uid)]
                     if entry.resource_claim_template_name:
                         names[entry.name] = claim.metadata.name
                 case Blocked():
                     blocked.append(resolution)
                 case NotNeeded():
                     pass
+        if held_twice and is_gated(pod) and not self.view.unelected.may_take_back(pod, held_twice):
+            message = f'ResourceClaim "{held_twice[0].key}" is a second claim for one entry; it gives its devices back'
+            return replace(self._renounce(names, Reason.CONFLICT, message, held_twice), requeue_after=0.0)
         if creates and (left := self._others_turn()) > 0:
             return self._await_claims(left, missing, spare, claims, names, blocked)
         if creates and (refusal := self.view.refusals.get(pod.uid)) is not None and refusal.holds(self.now):

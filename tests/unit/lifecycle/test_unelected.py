@@ -145,6 +145,21 @@ def test_devices_are_taken_back_only_after_the_pod_was_told() -> None:
     assert (write.resource_version, write.reserved_for) == (HELD.metadata.resource_version, ())
 
 
+def test_so_are_those_of_a_second_claim_for_the_same_entry() -> None:
+    """Another generator's claim is published, and who allocated ours may be about to say so."""
+    second = later(held(generated(USER, name="second"), by=[USER]), 5)
+    told = at(publishes(USER, NAMES), 6)
+    view = unelected(told, MADE, second)
+    [write] = look(view, told).actions
+    assert isinstance(write, PublishStatus)
+    assert write.condition is not None
+    assert not write.condition.status
+    view.unelected.note_renounced(told.uid, seen([second]))
+    [taken] = look(view, told).actions
+    assert isinstance(taken, WriteClaimStatus)
+    assert (taken.key, taken.allocation) == (second.key, None)
+
+
 def test_a_claim_that_changed_since_is_not_taken_back() -> None:
     view = unelected(USER, HELD)
     view.unelected.note_left(USER.uid, NOW - PATIENCE, left=True)
