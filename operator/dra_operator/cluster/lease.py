@@ -8,7 +8,9 @@ What holds:
 - an attempt takes a third of the deadline at most, so that one that hangs leaves time for another, and one that is told
   to come later than that ends at once;
 - another's lease is judged by our own clock from when we had seen it change, never by the times written in it;
-- every write is conditional on the Lease being as it was read: a conflict means that somebody was faster;
+- every write is conditional on the Lease being as it was read, or as we wrote it: a conflict means that somebody was
+  faster, and so does one that is gone. Then it is read, as it is where an answer was lost;
+- who leads writes without reading first: one request a renewal;
 - `release` gives the lease back, so that another takes over at once.
 
 The deadline is shorter than the lease, so a leader that is cut off stops writing before anyone may take over. Of one
@@ -32,7 +34,7 @@ import structlog
 
 from dra_operator.api.codec import decode, encode
 from dra_operator.api.meta import ObjectMeta, Struct
-from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
+from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer, Response
 
 log = structlog.get_logger()
 
@@ -95,6 +97,8 @@ class LeaderElection:
         self._period = retry_period
         self._attempt = renew_deadline / 3
         self._renewed_at: float | None = None
+        self._written: Lease | None = None
+        """As our last write left it; None where that is not known."""
         self._tried = False
         self._seen: _Seen | None = None
         self._leading = False
@@ -126,7 +130,7 @@ class LeaderElection:
 
     async def release(self) -> None:
         """Give the lease back, if we have it; `run` has ended by then. Best effort: it expires by itself."""
-        self._renewed_at = None
+        self._renewed_at = self._written = None
         self._leading = False
         if not self._tried:
             return
@@ -139,24 +143,34 @@ class LeaderElection:
     async def _try(self) -> None:
         """One attempt to acquire or renew."""
         started = asyncio.get_running_loop().time()
+        written, self._written = self._written, None
+        if written is not None:
+            self._written = await self._write(written, self._renewal(written))
+            if self._written is not None:
+                self._renewed(started)
+                return
+        started = asyncio.get_running_loop().time()
         lease = await self._get()
         holder = "" if lease is None else lease.spec.holder_identity or ""
-        mine = holder == self._identity
-        if lease is not None and holder and not mine and not self._expired(lease):
+        if lease is not None and holder and holder != self._identity and not self._expired(lease):
             self._lose()
             return
         self._tried = True
+        self._written = await self._write(lease, self._renewal(lease))
+        if self._written is not None:
+            self._renewed(started)
+
+    def _renewal(self, lease: Lease | None) -> LeaseSpec:
+        """What makes that lease ours, from now on or for longer."""
+        mine = lease is not None and lease.spec.holder_identity == self._identity
         now = _micro_time()
-        transitions = 0 if lease is None else (lease.spec.lease_transitions or 0) + (0 if mine else 1)
-        spec = LeaseSpec(
+        return LeaseSpec(
             holder_identity=self._identity,
             lease_duration_seconds=math.ceil(self._duration),
             acquire_time=lease.spec.acquire_time if lease is not None and mine else now,
             renew_time=now,
-            lease_transitions=transitions,
+            lease_transitions=0 if lease is None else (lease.spec.lease_transitions or 0) + (0 if mine else 1),
         )
-        if await self._write(lease, spec):
-            self._renewed(started)
 
     def _renewed(self, started: float) -> None:
         if not self.holds():
@@ -192,7 +206,7 @@ class LeaderElection:
                 renew_time=now,
                 lease_transitions=lease.spec.lease_transitions,
             )
-            if await self._write(lease, spec):
+            if await self._write(lease, spec) is not None:
                 log.info("lease released", lease=self._name)
                 return
 
@@ -212,10 +226,10 @@ class LeaderElection:
             if error.status == 404:
                 return None
             raise
-        return decode(answer.body, Lease)
+        return _lease_in(answer)
 
-    async def _write(self, lease: Lease | None, spec: LeaseSpec) -> bool:
-        """Create the Lease, or patch its spec if it still is as it was read. False: somebody was faster.
+    async def _write(self, lease: Lease | None, spec: LeaseSpec) -> Lease | None:
+        """Create the Lease, or patch its spec if it still is as it was. None: somebody was faster.
 
         A patch and not an update: labels and annotations that others set on it stay.
         """
@@ -227,10 +241,10 @@ class LeaderElection:
                     metadata=ObjectMeta(name=self._name, namespace=self._namespace),
                     spec=spec,
                 )
-                await self._client.request("POST", self._collection, body=encode(new), timeout=self._attempt)
+                answer = await self._client.request("POST", self._collection, body=encode(new), timeout=self._attempt)
             else:
                 meta = ObjectMeta(uid=lease.metadata.uid, resource_version=lease.metadata.resource_version)
-                await self._client.request(
+                answer = await self._client.request(
                     "PATCH",
                     f"{self._collection}/{self._name}",
                     body=encode({"metadata": meta, "spec": spec}),
@@ -238,10 +252,18 @@ class LeaderElection:
                     timeout=self._attempt,
                 )
         except ApiError as error:
-            if error.status != 409:
-                raise
-            return False
-        return True
+            if error.status == 409 or (error.status == 404 and lease is not None):
+                return None
+            raise
+        return _lease_in(answer)
+
+
+def _lease_in(answer: Response) -> Lease:
+    """The Lease that was answered. One without a resourceVersion is none: what is written after it has no condition."""
+    lease = decode(answer.body, Lease)
+    if not lease.metadata.resource_version:
+        raise NoAnswer("the answer is no Lease")
+    return lease
 
 
 def _micro_time() -> str:

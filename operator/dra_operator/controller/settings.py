@@ -35,7 +35,7 @@ AuthorityLifetime: TypeAlias = Annotated[
 """Less, and API servers could not keep up with its replacement."""
 
 Rate: TypeAlias = Annotated[float, Meta(ge=10.0, le=100_000.0, extra={"what": "a number from 10 to 100000"})]
-"""With less the Lease, two requests a second, would leave nothing for the rest."""
+"""With less the Lease, a request a second, and lists and watches would leave nothing for the rest."""
 Burst: TypeAlias = Annotated[int, Meta(ge=1, le=100_000, extra={"what": "a whole number from 1 to 100000"})]
 
 

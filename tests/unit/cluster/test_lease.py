@@ -14,7 +14,7 @@ from aiohttp import web
 
 from dra_operator.cluster.http import ApiClient, Response
 from dra_operator.cluster.lease import LEASE_DURATION, RENEW_DEADLINE, RETRY_PERIOD, LeaderElection
-from tests.unit.cluster.apiserver import ApiServer, play, status, until
+from tests.unit.cluster.apiserver import ApiServer, merged, play, status, until
 from tests.virtual_loop import VirtualLoop
 
 COLLECTION = "/apis/coordination.k8s.io/v1/namespaces/ns/leases"
@@ -130,6 +130,46 @@ def test_a_leader_stays_and_others_stay_out() -> None:
     play(scenario)
 
 
+def test_a_renewal_is_one_request() -> None:
+    async def scenario(server: ApiServer) -> None:
+        async with replicas(server, "a") as [a]:
+            a.start()
+            await until(lambda: a.leads())
+            asked = len(server.asked)
+            await asyncio.sleep(60 * PERIOD)
+            since = server.asked[asked:]
+            assert {one.method for one in since} == {"PATCH"}
+            assert 55 <= len(since) <= 60
+            assert all(one.body["metadata"]["resourceVersion"] for one in since), "on no condition but what we wrote"
+
+    play(scenario)
+
+
+def test_a_renewal_whose_answer_is_lost_is_read_again_and_costs_nothing() -> None:
+    lost = 0
+
+    async def scenario(server: ApiServer) -> None:
+        async def answer_nothing(request: web.Request) -> web.Response | None:
+            nonlocal lost
+            if request.method != "PATCH" or lost:
+                return None
+            lost += 1
+            server.put(PATH, merged(server.objects[PATH], await request.json()))
+            return status(500, "InternalError")
+
+        async with replicas(server, "a") as [a]:
+            a.start()
+            await until(lambda: a.leads())
+            server.faults.append(answer_nothing)
+            await until(lambda: lost)
+            asked = len(server.asked)
+            await asyncio.sleep(3 * PERIOD)
+            assert [one.method for one in server.asked[asked : asked + 2]] == ["GET", "PATCH"]
+            assert a.words == ["acquired"]
+
+    play(scenario)
+
+
 def test_renewing_keeps_what_others_wrote_on_the_lease() -> None:
     async def scenario(server: ApiServer) -> None:
         async with replicas(server, "a") as [a]:
@@ -153,7 +193,7 @@ def test_the_barrier_falls_at_the_deadline_though_everything_hangs() -> None:
             await until(lambda: a.leads())
             renewals = len(server.requests("PATCH"))
             await until(lambda: len(server.requests("PATCH")) > renewals)
-            renewed = server.requests("GET")[-1].at
+            renewed = server.requests("PATCH")[-1].at
             await asyncio.sleep(0.5)
             Outage(server).begin()
             await until(lambda: not a.leads())
@@ -435,6 +475,7 @@ def test_a_leader_whose_lease_is_taken_stops_when_it_sees_that() -> None:
             server.put(PATH, {"metadata": {"name": "op", "namespace": "ns"}, "spec": spec})
             await until(lambda: not a.leads(), within=PERIOD + 0.1)
             assert a.words == ["acquired", "lost"]
+            assert holder(server) == "x"
 
     play(scenario)
 
@@ -456,6 +497,7 @@ ANSWERS: dict[str, Any] = {
     "server error": lambda: status(500, "InternalError"),
     "turned away": lambda: status(429, "TooManyRequests", retry_after=1),
     "garbage": lambda: web.Response(body=b"<html>", content_type="text/html"),
+    "no lease": lambda: web.json_response({}),
 }
 
 
@@ -471,6 +513,7 @@ def test_no_answer_of_the_server_ends_the_election(kind: str) -> None:
             a.start()
             await asyncio.sleep(60)
             assert not a.leads()
+            assert not server.requests("PATCH"), "nothing is known that a write could stand on"
             server.faults.clear()
             await until(lambda: a.leads())
 
