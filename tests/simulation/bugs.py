@@ -22,8 +22,8 @@ from dra_operator.controller.engine import Engine
 from dra_operator.controller.mirrors import KopfMirror
 from dra_operator.inventory.ledger import Ledger
 from dra_operator.lifecycle import claim as claim_module
+from dra_operator.lifecycle import gated as gated_module
 from dra_operator.lifecycle import generate as generate_module
-from dra_operator.lifecycle import pod as pod_module
 from dra_operator.lifecycle.actions import (
     Action,
     DeleteClaim,
@@ -159,7 +159,7 @@ BUGS: dict[str, Bug] = {
     "ungating before the mirror confirmed": _replacing(
         (Ledger, "confirmed", _true), (Ledger, "rivals", _nobody), (View, "claim_catching_up", lambda self, key: False)
     ),
-    "users' claims allocated without the finalizer": _replacing((pod_module, "is_protected", lambda claim: True)),
+    "users' claims allocated without the finalizer": _replacing((gated_module, "is_protected", lambda claim: True)),
     "releasing in the grace period": _replacing((Pod, "done", _done_when_deleted)),
     "deleting users' claims": _replacing((claim_module, "_unused", _unused_is_deleted(claim_module._unused))),
     "consumers by name, not by UID": _replacing(
@@ -182,7 +182,7 @@ BUGS: dict[str, Bug] = {
     "absent pods are never looked up": _replacing((claim_module, "_pod_fate", _absent_lives)),
     "released without deallocating": _replacing((writer_module, "_claim_status_body", _release_keeps_the_devices)),
     "finalizers never removed": _replacing((claim_module, "_unused", _still_protected(claim_module._unused))),
-    "no pin": _replacing((pod_module, "pin", lambda pod, node: None)),
+    "no pin": _replacing((gated_module, "pin", lambda pod, node: None)),
     "duplicates kept": _replacing(
         (generate_module, "_choose", lambda claims, ending, pod, published: generate_module.Found(claims[0]))
     ),

@@ -57,6 +57,7 @@ class ToCreate:
     """The claim has to be generated. Not decided here: whether by us (`turns.py`)."""
 
     claim: ResourceClaim
+    template: ObjectKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +193,7 @@ def _resolve_template(view: View, pod: Pod, entry: str, template_name: str) -> R
         name = claim_name(pod, entry, attempt)
         holder = view.claim(ObjectKey(pod.metadata.namespace, name))
         if holder is None:
-            return ToCreate(build_claim(pod, entry, template, name))
+            return ToCreate(build_claim(pod, entry, template, name), key)
         if generated_for(holder, pod, entry):
             return Blocked(
                 Reason.CLAIM_DELETING,

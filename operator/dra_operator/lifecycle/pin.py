@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dra_operator.api.core import NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod
 from dra_operator.api.resource import AllocationResult
+from dra_operator.lifecycle.actions import Ungate
 
 NODE_NAME_FIELD = "metadata.name"
 
@@ -59,6 +60,11 @@ def pin(pod: Pod, node: str) -> NodeSelector:
             for term in required.node_selector_terms
         )
     )
+
+
+def ungate(pod: Pod, required: NodeSelector | None = None) -> Ungate:
+    """Lift our gate; `required`: with this node affinity."""
+    return Ungate(pod.key, pod.uid, pod.metadata.resource_version, required)
 
 
 def _is_empty(term: NodeSelectorTerm) -> bool:

@@ -1,0 +1,56 @@
+"""A pod that is not gated: kube-scheduler's to place, or bound already.
+
+Its generated claims are published in its status; once it is bound, it is reserved in claims that are allocated
+already. One that we let go and that nothing places is told so, or evicted (`unplaced.py`).
+
+Invariant: what has been given to an ungated pod is never taken back here.
+
+Upstream: `syncPod` of the resourceclaim controller, which reserves for pods that are bound past kube-scheduler.
+"""
+
+from __future__ import annotations
+
+from dra_operator.api.reasons import Reason
+from dra_operator.api.resource import RESERVED_FOR_MAX_SIZE
+from dra_operator.lifecycle.actions import DeletePod
+from dra_operator.lifecycle.consumers import reserve
+from dra_operator.lifecycle.look import Look
+from dra_operator.lifecycle.publish import publish
+from dra_operator.lifecycle.tell import tell
+from dra_operator.lifecycle.unplaced import Tell, Wait, judge_unplaced
+from dra_operator.lifecycle.verdict import NOTHING, Verdict
+
+
+def step_ungated(look: Look) -> Verdict:
+    """The next step for a pod without our gate."""
+    pod = look.pod
+    if pod.spec.node_name:
+        writes = tuple(
+            reserve(claim, pod, claim.status.allocation)
+            for claim in look.claims
+            if claim.status.allocation is not None
+            and not claim.reserved_for(pod.uid)
+            and claim.metadata.deletion_timestamp is None
+            and len(claim.status.reserved_for or ()) < RESERVED_FOR_MAX_SIZE
+        )
+        if writes:
+            return Verdict(actions=writes)
+    if write := publish(pod, look.names, None, message_due=False):
+        return Verdict(actions=(write,))
+    if not pod.spec.node_name and (report := _unplaced(look)):
+        return report
+    if look.blocked:
+        return Verdict(reason=look.blocked[0].reason, message=look.blocked[0].message)
+    return NOTHING
+
+
+def _unplaced(look: Look) -> Verdict | None:
+    match judge_unplaced(look.pod, look.policy, look.now):
+        case Wait(seconds):
+            return Verdict(requeue_after=seconds)
+        case Tell(message):
+            return tell(look, Reason.UNSCHEDULABLE_AFTER_PIN, message)
+        case DeletePod() as delete:
+            return Verdict(actions=(delete,), reason=Reason.UNSCHEDULABLE_AFTER_PIN)
+        case None:
+            return None
