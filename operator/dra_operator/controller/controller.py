@@ -53,7 +53,7 @@ from dra_operator.lifecycle.keys import Ref
 from dra_operator.lifecycle.lean import Lean
 from dra_operator.lifecycle.policy import ClaimsMode
 from dra_operator.lifecycle.sweep import Sweep
-from dra_operator.lifecycle.unelected import PATIENCE
+from dra_operator.lifecycle.unelected import PATIENCE, Unelected
 from dra_operator.lifecycle.view import View
 
 log = structlog.get_logger()
@@ -89,9 +89,9 @@ class Controller:
         self.view = View()
         self.view.held_back.seconds, self.view.held_back.now = settings.release_hold, time.time
         self.view.collector_seconds, self.view.now = COLLECTOR_SECONDS, time.time
-        self.view.unelected.alone = settings.leader_elect
-        self.view.unelected.patience_seconds = PATIENCE * self._rng.uniform(1.0, 2.0)
-        self.view.unelected.met = self._on_another
+        self.view.unelected = Unelected(
+            alone=settings.leader_elect, patience=PATIENCE * self._rng.uniform(1.0, 2.0), met=self._on_another
+        )
         decider = Decider(self.view, Features(), settings.placement, steps_in_one_go=STEPS_IN_ONE_GO)
         self.metrics = Metrics(self.view, lambda: decider.allocator.steps.total)
         self._client.observe(self.metrics.called)

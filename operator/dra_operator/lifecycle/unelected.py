@@ -49,19 +49,29 @@ def says_allocated(pod: Pod) -> bool:
 
 
 class Unelected:
-    """See the module. Times are in seconds."""
+    """See the module. Times are in seconds.
 
-    def __init__(self) -> None:
-        self.alone = True
-        """Nobody else writes while we do."""
-        self.patience_seconds = PATIENCE
-        """Each process has another, or two would go on getting in each other's way."""
-        self.met: Callable[[ObjectKey], None] = lambda key: None
-        """Told of a claim that another operator has allocated."""
+    The lifecycle asks (`may_…`, `patience`); who runs it tells what was decided, what came of it, and what is seen.
+    """
+
+    def __init__(
+        self,
+        *,
+        alone: bool = True,
+        patience: float = PATIENCE,
+        met: Callable[[ObjectKey], None] = lambda key: None,
+    ) -> None:
+        """`alone`: nobody else writes while we do. `met` is told of a claim that another operator has allocated.
+
+        Each process has another `patience`, or two would go on getting in each other's way.
+        """
+        self._alone = alone
+        self._patience = patience
+        self._met = met
         self._begun: dict[Uid, dict[Uid, str]] = {}
-        """By claim that is being allocated or reserved: for which pods, and what their conditions are."""
+        """By claim that is being allocated or reserved: for which pods, and the versions of their conditions."""
         self._wrote: defaultdict[Uid, dict[Uid, str]] = defaultdict(dict)
-        """By pod: which claims we wrote for it, and what its condition was then."""
+        """By pod: which claims we wrote for it, and the version of its condition then."""
         self._renounced: dict[Uid, Seen] = {}
         """By pod: the claims as they were seen before its condition was written."""
         self._others: dict[Uid, float] = {}
@@ -71,21 +81,21 @@ class Unelected:
 
     def may_take_back(self, pod: Pod, held: Sequence[ResourceClaim]) -> bool:
         """Whether no write that ungates the pod can be on its way, or succeed any more."""
-        if self.alone:
+        if self._alone:
             return not says_allocated(pod)
         return seen(held) <= self._renounced.get(pod.uid, frozenset())
 
     def may_announce(self, pod: Pod, claims: Iterable[ResourceClaim]) -> bool:
         """Whether nobody can be about to free a claim of the pod once its condition says Allocated."""
-        if self.alone or says_allocated(pod):
+        if self._alone or says_allocated(pod):
             return True
-        wrote, now = self._wrote.get(pod.uid, {}), _mark(pod)
+        wrote, now = self._wrote.get(pod.uid, {}), _condition_version(pod)
         return all(wrote.get(claim.uid) == now for claim in claims)
 
     def patience(self, uid: Uid, now: float) -> float:
         """Seconds for which what another has allocated is still left to it."""
         since = self._others.get(uid, now)
-        return self.patience_seconds - (now - since if since <= now else 0.0)
+        return self._patience - (now - since if since <= now else 0.0)
 
     # --- told by the engine ------------------------------------------------------------------------------------------
 
@@ -98,42 +108,44 @@ class Unelected:
 
     def begin(self, pod: Pod, actions: Iterable[Action]) -> None:
         """These were decided on, by what the pod says now."""
-        if self.alone:
+        if self._alone:
             return
         for action in actions:
             match action:
                 case WriteClaimStatus(allocation=allocation) if allocation is not None:
-                    self._begun.setdefault(action.uid, {})[pod.uid] = _mark(pod)
+                    self._begun.setdefault(action.uid, {})[pod.uid] = _condition_version(pod)
                 case PublishStatus():
-                    self._begun.setdefault(pod.uid, {})[pod.uid] = _mark(pod)
+                    self._begun.setdefault(pod.uid, {})[pod.uid] = _condition_version(pod)
                 case _:
                     pass
 
     def settle(self, action: Action, outcome: Outcome) -> None:
         """This is what became of an action."""
-        if self.alone or not isinstance(action, WriteClaimStatus | PublishStatus):
+        if self._alone or not isinstance(action, WriteClaimStatus | PublishStatus):
             return
         begun = self._begun.pop(action.uid, {})
         if not isinstance(outcome, Done):
             return
-        for uid, mark in begun.items():
+        for uid, version in begun.items():
             if isinstance(action, WriteClaimStatus):
-                self._wrote[uid][action.uid] = mark
+                self._wrote[uid][action.uid] = version
             elif isinstance(outcome.object, Pod):  # nobody else wrote the condition since: ours is as good as that
                 wrote = self._wrote[uid]
-                wrote |= {claim: _mark(outcome.object) for claim, known in wrote.items() if known == mark}
+                wrote |= {
+                    claim: _condition_version(outcome.object) for claim, known in wrote.items() if known == version
+                }
 
     def note_renounced(self, uid: Uid, claims: Seen) -> None:
         """The pod's condition says that it has none of these."""
-        if not self.alone:
+        if not self._alone:
             self._renounced[uid] = claims
 
     def observe(self, before: ResourceClaim | None, claim: ResourceClaim, *, ours: bool) -> None:
         """A watch shows the claim, whose allocation we decided on or not."""
-        if self.alone or ours or claim.status.allocation is None:
+        if self._alone or ours or claim.status.allocation is None:
             return
         if (before is None or before.status.allocation is None) and is_allocated_by_us(claim):
-            self.met(claim.key)
+            self._met(claim.key)
 
     def forget(self, uid: Uid) -> None:
         """The pod is gone. What is on its way for it is nobody's when it is answered."""
@@ -144,6 +156,6 @@ class Unelected:
         self._others.pop(uid, None)
 
 
-def _mark(pod: Pod) -> str:
-    """Differs after every write to the pod's condition, and before the first one is the same whatever else changes."""
+def _condition_version(pod: Pod) -> str:
+    """Changes with every write to the pod's condition; before the first one it stays, whatever else changes."""
     return "" if pod.condition(DEVICES_ALLOCATED) is None else pod.metadata.resource_version

@@ -18,6 +18,7 @@ import pytest
 from dra_operator.api.core import Pod
 from dra_operator.api.meta import ObjectKey, Uid
 from dra_operator.lifecycle.actions import CreateClaim, Refused, Unknown, WriteClaimStatus
+from dra_operator.lifecycle.unelected import Unelected
 from dra_operator.lifecycle.versions import Tombstones
 from dra_operator.world.store import Store
 from tests.builders import template
@@ -100,7 +101,7 @@ def test_nothing_is_kept_of_pods_that_are_deleted_while_something_is_written_for
     """Without leader election, where it is remembered for each pod what was written for it."""
 
     async def scenario(desk: Desk) -> None:
-        desk.view.unelected.alone = False
+        desk.view.unelected = Unelected(alone=False)
         desk.create(*gpus(1), template())
 
         async def pods(number: int) -> Counter[str]:

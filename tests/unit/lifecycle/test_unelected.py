@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from dra_operator.api.core import Pod
@@ -10,7 +12,7 @@ from dra_operator.api.names import FIELD_MANAGER
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import ResourceClaim
 from dra_operator.lifecycle.actions import Conflict, Done, PublishStatus, Ungate, WriteClaimStatus
-from dra_operator.lifecycle.unelected import PATIENCE, seen
+from dra_operator.lifecycle.unelected import PATIENCE, Unelected, seen
 from dra_operator.lifecycle.verdict import NOTHING, Verdict
 from dra_operator.lifecycle.view import View
 from tests.builders import template
@@ -27,9 +29,10 @@ def at(user: Pod, version: int) -> Pod:
     return msgspec.structs.replace(user, metadata=meta)
 
 
-def unelected(*objects: Pod | ResourceClaim) -> View:
-    view = view_of(*gpus(), template(), *objects)
-    view.unelected.alone = False
+def unelected(*objects: Pod | ResourceClaim, met: Callable[[ObjectKey], None] = lambda key: None) -> View:
+    view = View()
+    view.unelected = Unelected(alone=False, met=met)
+    show(view, *gpus(), template(), *objects)
     return view
 
 
@@ -130,11 +133,10 @@ def test_who_is_announced_may_be_ungated_by_anybody() -> None:
 
 def test_devices_are_taken_back_only_after_the_pod_was_told() -> None:
     """The mirror may show it gated, and never told anything, long after it was ungated."""
-    view = unelected(USER, HELD)
-    view.forget_node("node-a")
-    view.unelected.alone = True
-    assert isinstance(look(view, USER).actions[0], WriteClaimStatus), "one who is alone knows its own writes"
-    view.unelected.alone = False
+    alone, view = view_of(*gpus(), template(), USER, HELD), unelected(USER, HELD)
+    for each in (alone, view):
+        each.forget_node("node-a")
+    assert isinstance(look(alone, USER).actions[0], WriteClaimStatus), "one who is alone knows its own writes"
     view.unelected.note_left(USER.uid, NOW - PATIENCE, left=True)
 
     first = look(view, USER)
@@ -186,9 +188,8 @@ def test_what_the_condition_says_already_is_said_in_other_words_and_back() -> No
 
 
 def test_another_that_allocates_is_noticed() -> None:
-    view = unelected(USER, MADE)
     met: list[ObjectKey] = []
-    view.unelected.met = met.append
+    view = unelected(USER, MADE, met=met.append)
     entry = ManagedFieldsEntry(manager=FIELD_MANAGER, operation="Update", subresource="status")
     meta = msgspec.structs.replace(HELD.metadata, managed_fields=(entry,))
     show(view, msgspec.structs.replace(HELD, metadata=meta))
@@ -196,9 +197,8 @@ def test_another_that_allocates_is_noticed() -> None:
 
 
 def test_our_own_allocation_and_kube_schedulers_are_no_others() -> None:
-    view = unelected(USER, MADE)
     met: list[ObjectKey] = []
-    view.unelected.met = met.append
+    view = unelected(USER, MADE, met=met.append)
     show(view, HELD)  # no entry of ours in managedFields
     allocation = HELD.status.allocation
     assert allocation is not None
