@@ -1,8 +1,9 @@
 """Consumable capacity: what one share of a device takes, and whether there is that much.
 
-What is consumed of each capacity of the device, asked for or not: the amount asked for, rounded up by the policy;
-without one the policy's default; without a default all of it. An amount against the policy, or more than is left,
-means the next device; an amount that cannot be computed, or is negative, ends the decision.
+What is consumed of each capacity of a device with `allowMultipleAllocations`, asked for or not: the amount asked for,
+rounded up by its `requestPolicy`; without one the policy's default; without a default all of it. An amount against the
+policy, or more than is left, means the next device; an amount that cannot be computed, or is negative, ends the
+decision.
 
 Amounts are compared in billionths, the finest unit of a quantity.
 

@@ -1,8 +1,8 @@
 """Shared counters: what the partitions of one physical device take from each other.
 
-Available is what the pool's counter sets list, less what every device in use consumes as the slices list it now (it
-may be negative). A device fits if then *no* counter of the pool is overdrawn: one overcommitted GPU blocks every
-counter-consuming device of its pool, as upstream.
+Available is what the pool's counter sets list (`sharedCounters`), less what every device in use consumes as the slices
+list it now (`consumesCounters`); it may be negative. A device fits if then *no* counter of the pool is overdrawn: one
+overcommitted GPU blocks every counter-consuming device of its pool, as upstream.
 
 Invariant: after its undo is called the book is what it was before the `consume()` that returned it.
 

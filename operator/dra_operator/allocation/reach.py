@@ -1,5 +1,8 @@
 """From where a device can be used: from its node only, or from the nodes that its selector, or its slice's, allows.
 
+`perDeviceNodeSelection` says whether it is the device's or the slice's. A device with `bindsToNode` is used from the
+node that it was chosen on.
+
 A selector has one term, the API server sees to that. An allocation could not say what several mean: a device with such
 a selector fails the decision that chooses it, unless a device of the same claim ties it to the node anyway.
 

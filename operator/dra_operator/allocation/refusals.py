@@ -10,8 +10,7 @@ each time.
 Invariant: for every node that is remembered to refuse, `Plan.allocate` would still say `Unschedulable`; every node that
 is open has the rank that `Plan.rank` would give it, or is fresh.
 
-Upstream has nothing like it: kube-scheduler searches every node for every pod. DESIGN: "work shared across nodes and
-pods".
+Upstream has nothing like it: kube-scheduler searches every node for every pod.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """Requests as the search works on them: `exactly` is one alternative, `firstAvailable` several.
 
+An `allocationMode` of All asks for every device that matches; its count is known only node by node (`candidates.py`).
+
 Checked once per decision, before any device is looked at: known class, known mode, gates of what is used; for every
 alternative, chosen later or not. So a missing class in the last alternative is an error although the first would do,
 as upstream.

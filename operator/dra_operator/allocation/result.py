@@ -3,8 +3,10 @@
 Config: each class's once, in order of first use, with the requests that use it; then the claim's own, in order, where
 unscoped or naming a request or a chosen subrequest. `requests` is dropped where it covers all requests.
 
-Node selector: one device that is local to a node, or binds to one, ties the claim to that node; else the requirements
-of all selectors in one term, without duplicates; else none, which means everywhere.
+Node selector: one device that is local to a node, or has `bindsToNode`, ties the claim to that node; else the
+requirements of all selectors in one term, without duplicates; else none, which means everywhere.
+
+A device's `bindingConditions` are copied; natively kube-scheduler waits for them. A share gets a `shareID`.
 
 Upstream: the end of `Allocate` and `createNodeSelector` of structured/internal/experimental.
 """

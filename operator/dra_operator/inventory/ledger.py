@@ -11,7 +11,7 @@ to one resource whose watch is totally ordered, so every replica sees them in th
   behind what was seen before the LIST; confirmed if it is alone.
 A dispute ends when the last rival is gone.
 
-What counts as held: results without admin access and without a share ID. Results with a share ID are shares: they do
+What counts as held: results without admin access and without a share ID. Results with a `shareID` are shares: they do
 not hold the device, but what they consume of its capacity adds up.
 
 Upstream: kube-scheduler's in-flight allocations and assume cache; `foreachAllocatedDevice` of the structured

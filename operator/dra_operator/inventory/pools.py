@@ -1,10 +1,13 @@
 """The pools that have devices for one node: which slices count, whether a pool is complete, whether it is sound.
 
-A pool is usable when all slices of its newest generation are there. With as many slices for this node as the pool
-should have, it is complete without a look at others; otherwise all slices of the pool count, and any newer generation
-drops the pool altogether. Incomplete pools are skipped by a count and refused by All; invalid ones likewise.
+A slice is for a node by one of `nodeName`, `allNodes` and `nodeSelector`; with `perDeviceNodeSelection` each device is.
 
-Order: by driver, then pool name; pools with binding conditions on any device for this node come last; slices by name;
+A pool is usable when all slices of its newest generation are there. With as many slices for this node as the pool
+should have (`resourceSliceCount`), it is complete without a look at others; otherwise all slices of the pool count, and
+any newer generation drops the pool altogether. Incomplete pools are skipped by a count and refused by All; invalid ones
+likewise.
+
+Order: by driver, then pool name; pools with `bindingConditions` on any device for this node come last; slices by name;
 devices as listed. Slices with shared counters list no devices.
 
 Upstream: `GatherPools` of k8s.io/dynamic-resource-allocation/structured/internal/experimental.

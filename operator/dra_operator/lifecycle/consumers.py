@@ -1,5 +1,7 @@
 """A pod among the consumers of a claim: the writes by which it joins them and leaves them, and what they amount to.
 
+An allocation is written with its `allocationTimestamp`; `stamped` says why.
+
 Invariant: a claim that nobody is left to use has no allocation either.
 
 Upstream: `reservedFor` of the resourceclaim controller and of the dynamicresources plugin's PreBind.

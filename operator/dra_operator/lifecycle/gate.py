@@ -1,6 +1,6 @@
 """Which pods are ours to allocate: the gate, and what is left alone.
 
-A pod that should wait for its devices carries the scheduling gate `dra-operator.io/allocation` from creation (put
+A pod that should wait for its devices has `dra-operator.io/allocation` among its `schedulingGates` from creation (put
 there by the admission policy in `manifests/base`, or by the webhook, which asks `find_gates`). Ours to allocate is a
 pod with that gate, unless its namespace has opted out since, or all its claims name only classes that another
 allocator serves; such a pod is ungated at once.

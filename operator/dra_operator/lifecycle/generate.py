@@ -4,9 +4,9 @@ For every `resourceClaimTemplateName` the pod gets a ResourceClaim of its own: c
 annotation `resource.kubernetes.io/pod-claim-name`, labels and annotations of the template, and the delete-protection
 finalizer from the start, so that a claim in use survives its deletion.
 
-The name is `<pod>-<claim>-` cut like upstream's, but the five characters at its end are a hash of pod UID, claim name
-and attempt, not random: creating is idempotent over crashes. A name that someone else holds leads to the next
-attempt.
+The name is `<pod>-<claim>-` cut like upstream's `generateName`, but the five characters at its end are a hash of pod
+UID, claim name and attempt, not random: creating is idempotent over crashes. A name that someone else holds leads to
+the next attempt.
 
 Invariant: one pod claim of one pod has one claim. An existing claim that carries owner and annotation is adopted,
 whoever made it; of several, the one that the pod's status names stays, since that is what kube-scheduler and the
