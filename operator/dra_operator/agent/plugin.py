@@ -1,4 +1,4 @@
-"""The DRAPlugin service: the kubelet asks to prepare and unprepare claims, each claim gets an answer of its own.
+"""The DRAPlugin service: `NodePrepareResources` and `NodeUnprepareResources`, each claim with an answer of its own.
 
 The claims are read from the API server first, all at once: the kubelet names them by UID, and one of that name may be
 another by now. What is then done on disk (`preparation.py`) goes on in one thread of its own, a call at a time: the

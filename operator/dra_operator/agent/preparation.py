@@ -1,5 +1,4 @@
-"""Prepares claims on this node and undoes it: what the kubelet's `NodePrepareResources` and `NodeUnprepareResources` come
-down to, on disk.
+"""Prepares claims on this node and undoes it: what the kubelet's calls come down to, on disk.
 
 One claim's way: refuse it if it is not ours to prepare → write it down as started → its metadata files and CDI spec →
 write it down as completed. Back: write it down as started, remove spec and files, forget it. Whoever dies in between

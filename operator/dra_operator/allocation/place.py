@@ -58,11 +58,10 @@ def place(
     nodes: Mapping[str, Node],
     usage: Mapping[str, NodeUsage],
     allocator: Allocator,
-    only_node: str | None = None,
     avoid: str | None = None,
 ) -> Decision:
     """Drive `place_steps` to its end."""
-    steps = place_steps(pod, claims, nodes=nodes, usage=usage, allocator=allocator, only_node=only_node, avoid=avoid)
+    steps = place_steps(pod, claims, nodes=nodes, usage=usage, allocator=allocator, avoid=avoid)
     while True:
         try:
             next(steps)
@@ -78,7 +77,6 @@ def place_steps(
     nodes: Mapping[str, Node],
     usage: Mapping[str, NodeUsage],
     allocator: Allocator,
-    only_node: str | None = None,
     avoid: str | None = None,
 ) -> Generator[None, None, Decision]:
     """Node by node; yields between two of them, so that a caller can let others run. `avoid` is kept for another.
@@ -88,7 +86,7 @@ def place_steps(
     plan = allocator.plan([claim for claim in claims if claim.status.allocation is None])
     if isinstance(plan, AllocationError):
         return plan
-    walk = _Walk(plan, Fit(pod), _Scope(claims, only_node, avoid), nodes, usage)
+    walk = _Walk(plan, Fit(pod), _Scope(claims, avoid), nodes, usage)
     if (decision := (yield from walk.run())) is not None:
         return decision
     return (yield from _sum_up(walk, nodes))
@@ -171,13 +169,13 @@ class _Walk:
 class _Scope:
     """The nodes that may be considered at all: those that reach what is allocated already."""
 
-    def __init__(self, claims: Sequence[ResourceClaim], only_node: str | None, avoid: str | None) -> None:
+    def __init__(self, claims: Sequence[ResourceClaim], avoid: str | None) -> None:
         fixed = [claim.status.allocation for claim in claims if claim.status.allocation is not None]
         self._selectors = [allocation.node_selector for allocation in fixed if allocation.node_selector is not None]
         self.avoid = avoid
-        self.is_everywhere = only_node is None and avoid is None and not self._selectors
-        named = [name for selector in self._selectors if (name := _only_name(selector)) is not None]
-        self.only_node = only_node if only_node is not None or not named else named[0]
+        self.is_everywhere = avoid is None and not self._selectors
+        names = (_only_name(selector) for selector in self._selectors)
+        self.only_node = next((name for name in names if name is not None), None)
 
     def holds(self, node: Node) -> bool:
         return node.metadata.name != self.avoid and self.reaches(node)

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 def _decode_hook(type_: type, value: Any) -> Any:
     if type_ is Quantity:  # custom resources keep the spelling that they came with
-        return Quantity.parse(value.strip() if isinstance(value, str) else value)
+        return Quantity.from_json(value)
     raise NotImplementedError(f"no decoder for {type_.__name__}")
 
 

@@ -22,7 +22,7 @@ from dra_operator.cel import operators as op
 from dra_operator.cel.ast import Call, Comprehension, Ident, Literal, Node, Select, children
 from dra_operator.cel.budget import Budget
 from dra_operator.cel.device import DeviceView
-from dra_operator.cel.environment import STORED, Features, environment
+from dra_operator.cel.environment import STORED, environment
 from dra_operator.cel.errors import CELCompileError, CELCostError, CELRuntimeError, Issue, snippet
 from dra_operator.cel.evaluate import Program
 from dra_operator.cel.selector import compile_selector, program_of
@@ -137,9 +137,9 @@ def _cure_syntax(expression: str, issue: Issue) -> str:
 # -- failed on a device
 
 
-def explain_failure(expression: str, device: DeviceView, features: Features = STORED) -> Explanation | None:
+def explain_failure(expression: str, device: DeviceView) -> Explanation | None:
     """Why a selector that compiles fails on the device, or None if it does not fail."""
-    selector = compile_selector(expression, features)
+    selector = compile_selector(expression)
     try:
         selector.matches(device)
     except CELCostError as error:
@@ -147,7 +147,7 @@ def explain_failure(expression: str, device: DeviceView, features: Features = ST
             str(error), "", "it goes over too much: go over shorter lists, or look up instead of searching"
         )
     except CELRuntimeError as error:
-        search = _Search(program_of(expression, features), device)
+        search = _Search(program_of(expression), device)
         node = search.innermost()
         try:
             hint = search.cure(node)

@@ -87,13 +87,13 @@ class Decider:
                 return Blocked(Reason.ADMIN_ACCESS_DENIED, admin_access_denied(f'ResourceClaim "{claim.key}"', pod))
         return None
 
-    def place(self, pod: Pod, claims: Sequence[ResourceClaim], only_node: str | None = None) -> Decision:
+    def place(self, pod: Pod, claims: Sequence[ResourceClaim]) -> Decision:
         """A node and allocations for the unallocated of `claims`, in their order; or why there are none."""
         view = self.view
         kept = view.wakeups.reservation
         takes = any(claim.status.allocation is None for claim in claims)
         avoid = kept.node if kept is not None and takes and kept.keeps_out(pod) else None
-        signature = self._signature(pod, claims, only_node)
+        signature = self._signature(pod, claims)
         if self._epoch != view.wakeups.epoch:
             self._refused.clear()
             self._hopeless.clear()
@@ -106,7 +106,6 @@ class Decider:
             nodes=view.nodes,
             usage=view.usage,
             allocator=self.allocator,
-            only_node=only_node,
             avoid=avoid,
         )
         key = None if signature is None else (signature, avoid)
@@ -139,7 +138,7 @@ class Decider:
 
     def group(self, pod: Pod, claims: Sequence[ResourceClaim]) -> Group | None:
         """Those for whom the pod's refusal holds too; None where it waits alone."""
-        signature, plan = self._signature(pod, claims, None), self._plan(claims)
+        signature, plan = self._signature(pod, claims), self._plan(claims)
         if signature is None or plan is None:
             return None
         view, fit = self.view, Fit(pod)
@@ -168,7 +167,7 @@ class Decider:
             return kept
         if kept is not None and kept.uid != pod.uid and kept.node in view.nodes and kept.turn <= turn(pod):
             return None
-        signature = self._signature(pod, claims, None)
+        signature = self._signature(pod, claims)
         if signature is None or signature in self._hopeless:
             return None
         found = find_reservation(pod, plan, view.nodes, view.usage)
@@ -187,14 +186,13 @@ class Decider:
         plan = self.allocator.plan([claim for claim in claims if claim.status.allocation is None])
         return None if isinstance(plan, AllocationError) else plan
 
-    def _signature(self, pod: Pod, claims: Sequence[ResourceClaim], only_node: str | None) -> bytes | None:
+    def _signature(self, pod: Pod, claims: Sequence[ResourceClaim]) -> bytes | None:
         """What the decision depends on besides the cluster; None where claims of others take part."""
         if any(claim.status.allocation is not None for claim in claims):
             return None
         spec = pod.spec
         return encode(
             (
-                only_node,
                 [claim.spec for claim in claims],
                 spec.node_selector,
                 spec.affinity,

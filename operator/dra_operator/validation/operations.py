@@ -33,7 +33,6 @@ from dra_operator.validation.expressions import Expressions
 from dra_operator.validation.gates import DEFAULT_GATES, Gates, drop_disabled
 from dra_operator.validation.lists import check_items
 from dra_operator.validation.metadata import (
-    NameRule,
     check_finalizer_names,
     check_metadata,
     check_metadata_change,
@@ -287,8 +286,8 @@ def _common_update_checks(new: Object, old: Object) -> list[FieldError]:
     return found + check_metadata_change("metadata", new.metadata, old.metadata)
 
 
-def _metadata(meta: ObjectMeta, *, namespaced: bool, rule: NameRule = subdomain_name) -> list[FieldError]:
-    found = check_metadata("metadata", meta, namespaced=namespaced, name_rule=rule)
+def _metadata(meta: ObjectMeta, *, namespaced: bool) -> list[FieldError]:
+    found = check_metadata("metadata", meta, namespaced=namespaced, name_rule=subdomain_name)
     return found + check_finalizer_names("metadata", meta)
 
 

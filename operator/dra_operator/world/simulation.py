@@ -17,7 +17,6 @@ from typing import Final, NamedTuple
 
 from msgspec import structs
 
-from dra_operator.allocation.features import Features
 from dra_operator.allocation.nodefit import Fit
 from dra_operator.api.core import Namespace, Node, Pod, PodSchedulingGate
 from dra_operator.api.meta import Object, ObjectKey, Uid
@@ -56,12 +55,12 @@ class NotAtRest(RuntimeError):
 class Simulation:
     """See the module. `now`: seconds since the epoch, at which all of it happens."""
 
-    def __init__(self, now: float, policy: Policy | None = None, features: Features | None = None) -> None:
+    def __init__(self, now: float) -> None:
         self.now = now
-        self.policy = policy or Policy()
+        self.policy = Policy()
         self.store = Store()
         self.view = View()
-        self.decider = Decider(self.view, features or Features())
+        self.decider = Decider(self.view)
         self.standing: dict[Uid, Standing] = {}
         """By pod, as of the last look."""
         self._position = 0

@@ -37,7 +37,6 @@ def decide(
     claims: Sequence[ResourceClaim] = (claim(),),
     of: Pod | None = None,
     usage: Mapping[str, NodeUsage] | None = None,
-    only_node: str | None = None,
 ) -> Decision:
     return place(
         of or pod(),
@@ -45,7 +44,6 @@ def decide(
         nodes=on,
         usage=usage or {},
         allocator=Cluster(*published).allocator,
-        only_node=only_node,
     )
 
 
@@ -97,13 +95,6 @@ def test_claims_that_are_all_allocated_only_need_a_node() -> None:
     decision = decide(fixed, on=nodes("a", "b"), claims=[fixed])
 
     assert decision == Placement("b", ())
-
-
-def test_one_node_may_be_asked_for() -> None:
-    slices = [slice_of(node=name) for name in ("a", "b")]
-
-    assert where(decide(*slices, on=nodes("a", "b"), only_node="b")) == "b"
-    assert isinstance(decide(*slices, on=nodes("a", "b"), only_node="c"), Unschedulable)
 
 
 def test_an_error_on_the_way_ends_the_decision_though_a_later_node_would_do() -> None:
