@@ -29,7 +29,7 @@ class Sink:
     def __init__(self) -> None:
         self.shown: dict[str, str] = {}
 
-    def replace(self, objects: Sequence[ResourceClaim], resource_version: str) -> None:
+    async def replace(self, objects: Sequence[ResourceClaim], resource_version: str) -> None:
         self.shown = {claim.metadata.name: claim.uid for claim in objects}
 
     def apply(self, type_: str, object_: ResourceClaim) -> None:

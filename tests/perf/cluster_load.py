@@ -39,7 +39,7 @@ class Watched:
     there: set[Uid] = field(default_factory=set)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def replace(self, objects: Sequence[Pod], resource_version: str) -> None:
+    async def replace(self, objects: Sequence[Pod], resource_version: str) -> None:
         self.there = {pod.uid for pod in objects}
         for pod in objects:
             self._see(pod)

@@ -24,6 +24,7 @@ from dra_operator.api.codec import decode
 from dra_operator.api.kinds import CLASSES, NODES, PODS
 from dra_operator.api.resource import ResourceClaim, ResourceSlice
 from dra_operator.controller.heap import settle
+from dra_operator.controller.lists import Lists
 from dra_operator.controller.mirrors import ClaimMirror, KopfMirror, SliceMirror
 from dra_operator.lifecycle.decide import Decider
 from dra_operator.lifecycle.lean import Lean
@@ -62,8 +63,8 @@ class Mirrors:
         self.view = View()
         self._kopf = KopfMirror(self.view, lambda refs: None, lambda kind: None)
         self._kopf.note_synced()
-        self._claims, self._lean_claim = ClaimMirror(self.view, lambda refs: None), Lean().claim
-        self._slices, self._lean_slice = SliceMirror(self.view, lambda refs: None), Lean().slice
+        self._claims, self._lean_claim = ClaimMirror(self.view, lambda refs: None, Lists()), Lean().claim
+        self._slices, self._lean_slice = SliceMirror(self.view, lambda refs: None, Lists()), Lean().slice
         self._kopf.take(CLASSES, "ADDED", {"metadata": {"name": "gpu", "uid": "class"}, "spec": {}})
 
     def take(self, kind: str) -> Callable[[str], None]:

@@ -80,6 +80,11 @@ def _true(self: Ledger, uid: Uid) -> bool:
     return True
 
 
+async def _leads(self: Engine) -> bool:
+    """Whether it may decide, be a list taken in by half or not."""
+    return self.leads()
+
+
 def _nobody(self: Ledger, uid: Uid) -> frozenset[Uid]:
     return frozenset()
 
@@ -170,6 +175,7 @@ BUGS: dict[str, Bug] = {
     "census ignored": _replacing((KopfMirror, "vanished", lambda self, kind, key, uid: None)),
     "no write barrier": _replacing((ApiClient, "guarded", lambda self, allow: self)),
     "leading without a deadline": _replacing((LeaderElection, "holds", lambda self: self._renewed_at is not None)),
+    "deciding between two pieces of a list": _replacing((Engine, "_may_decide", _leads)),
     "counters not accounted": _replacing((Counters, "consume", _bottomless), (Book, "has_room", _room)),
     "capacity not accounted": _replacing(
         (Ledger, "consumed", lambda self, device: {}),

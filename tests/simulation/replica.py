@@ -12,12 +12,14 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 from dra_operator.cluster.http import ApiClient
 from dra_operator.controller.controller import Controller
+from dra_operator.controller.lists import Lists
 from dra_operator.controller.settings import Settings
 from tests.simulation.kopf import KopfModel
 from tests.simulation.process import Process, wall_clock
@@ -62,6 +64,15 @@ def _monotonic() -> float:
     return asyncio.get_running_loop().time()
 
 
+def _slow_lists(rng: random.Random) -> Lists:
+    """Between any two objects of a list others have their turn, and now and then much happens."""
+
+    async def turn() -> None:
+        await asyncio.sleep(rng.choice((0.0, 0.0, 0.0, 0.002, 0.02, 0.1)))
+
+    return Lists(clock=_monotonic, turn_seconds=0.0, turn=turn)
+
+
 class Replica:
     """See the module. Started at once; ended by `process.kill()`, and then awaited with `ended`."""
 
@@ -73,7 +84,11 @@ class Replica:
 
     def _make(self, network: Network, settings: Settings, rng: random.Random) -> Controller:
         credentials: Any = _Credentials(network, self.process)
-        with patch("dra_operator.controller.controller.find_credentials", lambda *_: credentials):
+        module = "dra_operator.controller.controller"
+        with (
+            patch(f"{module}.find_credentials", lambda *_: credentials),
+            patch(f"{module}.Lists", partial(_slow_lists, random.Random(rng.random()))),
+        ):
             return Controller(settings, identity=self.process.name, rng=rng)
 
     async def _run(self) -> None:

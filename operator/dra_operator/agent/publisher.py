@@ -240,7 +240,7 @@ class _Wake:
     def __init__(self, due: asyncio.Event) -> None:
         self._due = due
 
-    def replace(self, objects: Sequence[ResourceSlice], resource_version: str) -> None:
+    async def replace(self, objects: Sequence[ResourceSlice], resource_version: str) -> None:
         self._due.set()
 
     def apply(self, type_: str, object_: ResourceSlice) -> None:

@@ -107,7 +107,7 @@ class _Sink:
         self._taints = taints
         self._uid = uid
 
-    def replace(self, objects: Sequence[ResourceClaim], resource_version: str) -> None:
+    async def replace(self, objects: Sequence[ResourceClaim], resource_version: str) -> None:
         self._taints.see(self._uid, next((claim for claim in objects if claim.uid == self._uid), None))
 
     def apply(self, type_: str, object_: ResourceClaim) -> None:

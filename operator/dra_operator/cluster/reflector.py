@@ -70,8 +70,8 @@ _CATCH_UP_POLL: Final = 0.02
 class Sink(Protocol[O_contra]):
     """Where the mirror's content goes. Called in order, never concurrently."""
 
-    def replace(self, objects: Sequence[O_contra], resource_version: str) -> None:
-        """This is all there is at that version: what is not in it is gone."""
+    async def replace(self, objects: Sequence[O_contra], resource_version: str) -> None:
+        """This is all there is at that version: what is not in it is gone. Others may have their turn meanwhile."""
 
     def apply(self, type_: str, object_: O_contra) -> None:
         """A watch event, live: `ADDED`, `MODIFIED` or `DELETED`."""
@@ -146,6 +146,8 @@ class Reflector(Generic[O]):
         """What `run` is at, to be cut short."""
         self._listed: _Listed | None = None
         """Of the last `catch_up`, until the watch has come that far."""
+        self._handing_over = asyncio.Lock()
+        """Held while the sink takes in a list."""
 
     async def run(self) -> None:
         while True:
@@ -191,9 +193,10 @@ class Reflector(Generic[O]):
             label_selector=self._label_selector,
             field_selector=self._field_selector,
         )
-        self._listed = _Listed(as_number(version), frozenset(meta.uid for meta in metas))
         listed = {meta.key: meta for meta in metas}
-        behind = listed.keys() | self._objects.keys()
+        async with self._handing_over:  # what is being handed over was listed without regard to what follows
+            self._listed = _Listed(as_number(version), frozenset(meta.uid for meta in metas))
+            behind = listed.keys() | self._objects.keys()
         loop = asyncio.get_running_loop()
         lists, list_at = self.lists, loop.time() + CATCH_UP_SECONDS
         while behind := {key for key in behind if self._is_behind(key, listed.get(key), as_number(version))}:
@@ -261,12 +264,13 @@ class Reflector(Generic[O]):
             if turn >= TURN_BYTES:
                 turn = 0
                 await asyncio.sleep(0)
-        if (later := self._listed) is not None and as_number(version) < later.version:
-            # Asked for before `catch_up`, answered after it.
-            objects = {key: object_ for key, object_ in objects.items() if not later.was_gone(object_.metadata)}
-        self._objects = objects
-        self._sink.replace(list(objects.values()), version)
-        self._version = version
+        async with self._handing_over:
+            if (later := self._listed) is not None and as_number(version) < later.version:
+                # Asked for before `catch_up`, answered after it.
+                objects = {key: object_ for key, object_ in objects.items() if not later.was_gone(object_.metadata)}
+            await self._sink.replace(list(objects.values()), version)
+            self._objects = objects
+            self._version = version
         self.lists += 1
         self.synced.set()
 

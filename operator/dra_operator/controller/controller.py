@@ -42,6 +42,7 @@ from dra_operator.controller.engine import STEPS_IN_ONE_GO, Engine
 from dra_operator.controller.evictor import Evictor, TaintEviction
 from dra_operator.controller.health import HealthServer
 from dra_operator.controller.heap import settle
+from dra_operator.controller.lists import Lists
 from dra_operator.controller.metrics import Metrics
 from dra_operator.controller.mirrors import KOPF_KINDS, ClaimMirror, KopfMirror, SliceMirror
 from dra_operator.controller.progress import Progress
@@ -106,6 +107,7 @@ class Controller:
         )
         self._recorder = EventRecorder(self._client, instance=identity, rng=self._rng)
         self._writer = Writer(self._client, allow=self._may_write)
+        lists = Lists()
         self.engine = Engine(
             view=self.view,
             decider=decider,
@@ -118,6 +120,7 @@ class Controller:
             leads=self._may_write,
             limited=lambda: pace.limits,
             watcher=self.metrics,
+            lists=lists,
         )
         self._evictor = Evictor(
             self.view,
@@ -127,7 +130,8 @@ class Controller:
             record=self._recorder.record,
         )
         self.kopf = KopfMirror(self.view, self.engine.mark, self._on_relisted)
-        to_claims, to_slices = ClaimMirror(self.view, self.engine.mark), SliceMirror(self.view, self.engine.mark)
+        to_claims = ClaimMirror(self.view, self.engine.mark, lists)
+        to_slices = SliceMirror(self.view, self.engine.mark, lists)
         claims = Reflector(self._client, CLAIMS, to_claims, rng=self._rng, prepare=Lean().claim)
         slices = Reflector(self._client, SLICES, to_slices, rng=self._rng, prepare=Lean().slice)
         self._reflectors = (claims, slices)

@@ -30,6 +30,7 @@ from dra_operator.api.meta import ObjectKey, Uid
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import ResourceClaim
 from dra_operator.controller.answers import Answers
+from dra_operator.controller.lists import Lists
 from dra_operator.controller.underway import UnderWay, Write
 from dra_operator.lifecycle.actions import (
     Action,
@@ -108,6 +109,8 @@ class Engine:
     leads: Callable[[], bool]
     limited: Callable[[], bool]
     watcher: Watcher
+    lists: Lists = field(default_factory=Lists)
+    """Those that are being taken in are waited for."""
     _busy: defaultdict[ObjectKey | Uid, set[Ref]] = field(default_factory=lambda: defaultdict(set))
     taken: int = 0
     """Refs that the loop has taken from the queue so far."""
@@ -171,7 +174,7 @@ class Engine:
             await self._under_way.room()
             ref = await self.queue.get()
             self.taken += 1
-            while self.leads():
+            while await self._may_decide():
                 search = self._look(ref)
                 if search is None or not await self._drive(ref, search):
                     break
@@ -180,6 +183,11 @@ class Engine:
             if self.taken % LOOKS_PER_TURN == 0 or self._steps >= SELECTOR_STEPS:
                 self._steps = 0
                 await asyncio.sleep(0)
+
+    async def _may_decide(self) -> bool:
+        """Whether this replica leads, once what is known of the cluster is whole."""
+        await self.lists.ended()
+        return self.leads()
 
     async def drain(self) -> None:
         """Wait for the writes that are on their way."""

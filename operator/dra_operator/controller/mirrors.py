@@ -1,7 +1,8 @@
 """Where observations enter: Kopf's events and the reflectors' lists and watches, turned into verbs of the View.
 
 Each of them marks what has to be looked at. ResourceClaims and ResourceSlices come through reflectors, because their
-exact order matters; everything else comes from Kopf, event by event.
+exact order matters, and a list of them is taken in with turns for others (`lists.py`); everything else comes from Kopf,
+event by event.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dra_operator.api.kinds import CLASSES, NAMESPACES, NODES, PODS, TEMPLATES, 
 from dra_operator.api.meta import Object, ObjectKey, Uid
 from dra_operator.api.quantity import QuantityError
 from dra_operator.api.resource import DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice
+from dra_operator.controller.lists import Lists
 from dra_operator.lifecycle.keys import Ref
 from dra_operator.lifecycle.lean import Lean
 from dra_operator.lifecycle.versions import version_of
@@ -35,12 +37,13 @@ KOPF_KINDS: tuple[Kind[Any], ...] = (PODS, TEMPLATES, NAMESPACES, CLASSES, NODES
 class ClaimMirror:
     """Sink of the reflector of ResourceClaims."""
 
-    def __init__(self, view: View, mark: Mark) -> None:
+    def __init__(self, view: View, mark: Mark, lists: Lists) -> None:
         self._view = view
         self._mark = mark
+        self._lists = lists
 
-    def replace(self, objects: Sequence[ResourceClaim], resource_version: str) -> None:
-        self._mark(self._view.replace_claims(objects, resource_version))
+    async def replace(self, objects: Sequence[ResourceClaim], resource_version: str) -> None:
+        await self._lists.take_in(self._view.replace_claims(objects, resource_version), self._mark)
 
     def apply(self, type_: str, object_: ResourceClaim) -> None:
         if type_ == "DELETED":
@@ -52,17 +55,21 @@ class ClaimMirror:
 class SliceMirror:
     """Sink of the reflector of ResourceSlices."""
 
-    def __init__(self, view: View, mark: Mark) -> None:
+    def __init__(self, view: View, mark: Mark, lists: Lists) -> None:
         self._view = view
         self._mark = mark
+        self._lists = lists
 
-    def replace(self, objects: Sequence[ResourceSlice], resource_version: str) -> None:
+    async def replace(self, objects: Sequence[ResourceSlice], resource_version: str) -> None:
+        await self._lists.take_in(self._pieces(objects), self._mark)
+
+    def _pieces(self, objects: Sequence[ResourceSlice]) -> Iterator[set[Ref]]:
         listed = {slice_.metadata.name for slice_ in objects}
         for slice_ in list(self._view.inventory.slices()):
             if slice_.metadata.name not in listed:
-                self._mark(self._view.forget_slice(slice_.metadata.name))
+                yield self._view.forget_slice(slice_.metadata.name)
         for slice_ in objects:
-            self._mark(self._view.observe_slice(slice_))
+            yield self._view.observe_slice(slice_)
 
     def apply(self, type_: str, object_: ResourceSlice) -> None:
         if type_ == "DELETED":

@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 
 from dra_operator.allocation.usage import NodeUsage
 from dra_operator.api.core import Namespace, Node, Pod
-from dra_operator.api.meta import Object, ObjectKey, Uid, as_number
+from dra_operator.api.meta import Object, ObjectKey, Uid
 from dra_operator.api.resource import (
     AllocationResult,
     DeviceClass,
@@ -33,6 +33,7 @@ from dra_operator.inventory.devices import PoolKey
 from dra_operator.inventory.inventory import ANY_NODE, Inventory
 from dra_operator.inventory.ledger import Ledger
 from dra_operator.inventory.nodes import Nodes
+from dra_operator.lifecycle.claims import Claims
 from dra_operator.lifecycle.holdback import HoldBack
 from dra_operator.lifecycle.horizon import Horizon
 from dra_operator.lifecycle.keys import ClaimRef, PodRef, Ref
@@ -43,7 +44,7 @@ from dra_operator.lifecycle.refusal import Refusal
 from dra_operator.lifecycle.reservation import Reservation
 from dra_operator.lifecycle.turns import Turns
 from dra_operator.lifecycle.unelected import Unelected
-from dra_operator.lifecycle.versions import Tombstones, newer, same_results, takes_back, version_of
+from dra_operator.lifecycle.versions import Tombstones, newer, version_of
 from dra_operator.lifecycle.waiting import Group
 from dra_operator.lifecycle.wakeups import Wakeups
 
@@ -63,7 +64,6 @@ class View:
         self.collector_seconds = 0.0
         self.pods: dict[Uid, Pod] = {}
         self.pod_uids: dict[ObjectKey, Uid] = {}
-        self.claims: dict[ObjectKey, ResourceClaim] = {}
         self.templates: dict[ObjectKey, ResourceClaimTemplate] = {}
         self.namespaces: dict[str, Namespace] = {}
         self.classes: dict[str, DeviceClass] = {}
@@ -83,12 +83,21 @@ class View:
         """Up to when another may have written pods that the mirror does not show so yet."""
 
         self._pods_ahead: dict[Uid, Pod] = {}
-        self._claims_ahead: dict[ObjectKey, ResourceClaim] = {}
         self._references = References()
         self._gone = Tombstones()
         self._ended = Tombstones()
         """Pods of which their kubelet had said that they ended, before they were gone."""
-        self._gone_claims = Tombstones()
+        self._claims = Claims(
+            self.ledger,
+            self._references,
+            self.turns,
+            self.unelected,
+            now=lambda: self.now(),
+            released=self._released,
+            freed=self.freed,
+        )
+        self.claims = self._claims.shown
+        """As the mirror shows them."""
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -102,11 +111,11 @@ class View:
 
     def claim(self, key: ObjectKey) -> ResourceClaim | None:
         """The claim as last known, our own writes included."""
-        return self._claims_ahead.get(key) or self.claims.get(key)
+        return self._claims.get(key)
 
     def claim_catching_up(self, key: ObjectKey) -> bool:
         """Whether a write of ours to this claim has not come back through the mirror yet."""
-        return key in self._claims_ahead
+        return self._claims.is_catching_up(key)
 
     def claims_owned_by(self, uid: Uid) -> Iterator[ResourceClaim]:
         """Claims whose controller is the pod, in order of their names."""
@@ -225,78 +234,19 @@ class View:
 
     def observe_claim(self, claim: ResourceClaim, *, live: bool) -> set[Ref]:
         """The mirror shows the claim as it is now: `live` through a watch event, otherwise through a list."""
-        key = claim.key
-        known = self.claims.get(key)
-        dirty: set[Ref] = set()
-        if known is not None and known.uid != claim.uid:
-            dirty |= self.forget_claim(key)
-            known = None
-        if live:
-            self.unelected.observe(known, claim, ours=self.ledger.is_assumed(claim.uid))
-            if known is None:
-                self.turns.note_new(claim)
-        ahead = self._claims_ahead.get(key)
-        if ahead is None or ahead.uid != claim.uid or not newer(ahead, claim):
-            dirty.add(ClaimRef(key))  # else the answer to our write said all this, and was looked at
-        if ahead is not None and newer(claim, ahead):
-            del self._claims_ahead[key]
-            if takes_back(claim, ahead):
-                self.ledger.forget_assumed(claim.uid)
-                dirty |= self.freed()
-        self.claims[key] = claim
-        self._refer(key, known, ahead)
-        rivals = self.ledger.rivals(claim.uid)
-        self.ledger.observe(claim, live=live)
-        if known is not None and known.status.allocation is not None and not same_results(known, claim):
-            self._hold_back(known)
-            dirty |= self._freed_with(known)
-        dirty |= self._pods_of(claim)
-        for rival in rivals | self.ledger.rivals(claim.uid):
-            dirty |= self._pods_of_claim_uid(rival)
-        return dirty
+        return self._claims.observe(claim, live=live)
 
     def forget_claim(self, key: ObjectKey) -> set[Ref]:
         """The mirror has the claim no more. One that we wrote since is the next of that name, to be shown yet."""
-        claim = self.claims.pop(key, None)
-        ahead = self._claims_ahead.pop(key, None)
-        kept = None
-        if claim is not None and ahead is not None and claim.uid != ahead.uid and not newer(claim, ahead):
-            kept, ahead = ahead, None
-        dirty: set[Ref] = {ClaimRef(key)}
-        holder = ahead if ahead is not None and ahead.status.allocation is not None else claim
-        for gone in (claim, ahead):
-            if gone is None:
-                continue
-            self._gone_claims.add(gone.uid, self.now())
-            self._references.remove_claim(gone)
-            rivals = self.ledger.rivals(gone.uid)
-            self.ledger.remove(gone.uid)
-            self.ledger.forget_assumed(gone.uid)
-            if gone is holder and gone.status.allocation is not None:
-                self._hold_back(gone)
-                dirty |= self._freed_with(gone)
-            dirty |= self._pods_of(gone)
-            for rival in rivals:
-                dirty |= self._pods_of_claim_uid(rival)
-        if kept is not None:
-            self._claims_ahead[key] = kept
-            self._refer(key)
-        return dirty
+        return self._claims.forget(key)
 
-    def replace_claims(self, claims: Collection[ResourceClaim], resource_version: str) -> set[Ref]:
-        """The mirror was listed anew: what is not listed is gone, unless we wrote it after the list was made."""
-        self.ledger.begin_listing()
-        listed = {claim.key for claim in claims}
-        horizon = as_number(resource_version)
-        dirty: set[Ref] = set()
-        for key in [key for key in self.claims if key not in listed]:
-            dirty |= self.forget_claim(key)
-        for key, ahead in list(self._claims_ahead.items()):
-            if key not in listed and version_of(ahead) <= horizon:
-                dirty |= self.forget_claim(key)
-        for claim in claims:
-            dirty |= self.observe_claim(claim, live=False)
-        return dirty
+    def replace_claims(self, claims: Collection[ResourceClaim], resource_version: str) -> Iterator[set[Ref]]:
+        """The mirror was listed anew: what is not listed is gone, unless we wrote it after the list was made.
+
+        Taken in as the iterator is driven: others may have their turn between two items, but nothing may be decided
+        before the last.
+        """
+        return self._claims.replace(claims, resource_version)
 
     def assume_allocation(self, claim: ResourceClaim, allocation: AllocationResult) -> None:
         """An allocation is about to be written: its devices are taken from now on."""
@@ -314,7 +264,7 @@ class View:
         if isinstance(object_, Pod):
             return self._note_pod(object_)
         if isinstance(object_, ResourceClaim):
-            return self._note_claim(object_)
+            return self._claims.note_written(object_)
         return set()
 
     def _note_pod(self, pod: Pod) -> set[Ref]:
@@ -328,20 +278,6 @@ class View:
         self._pods_ahead[pod.uid] = pod
         return {PodRef(pod.uid), *(self._claims_of(pod.uid) if pod.done else ())}
 
-    def _note_claim(self, claim: ResourceClaim) -> set[Ref]:
-        known = self.claims.get(claim.key)
-        if claim.uid in self._gone_claims:
-            return set()
-        if known is not None and newer(known, claim):
-            if not takes_back(known, claim):
-                return set()
-            self.ledger.forget_assumed(known.uid)
-            return self.freed()
-        before = self._claims_ahead.get(claim.key)
-        self._claims_ahead[claim.key] = claim
-        self._refer(claim.key, before)
-        return {ClaimRef(claim.key)} | self._pods_of(claim)
-
     def note_read(self, uid: Uid, pod: Pod | None, horizon: int) -> set[Ref]:
         """What a live GET was answered with that was sent at that horizon. None: there is no such pod."""
         if pod is None:
@@ -352,16 +288,7 @@ class View:
 
     def note_claim_missing(self, key: ObjectKey) -> None:
         """The API server says that there is no such claim: drop what only our own write told us."""
-        self._refer(key, self._claims_ahead.pop(key, None))
-
-    def _refer(self, key: ObjectKey, *before: ResourceClaim | None) -> None:
-        """The claim refers to what it names in the mirror and as we wrote it; no more to what it named `before`."""
-        for claim in before:
-            if claim is not None:
-                self._references.remove_claim(claim)
-        for claim in (self.claims.get(key), self._claims_ahead.get(key)):
-            if claim is not None:
-                self._references.add_claim(claim)
+        self._claims.note_missing(key)
 
     # --- everything else ---------------------------------------------------------------------------------------------
 
@@ -464,26 +391,16 @@ class View:
         pools = self.held_back.expire()
         return self.freed(self.inventory.nodes_seeing(pools)) if pools else set()
 
-    def _hold_back(self, claim: ResourceClaim) -> None:
+    def _released(self, claim: ResourceClaim) -> set[Ref]:
         """The claim's devices are released; a pod that ran with them may leave something to undo on its node."""
         users = [(consumer.uid, self.pod(consumer.uid)) for consumer in claim.status.reserved_for or ()]
         ran = [(uid, pod) for uid, pod in users if pod is None or pod.spec.node_name]
         if ran:
             ended = all(uid in self._ended if pod is None else pod.terminal for uid, pod in ran)
             self.held_back.released(claim, ended=ended)
-
-    def _freed_with(self, claim: ResourceClaim) -> set[Ref]:
-        """The devices of the claim's allocation became free."""
         allocation = claim.status.allocation
         results = (allocation.devices.results if allocation is not None else None) or ()
         return self.freed(self.inventory.nodes_seeing({PoolKey(result.driver, result.pool) for result in results}))
 
     def _claims_of(self, uid: Uid) -> set[Ref]:
         return {ClaimRef(key) for key in self._references.claims_of(uid)}
-
-    def _pods_of(self, claim: ResourceClaim) -> set[Ref]:
-        return {PodRef(uid) for uid in self._references.pods_of(claim)}
-
-    def _pods_of_claim_uid(self, uid: Uid) -> set[Ref]:
-        claim = next((claim for claim in self.claims.values() if claim.uid == uid), None)
-        return set() if claim is None else self._pods_of(claim)

@@ -189,7 +189,7 @@ class _PodSink:
     def __init__(self, kubelets: Kubelets) -> None:
         self._kubelets = kubelets
 
-    def replace(self, objects: Sequence[Pod], resource_version: str) -> None:
+    async def replace(self, objects: Sequence[Pod], resource_version: str) -> None:
         listed = {pod.uid for pod in objects}
         for uid in self._kubelets.known_pods() - listed:
             self._kubelets.lose_pod(uid)
@@ -207,7 +207,7 @@ class _ClaimSink:
     def __init__(self, kubelets: Kubelets) -> None:
         self._kubelets = kubelets
 
-    def replace(self, objects: Sequence[ResourceClaim], resource_version: str) -> None:
+    async def replace(self, objects: Sequence[ResourceClaim], resource_version: str) -> None:
         self._kubelets.see_claims({claim.key: claim for claim in objects}, whole=True)
 
     def apply(self, type_: str, object_: ResourceClaim) -> None:

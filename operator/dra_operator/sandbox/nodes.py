@@ -181,7 +181,7 @@ class _SliceSink:
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
 
-    def replace(self, objects: Sequence[ResourceSlice], resource_version: str) -> None:
+    async def replace(self, objects: Sequence[ResourceSlice], resource_version: str) -> None:
         self._nodes.see_publishing({object_.spec.node_name or "" for object_ in objects})
 
     def apply(self, type_: str, object_: ResourceSlice) -> None:

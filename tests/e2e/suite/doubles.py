@@ -21,7 +21,7 @@ class Doubles:
         """Allocations seen."""
         self._held: dict[ObjectKey, frozenset[DeviceId]] = {}
 
-    def replace(self, objects: Sequence[ResourceClaim], resource_version: str) -> None:
+    async def replace(self, objects: Sequence[ResourceClaim], resource_version: str) -> None:
         self._held.clear()
         for claim in objects:
             self._take(claim)

@@ -27,8 +27,11 @@ class Sink:
 
     def __init__(self) -> None:
         self.heard: list[Heard] = []
+        self.takes = 0.0
+        """Seconds to take in a list."""
 
-    def replace(self, objects: Sequence[ResourceClaim], resource_version: str) -> None:
+    async def replace(self, objects: Sequence[ResourceClaim], resource_version: str) -> None:
+        await asyncio.sleep(self.takes)
         self.heard.append(("LIST", resource_version, [_said(one) for one in objects]))
 
     def apply(self, type_: str, object_: ResourceClaim) -> None:
@@ -472,6 +475,25 @@ def test_a_list_asked_for_before_and_answered_afterwards_shows_nothing_that_was_
         anew.send("DELETED", claim("c", 85))
         anew.send("ADDED", claim("new", 91))
         await heard(sink, ("LIST", "10", ["a@5"]), ("LIST", "80", ["a@5"]), ("ADDED", "new@91"))
+
+    mirror(scenario, listing("10", claim("a", 5)))
+
+
+def test_a_list_that_is_being_taken_in_is_waited_for_and_so_is_what_it_shows_that_is_gone() -> None:
+    async def scenario(script: Script, sink: Sink, reflector: Reflector[ResourceClaim]) -> None:
+        watch = await script.watch(1)
+        sink.takes = 5.0
+        script.tell(listing("80", claim("a", 5), claim("c", 70)), listing("90", claim("a", 5)))
+        watch.send("ERROR", {"kind": "Status", "code": 410})
+        await eventually(lambda: len(script.requests("GET")) == 2)
+        await asyncio.sleep(1.0)
+        catching_up = asyncio.create_task(reflector.catch_up())
+        anew = await script.watch(2)
+        await heard(sink, ("LIST", "80", ["a@5", "c@70"]))
+        assert not catching_up.done()
+        anew.send("DELETED", claim("c", 85))
+        await catching_up
+        assert sink.heard[-1] == ("DELETED", "c@85")
 
     mirror(scenario, listing("10", claim("a", 5)))
 

@@ -161,7 +161,7 @@ class Desk:
 
     async def _follow(self) -> None:
         """The watches: every change in order, a little late."""
-        mirror, position = ClaimMirror(self.view, self.engine.mark), 0
+        mirror, position = ClaimMirror(self.view, self.engine.mark, self.engine.lists), 0
         while True:
             await asyncio.sleep(self.watch_delay)
             while position < len(self.store.log):

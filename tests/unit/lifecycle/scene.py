@@ -28,6 +28,7 @@ from dra_operator.api.resource import (
 )
 from dra_operator.lifecycle.decide import Decider
 from dra_operator.lifecycle.generate import claim_name
+from dra_operator.lifecycle.keys import Ref
 from dra_operator.lifecycle.pod import reconcile_pod
 from dra_operator.lifecycle.policy import Policy
 from dra_operator.lifecycle.publish import timestamp
@@ -71,6 +72,11 @@ def show(view: View, *objects: Object) -> None:
                 view.observe_slice(each)
             case _:
                 raise TypeError(type(each).__name__)
+
+
+def show_list(view: View, *claims: ResourceClaim, version: str) -> set[Ref]:
+    """These are all claims that there were at that version. Returns what has to be looked at."""
+    return {ref for refs in view.replace_claims(claims, version) for ref in refs}
 
 
 def gpus(count: int = 1, *, node: str = "node-a") -> tuple[Object, ...]:

@@ -16,7 +16,7 @@ from dra_operator.lifecycle.policy import ClaimsMode, Policy
 from dra_operator.lifecycle.turns import KNOWN_PATIENCE, MISSES, SILENCE, Turns, made_by_another
 from dra_operator.lifecycle.view import View
 from tests.builders import claim, pod, template
-from tests.unit.lifecycle.scene import NOW, gated, generated, gpus, look, made_by, view_of
+from tests.unit.lifecycle.scene import NOW, gated, generated, gpus, look, made_by, show_list, view_of
 
 AUTO, ADOPT, GENERATE = (Policy(claims=mode) for mode in (ClaimsMode.AUTO, ClaimsMode.ADOPT, ClaimsMode.GENERATE))
 USER = gated(templates=["template"])
@@ -128,7 +128,7 @@ def test_the_other_is_known_by_its_claim_whatever_its_program_is_called() -> Non
 
 def test_only_a_claim_that_comes_while_we_watch_is_news() -> None:
     view = view_of(USER)
-    view.replace_claims([theirs()], "10")
+    show_list(view, theirs(), version="10")
     assert patience(view.turns) == SILENCE
     view.observe_claim(theirs(), live=True)  # an update of what is known
     assert patience(view.turns) == SILENCE

@@ -11,7 +11,7 @@ from dra_operator.api.resource import ResourceClaim
 from dra_operator.lifecycle.keys import ClaimRef, PodRef
 from dra_operator.lifecycle.view import View
 from tests.builders import allocation, claim, device_class, node, pod, slice_of, template
-from tests.unit.lifecycle.scene import gated, generated, gpus, held, later, namespace, show, view_of
+from tests.unit.lifecycle.scene import gated, generated, gpus, held, later, namespace, show, show_list, view_of
 
 KEY = ObjectKey("default", "claim")
 USER = pod("user", claims=["claim"])
@@ -187,7 +187,7 @@ def test_a_claim_that_is_gone_holds_nothing() -> None:
 
 def test_what_a_list_does_not_show_is_gone() -> None:
     view = view_of(held(claim(name="gone")), claim(name="stays"))
-    view.replace_claims([claim(name="stays")], "9")
+    show_list(view, claim(name="stays"), version="9")
     assert set(view.claims) == {("default", "stays")}
     assert not view.ledger.allocations()
 
@@ -195,20 +195,20 @@ def test_what_a_list_does_not_show_is_gone() -> None:
 def test_what_we_wrote_after_the_list_was_made_is_not_gone() -> None:
     view = view_of()
     view.note_written(at(12))
-    view.replace_claims([], "9")
+    show_list(view, version="9")
     assert version_of(view) == "12"
 
 
 def test_what_we_wrote_before_the_list_was_made_is_gone_if_it_does_not_show_it() -> None:
     view = view_of()
     view.note_written(at(8))
-    view.replace_claims([], "9")
+    show_list(view, version="9")
     assert view.claim(KEY) is None
 
 
 def test_a_list_shows_claims_anew_that_were_deleted_and_created_unseen() -> None:
     view = view_of(held(at(1, uid="old")))
-    view.replace_claims([at(5, uid="new")], "9")
+    show_list(view, at(5, uid="new"), version="9")
     assert version_of(view) == "5"
     assert not view.ledger.allocations()
 
@@ -216,14 +216,69 @@ def test_a_list_shows_claims_anew_that_were_deleted_and_created_unseen() -> None
 def test_of_two_claims_on_one_device_in_a_list_none_is_confirmed() -> None:
     one, two = held(claim(name="one")), held(claim(name="two"))
     view = view_of()
-    view.replace_claims([one, two], "9")
+    show_list(view, one, two, version="9")
     assert not view.ledger.confirmed(one.uid)
     assert not view.ledger.confirmed(two.uid)
 
 
+def test_what_a_list_shows_as_it_was_is_not_looked_at_again_and_kept_once() -> None:
+    view = view_of(USER, held(at(1)))
+    again = held(at(1))
+    assert show_list(view, again, version="9") == set()
+    assert view.claims[KEY] is again, "who lists keeps it, too"
+
+
+OTHER = held(claim(name="other", version=3))
+LISTED = {
+    "unchanged": (at(1), OTHER),
+    "allocated": (held(at(6)), OTHER),
+    "taken back": (at(6), OTHER),
+    "replaced": (at(6, uid="new"), OTHER),
+    "gone": (OTHER,),
+}
+ANSWERS = {
+    "before what is listed": held(at(4)),
+    "what is listed": held(at(6)),
+    "after the list": held(at(12)),
+    "of the one that replaced it": held(at(6, uid="new")),
+    "of the next of that name": held(at(12, uid="next")),
+}
+
+
+def everything(view: View) -> tuple[object, ...]:
+    """What the View knows of claims, and what follows from it."""
+    ledger, uids = view.ledger, sorted(view.ledger.allocations())
+    judged = [(uid, ledger.confirmed(uid), ledger.rivals(uid), ledger.is_assumed(uid)) for uid in uids]
+    keys = sorted({KEY, *view.claims})
+    return dict(view.claims), [view.claim(key) for key in keys], judged, [*view.claims_owned_by(USER.uid)]
+
+
+@pytest.mark.parametrize("listed", LISTED.values(), ids=LISTED)
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+def test_an_answer_between_two_pieces_of_a_list_comes_to_the_same_as_one_before_or_after_it(
+    listed: tuple[ResourceClaim, ...], answer: ResourceClaim
+) -> None:
+    def taken_in(answer_at: int) -> tuple[int, tuple[object, ...]]:
+        """The list, with the answer before the piece of that number. Returns how many there were, and the outcome."""
+        view, number = view_of(USER, at(1)), 0
+        assert answer.status.allocation is not None
+        view.assume_allocation(answer, answer.status.allocation)
+        for number, _ in enumerate(view.replace_claims(listed, "9"), 1):
+            if number == answer_at:
+                view.note_written(answer)
+        if answer_at > number:
+            view.note_written(answer)
+        return number, everything(view)
+
+    pieces, after = taken_in(1_000)
+    before = taken_in(1)[1]
+    for number in range(2, pieces + 1):
+        assert taken_in(number)[1] in (before, after)
+
+
 def test_the_pods_of_what_is_gone_are_looked_at_again() -> None:
     view = view_of(USER, claim())
-    assert view.replace_claims([], "9") == {ClaimRef(KEY), PodRef(USER.uid)}
+    assert show_list(view, version="9") == {ClaimRef(KEY), PodRef(USER.uid)}
 
 
 # --- pods ------------------------------------------------------------------------------------------------------------
@@ -371,7 +426,7 @@ def test_a_dispute_ends_when_the_claim_that_came_first_lets_go() -> None:
 def test_both_sides_of_a_dispute_of_one_list_are_looked_at() -> None:
     users = [pod(name, claims=[name]) for name in ("a", "b")]
     view = view_of(*users)
-    refs = view.replace_claims([held(claim(name="a")), held(claim(name="b"))], "9")
+    refs = show_list(view, held(claim(name="a")), held(claim(name="b")), version="9")
     assert {PodRef(user.uid) for user in users} <= refs
 
 
@@ -522,7 +577,7 @@ def test_devices_are_free_for_others_when_a_relist_shows_that_our_allocation_was
     view.assume_allocation(at(1), allocated.status.allocation)
     view.note_written(allocated)
     view.note_waits(gated("waits").uid, None)
-    woken = view.replace_claims([at(3)], "3")
+    woken = show_list(view, at(3), version="3")
     assert PodRef(gated("waits").uid) in woken
     assert not view.ledger.is_assumed(at(1).uid)
 

@@ -117,7 +117,7 @@ class Keeper:
 
     # --- a sink of the reflector: only that something has changed matters --------------------------------------------
 
-    def replace(self, objects: Sequence[Secret], resource_version: str) -> None:
+    async def replace(self, objects: Sequence[Secret], resource_version: str) -> None:
         self._woken.set()
 
     def apply(self, type_: str, object_: Secret) -> None:
