@@ -262,6 +262,12 @@ class _Run:
     def _do_claims_late(self, replica: Replica, seconds: float) -> None:
         self._hand_over("resourceclaims", seconds)
 
+    def _do_claims_relisted(self, replica: Replica, seconds: float) -> None:
+        """A replica sees no claim change for a while, and can't catch up with it: it lists all claims anew."""
+        over = self.now() + seconds
+        self.network.late_until[replica.process.name, "resourceclaims"] = over
+        asyncio.get_running_loop().call_at(over, self.store.compact, "resourceclaims")
+
     def _hand_over(self, late: str, seconds: float) -> None:
         """The leader ends in order, and who leads next has seen nothing of one resource for longer than it lives."""
         holders = {lease["spec"].get("holderIdentity") for lease in self.store.all("leases")}
@@ -329,6 +335,7 @@ _PROCESS_OPS: dict[str, Callable[[_Run, Replica, float], None]] = {
     "blind": _Run._do_blind,
     "pods-late": _Run._do_pods_late,
     "claims-late": _Run._do_claims_late,
+    "claims-relisted": _Run._do_claims_relisted,
 }
 
 

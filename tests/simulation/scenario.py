@@ -121,6 +121,8 @@ def make_scenario(seed: int) -> Scenario:
         rates = replace(rates, frozen=0.1)  # it matters there, and only what was about to be sent at that moment does
     if mode == "elected":
         ops += _handovers(random.Random(f"{seed}/handovers"))
+    if mode == "rivals":
+        ops += _relists(random.Random(f"{seed}/relists"))
     return Scenario(
         seed=seed,
         nodes=nodes,
@@ -207,6 +209,18 @@ def _handovers(rng: random.Random) -> list[Op]:
         for _ in range(rng.randint(1, 4)):
             when = at + rng.uniform(0.45, 1.0) * seconds
             ops.append(Op(when, rng.choice(meddling), (str(rng.randrange(1000)),)))
+    return ops
+
+
+def _relists(rng: random.Random) -> list[Op]:
+    """One of two that do not know of each other lists claims anew, in which both have written meanwhile."""
+    ops = []
+    for number in range(rng.choice((0, 1, 2))):
+        at, seconds = rng.uniform(1, BUSY_SECONDS), rng.uniform(1.0, 5.0)
+        ops.append(Op(at, "claims-relisted", (str(rng.randrange(2)), f"{seconds:.1f}")))
+        for index in range(rng.randint(2, 4)):
+            when = at + rng.choice((0.0, rng.uniform(0.0, 0.9))) * seconds
+            ops.append(Op(when, "pod", (f"anew-{number}-{index}", "team", "-", rng.choice(("one", "slot")), "-")))
     return ops
 
 
