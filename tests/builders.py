@@ -305,12 +305,18 @@ def _counters(texts: Mapping[str, str]) -> dict[str, Counter]:
 
 
 def device_class(
-    name: str = CLASS, *expressions: str, annotations: Mapping[str, str] | None = None, version: int = 1
+    name: str = CLASS,
+    *expressions: str,
+    annotations: Mapping[str, str] | None = None,
+    version: int = 1,
+    resource: str | None = None,
 ) -> DeviceClass:
     """A class of the devices that all `expressions` select; by default all of the default driver."""
     return DeviceClass(
         metadata=meta("class", name, annotations=annotations, version=version),
-        spec=DeviceClassSpec(selectors=cel(*(expressions or (f"device.driver == '{DRIVER}'",)))),
+        spec=DeviceClassSpec(
+            selectors=cel(*(expressions or (f"device.driver == '{DRIVER}'",))), extended_resource_name=resource
+        ),
     )
 
 

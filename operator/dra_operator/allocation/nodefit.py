@@ -3,20 +3,23 @@
 Resource requests, pod count, taints, cordon, nodeSelector, required node affinity. A pod with further hard rules
 (`covers` is False) is not pinned: the scheduler then chooses.
 
-`Fit` reads the pod once and is asked for many nodes; `fits` asks for one.
+`Fit` reads the pod once and is asked for many nodes; `fits` asks for one. Extended resources that are devices
+(`extended.py`) are looked at where a node offers them by itself; elsewhere the scheduler finds devices.
 
 Upstream: plugins noderesources, tainttoleration, nodeunschedulable and nodeaffinity of kube-scheduler.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from dra_operator.allocation.extended import backed_by_devices
 from dra_operator.allocation.podrequests import pod_requests
 from dra_operator.allocation.usage import NodeUsage
 from dra_operator.api.core import Node, Pod, Taint, Toleration
+from dra_operator.api.resource import DeviceClass
 from dra_operator.inventory.nodeselector import matches_node_selector
 
 _UNSCHEDULABLE: Final = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
@@ -38,12 +41,12 @@ _CORDONED: Final = Misfit("cordoned", "it is cordoned")
 _FULL: Final = Misfit("full (no room for another pod)", "it has no room for another pod")
 
 
-def fits(pod: Pod, node: Node, usage: NodeUsage) -> tuple[Misfit, ...]:
+def fits(pod: Pod, node: Node, usage: NodeUsage, classes: Mapping[str, DeviceClass]) -> tuple[Misfit, ...]:
     """Every rule that the node breaks for the pod; none means that it fits. Its own room is not held against it."""
-    return Fit(pod).misfits(node, usage)
+    return Fit(pod, classes).misfits(node, usage)
 
 
-def covers(pod: Pod) -> bool:
+def covers(pod: Pod, classes: Mapping[str, DeviceClass]) -> bool:
     """Whether the rules of `fits` are all the hard rules that the pod has."""
     spec = pod.spec
     if spec.affinity is not None:
@@ -57,13 +60,15 @@ def covers(pod: Pod) -> bool:
     if any(volume.persistent_volume_claim is not None or volume.ephemeral is not None for volume in volumes):
         return False
     containers = (*spec.containers, *(spec.init_containers or ()))
-    return not any(port.host_port for container in containers for port in container.ports or ())
+    if any(port.host_port for container in containers for port in container.ports or ()):
+        return False
+    return not backed_by_devices(pod_requests(pod), classes)
 
 
 class Fit:
     """The hard rules of one pod."""
 
-    def __init__(self, pod: Pod) -> None:
+    def __init__(self, pod: Pod, classes: Mapping[str, DeviceClass]) -> None:
         spec = pod.spec
         affinity = spec.affinity.node_affinity if spec.affinity is not None else None
         self._uid = pod.uid
@@ -72,6 +77,7 @@ class Fit:
         self._tolerations = spec.tolerations or ()
         self._ignores_cordon = self._tolerates(_UNSCHEDULABLE)
         self._requests = tuple((name, amount) for name, amount in pod_requests(pod).items() if amount > 0)
+        self._by_devices = backed_by_devices((name for name, _ in self._requests), classes)
 
     def misfits(self, node: Node, usage: NodeUsage) -> tuple[Misfit, ...]:
         """Every rule that the node breaks; none means that it fits."""
@@ -101,8 +107,10 @@ class Fit:
         if limit is not None and usage.pods(self._uid) >= limit.value():
             yield _FULL
         for name, amount in self._requests:
-            there = allocatable.get(name)
-            if there is None or usage.requested(name, self._uid) + amount > there.scaled_value(_NANO):
+            there = allocatable[name].scaled_value(_NANO) if name in allocatable else 0
+            if there == 0 and name in self._by_devices:
+                continue
+            if usage.requested(name, self._uid) + amount > there:
                 yield Misfit(f"short of {name}", f"it has too little {name}")
 
 

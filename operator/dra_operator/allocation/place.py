@@ -86,7 +86,7 @@ def place_steps(
     plan = allocator.plan([claim for claim in claims if claim.status.allocation is None])
     if isinstance(plan, AllocationError):
         return plan
-    walk = _Walk(plan, Fit(pod), _Scope(claims, avoid), nodes, usage)
+    walk = _Walk(plan, Fit(pod, allocator.classes), _Scope(claims, avoid), nodes, usage)
     if (decision := (yield from walk.run())) is not None:
         return decision
     return (yield from _sum_up(walk, nodes))

@@ -7,6 +7,8 @@ from typing import Final
 # Upstream's.
 ADMIN_ACCESS_LABEL: Final = "resource.kubernetes.io/admin-access"
 POD_CLAIM_NAME_ANNOTATION: Final = "resource.kubernetes.io/pod-claim-name"
+DEVICE_CLASS_RESOURCE_PREFIX: Final = "deviceclass.resource.kubernetes.io/"
+"""Before the name of a class: the extended resource that it stands for, whatever its `extendedResourceName` is."""
 DELETE_PROTECTION_FINALIZER: Final = "resource.kubernetes.io/delete-protection"
 
 # Ours.

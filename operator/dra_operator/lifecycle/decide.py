@@ -141,7 +141,7 @@ class Decider:
         signature, plan = self._signature(pod, claims), self._plan(claims)
         if signature is None or plan is None:
             return None
-        view, fit = self.view, Fit(pod)
+        view, fit = self.view, Fit(pod, self.view.classes)
 
         def may_serve(name: str) -> bool:
             node = view.nodes.get(name)
@@ -178,7 +178,7 @@ class Decider:
     def _would_do(self, name: str, pod: Pod, plan: Plan) -> bool:
         """Whether the node would serve the pod if enough came free on it."""
         node = self.view.nodes.get(name)
-        if node is None or Fit(pod).misfits(node, self.view.usage[name]):
+        if node is None or Fit(pod, self.view.classes).misfits(node, self.view.usage[name]):
             return False
         return plan.shortage(node) is not None
 

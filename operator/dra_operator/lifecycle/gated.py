@@ -190,7 +190,7 @@ def _let_go(look: Look) -> Verdict:
     if not view.unelected.may_announce(pod, claims):
         return _leave_to_another(look)
     say = condition(pod, Reason.ALLOCATED, allocated_sentence(claims), look.now)
-    pinned_to = node if node is not None and nodes_tie(claims) and covers(pod) else None
+    pinned_to = node if node is not None and nodes_tie(claims) and covers(pod, view.classes) else None
     if write := publish(pod, look.names, say, message_due=False, nominated=pinned_to or ""):
         # Who never waited needs no Event: one more write for every pod, and the condition says the same.
         waited = pod.condition(DEVICES_ALLOCATED) is not None
@@ -211,7 +211,7 @@ def _misfit(look: Look, node: str) -> str | None:
     known = look.view.nodes.get(node)
     if known is None:
         return f'node "{node}", which has the devices, is gone'
-    misfits = fits(look.pod, known, look.view.usage[node])
+    misfits = fits(look.pod, known, look.view.usage[node], look.view.classes)
     return f'node "{node}", which has the devices, does not take the pod: {misfits[0].message}' if misfits else None
 
 

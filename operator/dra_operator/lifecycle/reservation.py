@@ -38,7 +38,7 @@ def find_reservation(
     pod: Pod, plan: Plan, nodes: Mapping[str, Node], usage: Mapping[str, NodeUsage]
 ) -> Reservation | None:
     """The node that lacks the fewest devices for the pod; None where all devices of no node would do."""
-    fit, best = Fit(pod), None
+    fit, best = Fit(pod, plan.allocator.classes), None
     for name in sorted(nodes):
         if fit.misfits(nodes[name], usage.get(name, _EMPTY)):
             continue

@@ -111,7 +111,7 @@ def look(pod: Pod, claims: Sequence[ResourceClaim], view: View, allocator: Alloc
 
 
 def _looks(pod: Pod, plan: Plan, view: View) -> Iterable[NodeLook]:
-    fit = Fit(pod)
+    fit = Fit(pod, view.classes)
     for name, node in sorted(view.nodes.items()):
         yield NodeLook(plan, node, fit.misfits(node, view.usage.get(name, _EMPTY)), look_at(plan, node).counts)
 

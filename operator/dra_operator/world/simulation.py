@@ -202,7 +202,7 @@ class Simulation:
             self._feed()
 
     def _first_node(self, pod: Pod) -> str | None:
-        fit = Fit(pod)
+        fit = Fit(pod, self.view.classes)
         allocations = [claim.status.allocation for claim in self.claims_of(pod).values()]
         selectors = [one.node_selector for one in allocations if one is not None and one.node_selector is not None]
         return next(

@@ -179,7 +179,7 @@ def _daemons(meta: ObjectMeta, template: PodTemplate, nodes: Iterable[Node]) -> 
     )
     spec = structs.replace(template.spec, tolerations=(*(template.spec.tolerations or ()), *tolerations))
     asking = _pod(structs.replace(template, spec=_without_requests(spec)), meta, "DaemonSet", meta.name)
-    fit, room = Fit(asking), NodeUsage()
+    fit, room = Fit(asking, {}), NodeUsage()
     for node in sorted(nodes, key=lambda one: one.metadata.name):
         if fit.misfits(node, room):
             continue

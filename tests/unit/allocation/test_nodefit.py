@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from dra_operator.allocation.nodefit import covers, fits
@@ -21,10 +23,12 @@ from dra_operator.api.core import (
     TopologySpreadConstraint,
     Volume,
 )
-from tests.builders import container, need, node, pod, selector, term
+from dra_operator.api.resource import DeviceClass
+from tests.builders import classes, container, device_class, need, node, pod, selector, term
 
 SMALL = {"cpu": "4", "memory": "16Gi", "pods": "2"}
 EMPTY = NodeUsage()
+NO_CLASSES: Mapping[str, DeviceClass] = {}
 
 
 def used_by(*pods: Pod) -> NodeUsage:
@@ -34,8 +38,8 @@ def used_by(*pods: Pod) -> NodeUsage:
     return usage
 
 
-def kinds(of: Pod, on: Node, usage: NodeUsage = EMPTY) -> list[str]:
-    return [misfit.kind for misfit in fits(of, on, usage)]
+def kinds(of: Pod, on: Node, usage: NodeUsage = EMPTY, classes: Mapping[str, DeviceClass] = NO_CLASSES) -> list[str]:
+    return [misfit.kind for misfit in fits(of, on, usage, classes)]
 
 
 # --- room ------------------------------------------------------------------------------------------------------------
@@ -166,7 +170,7 @@ def test_the_node_selector_must_match(wanted: dict[str, str], fit: bool) -> None
 
 def test_every_broken_rule_is_named() -> None:
     misfits = fits(
-        pod(requests={"cpu": "9"}, node_selector={"zone": "b"}), node(cordoned=True, allocatable=SMALL), EMPTY
+        pod(requests={"cpu": "9"}, node_selector={"zone": "b"}), node(cordoned=True, allocatable=SMALL), EMPTY, {}
     )
 
     assert [misfit.message for misfit in misfits] == [
@@ -174,6 +178,36 @@ def test_every_broken_rule_is_named() -> None:
         "it is cordoned",
         "it has too little cpu",
     ]
+
+
+# --- extended resources ----------------------------------------------------------------------------------------------
+
+L4 = classes(device_class("l4", resource="example.com/l4"))
+BY_NAME, BY_CLASS = "example.com/l4", "deviceclass.resource.kubernetes.io/l4"
+
+
+@pytest.mark.parametrize("resource", [BY_NAME, BY_CLASS])
+@pytest.mark.parametrize("allocatable", [SMALL, SMALL | {BY_NAME: "0", BY_CLASS: "0"}], ids=["unknown", "none"])
+def test_what_a_class_stands_for_is_found_by_the_scheduler(resource: str, allocatable: dict[str, str]) -> None:
+    asks = pod(requests={resource: "2"})
+
+    assert kinds(asks, node(allocatable=allocatable), classes=L4) == []
+    assert not covers(asks, L4), "where its devices are is for the scheduler to say"
+
+
+def test_a_node_that_offers_the_resource_itself_has_to_have_enough_of_it() -> None:
+    plugin = node(allocatable=SMALL | {BY_NAME: "2"})
+
+    assert kinds(pod(requests={BY_NAME: "2"}), plugin, classes=L4) == []
+    assert kinds(pod(requests={BY_NAME: "3"}), plugin, classes=L4) == [f"short of {BY_NAME}"]
+
+
+@pytest.mark.parametrize("resource", ["example.com/other", "deviceclass.resource.kubernetes.io/other", "l4"])
+def test_what_no_class_stands_for_has_to_be_on_the_node(resource: str) -> None:
+    asks = pod(requests={resource: "1"})
+
+    assert kinds(asks, node(allocatable=SMALL), classes=L4) == [f"short of {resource}"]
+    assert covers(asks, L4)
 
 
 # --- what is not covered ---------------------------------------------------------------------------------------------
@@ -191,7 +225,7 @@ def test_every_broken_rule_is_named() -> None:
     ],
 )
 def test_rules_about_other_pods_volumes_and_host_ports_are_not_covered(spec: PodSpec) -> None:
-    assert not covers(Pod(spec=spec))
+    assert not covers(Pod(spec=spec), {})
 
 
 @pytest.mark.parametrize(
@@ -205,4 +239,4 @@ def test_rules_about_other_pods_volumes_and_host_ports_are_not_covered(spec: Pod
     ],
 )
 def test_preferences_are_no_hard_rules(spec: PodSpec) -> None:
-    assert covers(Pod(spec=spec))
+    assert covers(Pod(spec=spec), {})

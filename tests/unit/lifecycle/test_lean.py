@@ -44,8 +44,8 @@ def test_a_pod_says_the_same_to_every_rule() -> None:
         assert kept.condition(type_) == pod.condition(type_) is not None
     assert kept.status.resource_claim_statuses == pod.status.resource_claim_statuses
     assert pod_requests(kept) == pod_requests(pod)
-    assert covers(kept)
-    assert covers(pod)
+    assert covers(kept, {})
+    assert covers(pod, {})
 
 
 def test_volumes_that_may_tie_a_pod_to_a_node_stay() -> None:
@@ -53,7 +53,7 @@ def test_volumes_that_may_tie_a_pod_to_a_node_stay() -> None:
     own = {"name": "scratch", "ephemeral": {"volumeClaimTemplate": {}}}
     for volume in (claimed, own, {"name": "odd", "ephemeral": {}}):
         pod = a_pod(volumes=[{"name": "config", "configMap": {"name": "x"}}, volume])
-        assert covers(Lean().pod(pod)) == covers(pod) is False
+        assert covers(Lean().pod(pod), {}) == covers(pod, {}) is False
 
 
 def test_what_nobody_reads_of_a_pod_is_not_kept() -> None:
