@@ -53,8 +53,13 @@ class Release:
         return int(self.version.split(".")[1])
 
 
-RELEASES: Final = {"1.37": Release("v1.37.2"), "1.34": Release("v1.34.4", "1.34")}
-"""1.34 is the oldest that serves resource.k8s.io/v1, and has no MutatingAdmissionPolicy v1."""
+RELEASES: Final = {
+    "1.37": Release("v1.37.2"),
+    "1.36": Release("v1.36.3", "1.36"),
+    "1.35": Release("v1.35.4", "1.35"),
+    "1.34": Release("v1.34.4", "1.34"),
+}
+"""1.34 is the oldest that serves resource.k8s.io/v1; 1.36 the first with MutatingAdmissionPolicy v1."""
 DEFAULT_RELEASE: Final = "1.37"
 
 

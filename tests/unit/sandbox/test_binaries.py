@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from dra_operator.sandbox.binaries import PROGRAMS, BinariesError, cache_folder, find_binaries, source_folder
+from dra_operator.sandbox.binaries import (
+    DEFAULT_RELEASE,
+    PROGRAMS,
+    RELEASES,
+    BinariesError,
+    cache_folder,
+    find_binaries,
+    source_folder,
+)
 
 BUILDS = """#!/bin/sh
 case $1 in list) exit 0;; esac
@@ -123,23 +132,34 @@ def test_other_sources_are_another_build(ground: Ground) -> None:
     assert ground.builds() == 2
 
 
+@pytest.mark.parametrize("name", [name for name in RELEASES if name != DEFAULT_RELEASE])
 def test_another_release_is_another_build_from_sources_of_its_own(
-    ground: Ground, monkeypatch: pytest.MonkeyPatch
+    ground: Ground, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DRA_OPERATOR_CONTROLPLANE_SOURCE")
     default, folder = source_folder(), cache_folder(source_folder())
 
-    monkeypatch.setenv("DRA_OPERATOR_CONTROLPLANE_VERSION", "1.34")
+    monkeypatch.setenv("DRA_OPERATOR_CONTROLPLANE_VERSION", name)
 
-    assert source_folder() == default / "1.34"
-    assert cache_folder(source_folder()).name.startswith("kubernetes-v1.34.")
-    assert folder.name.startswith("kubernetes-v1.37.")
+    assert source_folder() == default / name
+    assert cache_folder(source_folder()).name.startswith(f"kubernetes-v{name}.")
+    assert folder.name.startswith(f"kubernetes-v{DEFAULT_RELEASE}.")
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_a_release_is_built_from_the_kubernetes_that_it_names(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The version is told to the linker, and what is linked stands in go.mod."""
+    monkeypatch.setenv("DRA_OPERATOR_CONTROLPLANE_VERSION", name)
+    text = (source_folder() / "go.mod").read_text()
+
+    assert set(re.findall(r"k8s\.io/kubernetes v(\S+)", text)) == {RELEASES[name].version.removeprefix("v")}
+    assert {f"v1.{patch}" for patch in re.findall(r"=> k8s\.io/\S+ v0\.(\S+)", text)} == {RELEASES[name].version}
 
 
 def test_a_release_without_a_recipe_is_an_error(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DRA_OPERATOR_CONTROLPLANE_VERSION", "1.2")
 
-    with pytest.raises(BinariesError, match=r"1\.2 is none of 1\.37, 1\.34"):
+    with pytest.raises(BinariesError, match=r"1\.2 is none of 1\.37, 1\.36, 1\.35, 1\.34"):
         ground.find()
 
 
