@@ -7,7 +7,7 @@ from typing import Any
 from tests.fuzz.claims import make_allocated, make_claims, make_classes
 from tests.fuzz.dice import Dice
 from tests.fuzz.slices import Traits, make_nodes, make_slices
-from tests.fuzz.vocabulary import FEATURES
+from tests.fuzz.vocabulary import ALPHA, FEATURES
 
 Json = Any
 
@@ -25,6 +25,9 @@ def make_case(seed: int) -> Json:
         "claims": make_claims(dice, slices, traits),
         "nodes": nodes,
     }
-    if dice.chance(0.3):
-        case["features"] = {name: dice.chance(0.85) for name in FEATURES if dice.chance(0.9)}
+    if dice.chance(0.1):
+        case["features"] = dict.fromkeys(ALPHA, False)
+    elif dice.chance(0.33):
+        on = dice.pick((0.9, 0.9, 0.9, 0.6))
+        case["features"] = {name: dice.chance(on) for name in FEATURES if dice.chance(0.9)}
     return case

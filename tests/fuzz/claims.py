@@ -28,6 +28,7 @@ from tests.fuzz.vocabulary import (
     failing,
     gated,
     malformed,
+    odd_derivations,
     selective,
 )
 
@@ -94,11 +95,14 @@ class _Claim:
         dice = self.dice
         driver = self.driver
         names = {f"{driver}/numa": 3.0, PCIE: 3.0, LINE: 1.0, f"{driver}/model": 2.0, f"{driver}/index": 0.7}
+        names |= {f"{driver}/version": 1.0, f"{driver}/healthy": 1.0}
         if self.traits.lists:
             names[f"{driver}/links"] = 9.0
         if self.derived:
             names[DERIVED] = 9.0
         names[f"{driver}/nope"] = 0.05
+        if dice.chance(0.01):
+            return self._scope(scopes)
         kind = "matchAttribute" if dice.chance(0.65) else "distinctAttribute"
         return {kind: dice.weighted(names), **self._scope(scopes)}
 
@@ -136,7 +140,10 @@ class _Claim:
             asks["capacity"] = self._capacity(driver)
         if self.derived and dice.chance(0.8):
             names = dice.some((DERIVED, f"{driver}/numa", f"{driver}/model"), 1, 1 + dice.chance(0.3))
-            asks["derivedAttributes"] = [{"name": name, "expression": dice.pick(derivations(driver))} for name in names]
+            asks["derivedAttributes"] = [
+                {"name": name, "expression": dice.pick((odd_derivations if dice.chance(0.12) else derivations)(driver))}
+                for name in names
+            ]
         return asks
 
     def _selectors(self, driver: str) -> list[str]:

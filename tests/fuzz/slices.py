@@ -15,8 +15,10 @@ from tests.fuzz.dice import Dice
 from tests.fuzz.vocabulary import (
     DECLARED,
     DRIVERS,
+    FIELDS,
     FRACTIONS,
     HUGE_AMOUNTS,
+    HUGE_POLICIES,
     LINE,
     NODE_SELECTORS,
     NODES,
@@ -24,6 +26,7 @@ from tests.fuzz.vocabulary import (
     POLICIES,
     SKIPPED,
     TAINTS,
+    UNREADABLE_REQUIREMENTS,
 )
 
 Json = Any
@@ -107,13 +110,18 @@ def _reach(dice: Dice, where: str) -> Json:
 
 def _selector(dice: Dice) -> Json:
     term: Json = {"matchExpressions": copy.deepcopy(dice.pick(NODE_SELECTORS))}
-    if dice.chance(0.1):
-        term["matchFields"] = [{"key": "metadata.name", "operator": "In", "values": [dice.pick(NODES)]}]
+    if dice.chance(0.15):
+        by_name = {"key": "metadata.name", "operator": "In", "values": [dice.pick(NODES)]}
+        term["matchFields"] = [by_name if dice.chance(0.6) else copy.deepcopy(dice.pick(FIELDS))]
+        if dice.chance(0.3):
+            del term["matchExpressions"]
     if dice.chance(0.02):
-        term["matchExpressions"][0]["operator"] = "Near"
+        term.setdefault("matchExpressions", []).append(copy.deepcopy(dice.pick(UNREADABLE_REQUIREMENTS)))
     terms = [term]
     if dice.chance(0.04):
         terms.append({"matchExpressions": copy.deepcopy(dice.pick(NODE_SELECTORS))})
+    if dice.chance(0.02):
+        terms = dice.pick(([], [{}], [{}, term], [term, {}]))
     return {"nodeSelectorTerms": terms}
 
 
@@ -226,16 +234,14 @@ class _Pool:
     def _attributes(self, number: int) -> Json:
         dice = self.dice
         attributes: Json = {"index": {"int": number}}
-        if dice.chance(0.002):
-            attributes["odd"] = dice.pick(({}, {"version": "1.0"}))
         if dice.chance(0.9):
             attributes["model"] = {"string": dice.pick("aab")}
         if dice.chance(0.9):
             name = "numa" if dice.chance(0.9) else f"{self.driver}/numa"
             attributes[name] = {"int": dice.pick((0, 0, 1))} if dice.chance(0.95) else {"string": "0"}
-        if dice.chance(0.5):
+        if dice.chance(0.7):
             attributes["healthy"] = {"bool": dice.chance(0.8)}
-        if dice.chance(0.5):
+        if dice.chance(0.7):
             attributes["version"] = {"version": dice.pick(("1.0.0", "1.2.0", "1.2.0-rc.1", "1.2.0+b"))}
         if dice.chance(0.85):
             attributes[PCIE] = {"string": dice.pick(("pci0000:00", "pci0000:01"))}
@@ -255,6 +261,9 @@ class _Pool:
                     {"bools": [True, False]},
                 )
             )
+        if dice.chance(0.004):
+            name = dice.pick(("odd", "model", "links", "version"))
+            attributes[name] = dice.pick(({}, {"version": "1.0"}, {"versions": ["1.0.0", "1.0"]}))
         return attributes
 
     def _capacity(self, device: Json, *, policies: bool) -> None:
@@ -270,7 +279,7 @@ class _Pool:
         if self.shares and dice.chance(0.02):
             capacity["huge"] = {"value": dice.pick(HUGE_AMOUNTS)}
             if dice.chance(0.7):
-                capacity["huge"]["requestPolicy"] = {"default": "1", "validRange": {"min": "1", "step": "3"}}
+                capacity["huge"]["requestPolicy"] = copy.deepcopy(dice.pick(HUGE_POLICIES))
         if not capacity:
             del device["capacity"]
 

@@ -35,6 +35,8 @@ FEATURES: Final = (
     "partitionableDevices",
     "prioritizedList",
 )
+ALPHA: Final = ("compatibilityGroups", "derivedAttributes", "listTypeAttributes", "optionalNodeOperations")
+"""Off, unless somebody turns them on."""
 
 TAINTS: Final = (
     {"key": "example.com/unhealthy", "effect": "NoSchedule"},
@@ -68,7 +70,27 @@ NODE_SELECTORS: Final = (
     [{"key": "slots", "operator": "Gt", "values": ["4"]}],
     [{"key": "slots", "operator": "Lt", "values": ["4"]}],
     [{"key": "zone", "operator": "In", "values": ["a"]}, {"key": "rack", "operator": "Exists"}],
+    [{"key": "zone", "operator": "NotIn", "values": ["a"]}, {"key": "zone", "operator": "Exists"}],
 )
+UNREADABLE_REQUIREMENTS: Final[tuple[Json, ...]] = (
+    {"key": "zone", "operator": "Near"},
+    {"key": "zone", "operator": "In"},
+    {"key": "zone", "operator": "NotIn", "values": []},
+    {"key": "zone", "operator": "Exists", "values": ["a"]},
+    {"key": "slots", "operator": "Gt", "values": ["many"]},
+    {"key": "slots", "operator": "Lt", "values": ["1", "2"]},
+    {"key": "two words", "operator": "Exists"},
+    {"key": "zone", "operator": "In", "values": ["a", "no label!"]},
+)
+FIELDS: Final[tuple[Json, ...]] = (
+    {"key": "metadata.name", "operator": "NotIn", "values": ["node-1"]},
+    {"key": "metadata.namespace", "operator": "In", "values": ["node-1"]},
+    {"key": "metadata.namespace", "operator": "NotIn", "values": ["node-1"]},
+    {"key": "metadata.name", "operator": "In", "values": ["node-0", "node-1"]},
+    {"key": "metadata.name", "operator": "NotIn", "values": []},
+    {"key": "metadata.name", "operator": "Exists"},
+)
+"""All but the one that names a node, which is used more; the last three cannot be read."""
 
 POLICIES: Final[tuple[Json, ...]] = (
     # of a capacity of 80Gi
@@ -80,6 +102,8 @@ POLICIES: Final[tuple[Json, ...]] = (
     {"default": "10Gi", "validRange": {"min": "10Gi", "step": "10Gi"}},
     {"default": "6Gi", "validRange": {"min": "2Gi", "max": "50Gi", "step": "4Gi"}},
     {"default": "70Gi", "validRange": {"min": "10Gi", "max": "60Gi", "step": "5Gi"}},  # a default outside the range
+    {"default": "10Gi", "validRange": {"max": "60Gi"}},
+    {"validRange": {"min": "0", "step": "3"}},
 )
 AMOUNTS: Final = (
     *("1Gi", "5Gi", "10Gi", "12Gi", "16Gi"),
@@ -96,7 +120,19 @@ FRACTIONS: Final[tuple[Json, ...]] = (
     {"default": "100m", "validRange": {"min": "100m", "step": "500u"}},
 )
 FRACTION_AMOUNTS: Final = ("0", "1m", "100m", "250m", "300m", "999m", "1", "1001m", "1500m", "1700m", "2", "3", "1500u")
-HUGE_AMOUNTS: Final = ("9223372036854775807", "9223372036854775808", "9223372036854775806", "8Ei", "-1", "9e18")
+HUGE_AMOUNTS: Final = (
+    *("9223372036854775807", "9223372036854775808", "9223372036854775806", "8Ei", "-1", "9e18"),
+    *("9223372036854775", "9223372036854775807m", "9223372036854775800m", "9223372036854776", "1e16"),
+)
+HUGE_POLICIES: Final[tuple[Json, ...]] = (
+    {"default": "1", "validRange": {"min": "1", "step": "3"}},
+    {"default": "1", "validRange": {"min": "1", "step": "1000m"}},
+    {"default": "1", "validRange": {"min": "500m", "step": "300m"}},
+    {"default": "1", "validRange": {"min": "500m", "step": "1m"}},
+    {"default": "1", "validRange": {"min": "1", "max": "1e16", "step": "2"}},
+    {"default": "1", "validRange": {"min": "0", "step": "9e15"}},
+    {"validRange": {"min": "9e15", "step": "5e18"}},
+)
 
 
 def benign(driver: str) -> tuple[str, ...]:
@@ -148,6 +184,7 @@ def failing(driver: str) -> tuple[str, ...]:
         f'{domain}.?version.orValue("1.0") == semver("x")',
         f'{domain}.?model.orValue("a") + 1 == 2',
         f"{domain}.?numa.orValue(0) == 1 || {domain}.nope == 1",
+        *(f"{domain}.healthy", f"{domain}.model", f"{domain}.?links.orValue(false)", f"{domain}.version"),
     )
 
 
@@ -176,7 +213,7 @@ def gated(driver: str) -> tuple[str, ...]:
 
 
 def derivations(driver: str) -> tuple[str, ...]:
-    """Expressions of derived attributes."""
+    """Expressions of derived attributes, of every type that one may have."""
     domain = f'device.attributes["{driver}"]'
     return (
         '"same"',
@@ -188,11 +225,18 @@ def derivations(driver: str) -> tuple[str, ...]:
         f'{domain}.?version.orValue(semver("1.0.0"))',
         f'[{domain}.?model.orValue("a"), "c"]',
         f'{domain}.?links.orValue(["l1"])',
-        f"{domain}.numa",
-        f"{domain}.nope",
-        '"unfinished',
-        "1.5",
-        "[1, 'a']",
-        "[]",
+        f"[{domain}.?numa.orValue(0), 7]",
+        f'[semver("1.0.0"), {domain}.?version.orValue(semver("1.2.0"))]',
+        f"[true, {domain}.?healthy.orValue(true)]",
+    )
+
+
+def odd_derivations(driver: str) -> tuple[str, ...]:
+    """Expressions that derive nothing, on some devices or on all."""
+    domain = f'device.attributes["{driver}"]'
+    return (
+        *(f"{domain}.numa", f"{domain}.nope", '"unfinished', "1.5", "[1, 'a']", "[]", "[dyn(1.5)]", "[dyn([1])]"),
         f'device.capacity["{driver}"].?memory.orValue(quantity("1"))',
+        *("[dyn(1), dyn('a')]", "[dyn(true), dyn(1)]", "[dyn('a'), dyn(true)]", "[dyn(semver('1.0.0')), dyn('1.0.0')]"),
+        *("dyn(1.5)", "dyn(quantity('1'))", "dyn({'a': 1})", "dyn(null)", "dyn(1u)", "dyn([])"),
     )
