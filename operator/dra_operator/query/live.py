@@ -3,7 +3,7 @@
 What the caller may not list is left out and said: other namespaces' pods and claims, nodes, namespaces. What cannot do
 without is the resource API itself, and what a question is about: "no devices" is no answer to who may not see any.
 
-Not here: what the objects mean (`scene.py`).
+Not here: what the objects mean (`scene.py`), and whether there is a cluster (`reach.py`).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any, Final, TypeVar
 
 from dra_operator.api.kinds import CLAIMS, CLASSES, NAMESPACES, NODES, PODS, SLICES, TEMPLATES, Kind
 from dra_operator.api.meta import Object
-from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
-from dra_operator.cluster.kubeconfig import KubeconfigError, find_credentials
+from dra_operator.cluster.http import ApiClient, ApiError
+from dra_operator.cluster.kubeconfig import Credentials
 from dra_operator.query.documents import InputError
 from dra_operator.query.objects import Loaded, Manifests
+from dra_operator.query.reach import ask_cluster
 
 O = TypeVar("O", bound=Object)  # noqa: E741
 
 _ALL: Final[tuple[Kind[Any], ...]] = (NODES, NAMESPACES, CLASSES, SLICES, CLAIMS, TEMPLATES, PODS)
-_REACH_SECONDS: Final = 5.0
 _CHUNK: Final = 2_000
 _WITHOUT: Final = {
     "nodes": "their room, labels and taints are not known",
@@ -38,7 +38,6 @@ _ELSEWHERE: Final = {
     "resourceclaimtemplates": "",
 }
 _VIEW: Final = 'an admin can give you the ClusterRole "view"'
-_UNAUTHORIZED: Final = 401
 _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
 
@@ -62,40 +61,14 @@ def load_cluster(
 
     Raises `InputError` for a kubeconfig, a server or rights that do not do.
     """
-    try:
-        credentials = find_credentials(kubeconfig, context)
-        client = credentials.client()
-    except KubeconfigError as error:
-        raise InputError(str(error)) from None
-    except OSError as error:
-        raise InputError(f"the kubeconfig cannot be read: {error}") from None
-    cluster = Cluster(credentials.server, namespace or credentials.namespace)
-    try:
-        return asyncio.run(_load(client, cluster, needs))
-    except NoAnswer as error:
-        raise InputError(f"{credentials.server} does not answer: {error}") from None
-    except ApiError as error:
-        if error.status == _UNAUTHORIZED:
-            raise InputError(f"{credentials.server} does not accept who you are: {credentials.source}") from None
-        raise InputError(f"{credentials.server}: {error}") from None
 
+    async def load(client: ApiClient, credentials: Credentials) -> Cluster:
+        cluster = Cluster(credentials.server, namespace or credentials.namespace)
+        for objects in await asyncio.gather(*(_list(client, kind, cluster, needs) for kind in _ALL)):
+            cluster.manifests.objects += [Loaded(one, "the cluster") for one in objects]
+        return cluster
 
-async def _load(client: ApiClient, cluster: Cluster, needs: Collection[str]) -> Cluster:
-    async with client:
-        await _reach(client)
-        listed = await asyncio.gather(*(_list(client, kind, cluster, needs) for kind in _ALL))
-    for objects in listed:
-        cluster.manifests.objects += [Loaded(one, "the cluster") for one in objects]
-    return cluster
-
-
-async def _reach(client: ApiClient) -> None:
-    """Whether there is an API server at all, asked with less patience than for a list."""
-    try:
-        await client.request("GET", "/version", timeout=_REACH_SECONDS)
-    except ApiError as error:
-        if error.status != _FORBIDDEN:
-            raise
+    return ask_cluster(kubeconfig, context, load)
 
 
 async def _list(client: ApiClient, kind: Kind[O], cluster: Cluster, needs: Collection[str]) -> list[O]:

@@ -8,49 +8,27 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
-from dra_operator.cluster.kubeconfig import KubeconfigError, find_credentials
+from dra_operator.cluster.http import ApiClient, ApiError
+from dra_operator.cluster.kubeconfig import Credentials
 from dra_operator.query.doctor import api_server, devices, gating, installation, leftovers, neighbours
 from dra_operator.query.doctor.facts import Facts
 from dra_operator.query.doctor.findings import CHECKS as CHECKS
 from dra_operator.query.doctor.findings import Check, Diagnosis, Examined, Finding, NotChecked, State
-from dra_operator.query.documents import InputError
+from dra_operator.query.reach import ask_cluster
 
 PARTS = (api_server, gating, installation, devices, neighbours, leftovers)
 """Importing them registers their checks, in this order."""
 
-_REACH_SECONDS = 5.0
 _UNAUTHORIZED = 401
-_FORBIDDEN = 403
 
 
 def diagnose(kubeconfig: str | None, context: str | None, namespace: str, lease_name: str) -> Diagnosis:
     """Raises `InputError` for a kubeconfig or a server that does not do."""
-    try:
-        credentials = find_credentials(kubeconfig, context)
-        client = credentials.client()
-    except KubeconfigError as error:
-        raise InputError(str(error)) from None
-    except OSError as error:
-        raise InputError(f"the kubeconfig cannot be read: {error}") from None
-    try:
-        return asyncio.run(_diagnose(client, namespace, lease_name))
-    except NoAnswer as error:
-        raise InputError(f"{credentials.server} does not answer: {error}") from None
-    except ApiError as error:
-        if error.status == _UNAUTHORIZED:
-            raise InputError(f"{credentials.server} does not accept who you are: {credentials.source}") from None
-        raise InputError(f"{credentials.server}: {error}") from None
 
-
-async def _diagnose(client: ApiClient, namespace: str, lease_name: str) -> Diagnosis:
-    async with client:
-        try:
-            await client.request("GET", "/version", timeout=_REACH_SECONDS)
-        except ApiError as error:
-            if error.status != _FORBIDDEN:
-                raise
+    async def question(client: ApiClient, _: Credentials) -> Diagnosis:
         return await examine(client, namespace=namespace, lease_name=lease_name)
+
+    return ask_cluster(kubeconfig, context, question)
 
 
 async def examine(
