@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 import structlog
 
@@ -22,7 +23,6 @@ from dra_operator.agent.publisher import Publisher, RivalPublisherError
 from dra_operator.agent.sources import NodeDevices, Source, SourceError
 from dra_operator.agent.taints import DeviceTaints
 from dra_operator.agent.unpreparing import UnpreparingTaints
-from dra_operator.api.core import Node
 from dra_operator.api.kinds import NODES
 from dra_operator.api.meta import ObjectKey
 from dra_operator.api.resource import BasicDevice
@@ -30,7 +30,12 @@ from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
 
 log = structlog.get_logger()
 
-_NODE_PAUSE_SECONDS: Final = 2.0
+_HEALTH_SECONDS: Final = 5.0
+"""Between two looks at the health of all devices; events of the source are looked at when they come."""
+_PAUSE_SECONDS: Final = 2.0
+"""Between two tries at the start."""
+
+T = TypeVar("T")
 
 
 async def serve_node(
@@ -42,7 +47,6 @@ async def serve_node(
     place: Place | None = None,
     metrics_address: str = "",
     refresh_seconds: float = 10.0,
-    health_seconds: float = 5.0,
 ) -> None:
     """Publish what `source` says of the node, until cancelled. It is asked every `refresh_seconds`.
 
@@ -50,7 +54,7 @@ async def serve_node(
     OSError for a `metrics_address` that cannot be, and RivalPublisherError where another publishes for this driver.
     """
     inventory, taints, health = Inventory(), DeviceTaints(), HealthBoard()
-    monitor = HealthMonitor(source, taints, health, now=time.time, interval=health_seconds)
+    monitor = HealthMonitor(source, taints, health, now=time.time, interval=_HEALTH_SECONDS)
     metrics = MetricsServer(metrics_address, driver, health) if metrics_address else None
     listening = await metrics.listen() if metrics is not None else None
     async with contextlib.AsyncExitStack() as stack:
@@ -67,9 +71,10 @@ async def serve_node(
             )
             source.attach(plugin.made)
             await stack.enter_async_context(plugin.serving())
-        node = await _wait_for_node(client, node_name)
+        key = ObjectKey("", node_name)
+        node = await _until_answered(lambda: client.get(NODES, key), "waiting for the Node", node=node_name)
         publisher = Publisher(client, node_name=node_name, node_uid=node.uid, driver=driver)
-        await _make_sure_alone(publisher)
+        await _until_answered(publisher.refuse_rivals, "waiting for the API server")
         changes = _publish_changes(publisher, source, inventory, monitor, taints, refresh_seconds)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(publisher.run(), name="publisher")
@@ -96,27 +101,16 @@ class Inventory:
         return self._devices
 
 
-async def _wait_for_node(client: ApiClient, node_name: str) -> Node:
+async def _until_answered(question: Callable[[], Awaitable[T]], waiting: str, **of: str) -> T:
+    """Ask until there is an answer. Raises ApiError for a right that is lacking: waiting does not give it."""
     while True:
         try:
-            return await client.get(NODES, ObjectKey("", node_name))
+            return await question()
         except (ApiError, NoAnswer) as error:
             if isinstance(error, ApiError) and error.status in (401, 403):
                 raise
-            log.warning("waiting for the Node", node=node_name, error=str(error))
-        await asyncio.sleep(_NODE_PAUSE_SECONDS)
-
-
-async def _make_sure_alone(publisher: Publisher) -> None:
-    """Raises RivalPublisherError."""
-    while True:
-        try:
-            return await publisher.refuse_rivals()
-        except (ApiError, NoAnswer) as error:
-            if isinstance(error, ApiError) and error.status in (401, 403):
-                raise
-            log.warning("waiting for the API server", error=str(error))
-        await asyncio.sleep(_NODE_PAUSE_SECONDS)
+            log.warning(waiting, **of, error=str(error))
+        await asyncio.sleep(_PAUSE_SECONDS)
 
 
 async def _publish_changes(

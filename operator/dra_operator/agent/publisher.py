@@ -62,18 +62,9 @@ class RivalPublisherError(Exception):
 class Publisher:
     """One driver's pool of one node. `publish` and `run` may be used together or alone."""
 
-    def __init__(
-        self,
-        client: ApiClient,
-        *,
-        node_name: str,
-        node_uid: Uid,
-        driver: str,
-        rng: random.Random | None = None,
-    ) -> None:
+    def __init__(self, client: ApiClient, *, node_name: str, node_uid: Uid, driver: str) -> None:
         self._client = client
         self._pool = NodePool(driver, node_name, node_uid)
-        self._rng = rng or random.Random()  # noqa: S311 - spreads watches over time, hides nothing
         self._selector = f"spec.driver={driver},spec.nodeName={node_name}"
         self._node: NodeDevices | None = None
         self._wanted: list[SliceContent] = []
@@ -103,7 +94,8 @@ class Publisher:
 
     async def run(self) -> None:
         """Repair the slices whenever someone else changes them. Never returns."""
-        reflector = Reflector(self._client, SLICES, _Wake(self._due), rng=self._rng, field_selector=self._selector)
+        rng = random.Random()  # noqa: S311 - spreads watches over time, hides nothing
+        reflector = Reflector(self._client, SLICES, _Wake(self._due), rng=rng, field_selector=self._selector)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(reflector.run(), name=f"watch slices of {self._pool.node_name}")
             tasks.create_task(self._repair_when_due(), name=f"repair slices of {self._pool.node_name}")

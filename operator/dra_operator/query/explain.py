@@ -8,7 +8,7 @@ A claim or template that no pod waits with is explained by a pod that would name
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -116,22 +116,7 @@ class Subject:
 
 def find_subject(simulation: Simulation, text: str, namespace: str, refused: Sequence[Refused] = ()) -> Subject:
     """`[pod/|claim/|template/]NAME`, the name with `NAMESPACE/` before it or not. Raises `InputError`."""
-    kind, _, name = text.partition("/")
-    if not name:
-        kind, name = "pod", text
-    elif kind not in _KINDS:
-        if "/" in name:
-            raise InputError(f'"{kind}" is no kind that can be explained; {_EXPLAINED}')
-        bare = kind.partition(".")[0].lower()
-        is_namespace = kind in simulation.view.namespaces
-        if not is_namespace and (bare in _MAKES_PODS or bare.removesuffix("s") in _MAKES_PODS):
-            raise InputError(f'"{kind}" is no kind that can be explained; {_EXPLAINED}: name one of the pods it makes')
-        kind, name, namespace = "pod", name, kind
-    inner, _, rest = name.partition("/")
-    if rest:
-        namespace, name = inner, rest
-    type_ = _KINDS[kind]
-    key = ObjectKey(namespace, name)
+    type_, key = _parse(text, namespace, simulation.view.namespaces)
     found = simulation.store.get(type_, key)
     if found is None:
         for one in refused:
@@ -146,6 +131,22 @@ def find_subject(simulation: Simulation, text: str, namespace: str, refused: Seq
     if waiting is not None:
         return Subject(waiting, f'by pod "{waiting.key}", which names it')
     return Subject(_stand_in(simulation, found), "by a pod that names nothing else")
+
+
+def _parse(text: str, namespace: str, namespaces: Collection[str]) -> tuple[type[Object], ObjectKey]:
+    """A kind and a name. Of two words the first is a kind where it is one, and otherwise a namespace."""
+    first, _, name = text.partition("/")
+    if not name:
+        return Pod, ObjectKey(namespace, text)
+    if first in _KINDS:
+        inner, _, rest = name.partition("/")
+        return _KINDS[first], ObjectKey(inner, rest) if rest else ObjectKey(namespace, name)
+    if "/" in name:
+        raise InputError(f'"{first}" is no kind that can be explained; {_EXPLAINED}')
+    bare = first.partition(".")[0].lower()
+    if first not in namespaces and (bare in _MAKES_PODS or bare.removesuffix("s") in _MAKES_PODS):
+        raise InputError(f'"{first}" is no kind that can be explained; {_EXPLAINED}: name one of the pods it makes')
+    return Pod, ObjectKey(first, name)
 
 
 def _missing(simulation: Simulation, type_: type[Object], key: ObjectKey) -> str:

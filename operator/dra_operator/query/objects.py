@@ -176,16 +176,9 @@ def _load(place: str, plain: Mapping[str, Any], namespace: str, skipped: Counter
         v1 = to_v1(kind, v1)
     if group == RESOURCE_GROUP:
         v1["apiVersion"] = f"{RESOURCE_GROUP}/v1"
-    try:
-        object_ = convert(_pruned(v1), known.type)
-    except msgspec.ValidationError as error:
-        if (refused := _refused(known.type, place, v1, namespace)) is not None:
-            return refused
-        raise InputError(f"{place}: {name}: {_field_error(error)}") from None
-    except QuantityError as error:
-        raise InputError(f"{place}: {name}: {error}") from None
-    except (OverflowError, RecursionError, TypeError) as error:
-        raise InputError(f"{place}: {name} cannot be read: {error}") from None
+    object_ = _typed(place, name, known.type, v1, namespace)
+    if isinstance(object_, Refused):
+        return object_
     if not object_.metadata.name and not object_.metadata.generate_name:
         raise InputError(f"{place}: {kind} has no metadata.name")
     meta = object_.metadata
@@ -193,6 +186,19 @@ def _load(place: str, plain: Mapping[str, Any], namespace: str, skipped: Counter
     if where != meta.namespace:
         object_ = structs.replace(object_, metadata=structs.replace(meta, namespace=where))
     return Loaded(object_, place, v1)
+
+
+def _typed(place: str, name: str, type_: type[Object], v1: Mapping[str, Any], namespace: str) -> Object | Refused:
+    try:
+        return convert(_pruned(v1), type_)
+    except msgspec.ValidationError as error:
+        if (refused := _refused(type_, place, v1, namespace)) is not None:
+            return refused
+        raise InputError(f"{place}: {name}: {_field_error(error)}") from None
+    except QuantityError as error:
+        raise InputError(f"{place}: {name}: {error}") from None
+    except (OverflowError, RecursionError, TypeError) as error:
+        raise InputError(f"{place}: {name} cannot be read: {error}") from None
 
 
 def _refused(type_: type[Object], place: str, v1: Mapping[str, Any], namespace: str) -> Refused | None:

@@ -20,14 +20,13 @@ from msgspec import structs
 from dra_operator.allocation.nodefit import Fit
 from dra_operator.api.core import Namespace, Node, Pod, PodSchedulingGate
 from dra_operator.api.meta import Object, ObjectKey, Uid
-from dra_operator.api.names import GATE
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice
 from dra_operator.inventory.nodeselector import matches_node_selector
-from dra_operator.lifecycle.actions import Done, ReadPod, WriteClaimStatus
+from dra_operator.lifecycle.actions import Action, Done, ReadPod, WriteClaimStatus
 from dra_operator.lifecycle.claim import reconcile_claim
 from dra_operator.lifecycle.decide import Decider
-from dra_operator.lifecycle.gate import excludes_namespace
+from dra_operator.lifecycle.gate import NewPod, NewPodSpec, excludes_namespace, find_gates
 from dra_operator.lifecycle.keys import ClaimRef, PodRef, Ref
 from dra_operator.lifecycle.pin import pinned_node
 from dra_operator.lifecycle.pod import reconcile_pod
@@ -91,20 +90,22 @@ class Simulation:
         self._feed()
 
     def _admit(self, pod: Pod) -> Pod:
-        """The gate, as the admission policy gives it."""
+        """The gate, as the admission policy gives it to a pod that is new: one with a UID is from a cluster."""
         spec, namespace = pod.spec, pod.metadata.namespace
         known = self.store.get(Namespace, ObjectKey("", namespace))
-        if (
-            not spec.resource_claims
-            or spec.node_name
-            or spec.scheduling_group is not None
-            or pod.metadata.uid
-            or pod.has_gate(GATE)
-            or excludes_namespace(namespace, known, self.policy)
-        ):
+        if pod.metadata.uid or excludes_namespace(namespace, known, self.policy):
             return pod
-        gates = (*(spec.scheduling_gates or ()), PodSchedulingGate(name=GATE))
-        return structs.replace(pod, spec=structs.replace(spec, scheduling_gates=gates))
+        new = NewPodSpec(
+            node_name=spec.node_name,
+            resource_claims=spec.resource_claims,
+            scheduling_gates=spec.scheduling_gates,
+            scheduling_group=spec.scheduling_group,
+        )
+        gates = find_gates(NewPod(spec=new), namespace, self.policy)
+        if gates is None:
+            return pod
+        listed = tuple(PodSchedulingGate(name=gate) for gate in gates)
+        return structs.replace(pod, spec=structs.replace(spec, scheduling_gates=listed))
 
     # --- the operator ------------------------------------------------------------------------------------------------
 
@@ -157,30 +158,37 @@ class Simulation:
     def _look(self, ref: Ref) -> None:
         verdict = self._reconcile(ref)
         if isinstance(ref, PodRef):
-            if verdict.placement is not None:
-                self.view.assume_placement(ref.uid, verdict.placement)
-            if verdict.waits:
-                self.view.wakeups.waiting.add(ref.uid)
-                self.view.forget_placement(ref.uid)
-            else:
-                self.view.wakeups.waiting.discard(ref.uid)
-            if verdict.reason is not None:
-                self.standing[ref.uid] = Standing(verdict.reason, verdict.message)
+            self._note(ref.uid, verdict)
         for action in verdict.actions:
-            if isinstance(action, WriteClaimStatus) and action.allocation is not None:
-                claim = self.view.claim(action.key)
-                if claim is not None and claim.status.allocation is None:
-                    self.view.assume_allocation(claim, action.allocation)
-            outcome = self.store.perform(action, timestamp(self.now))
-            if isinstance(action, ReadPod) and isinstance(outcome, Done) and outcome.object is None:
-                self._mark(self.view.note_gone(action.uid))
-            if not isinstance(outcome, Done):
-                raise NotAtRest(f"{type(action).__name__} of {ref}: {outcome}")
+            self._perform(ref, action)
         self._feed()
         if verdict.actions:
             self._mark((ref,))
         if isinstance(ref, PodRef):
             self._bind(ref.uid)
+
+    def _note(self, uid: Uid, verdict: Verdict) -> None:
+        """What the verdict says of the pod, be it written or not."""
+        if verdict.placement is not None:
+            self.view.assume_placement(uid, verdict.placement)
+        if verdict.waits:
+            self.view.wakeups.waiting.add(uid)
+            self.view.forget_placement(uid)
+        else:
+            self.view.wakeups.waiting.discard(uid)
+        if verdict.reason is not None:
+            self.standing[uid] = Standing(verdict.reason, verdict.message)
+
+    def _perform(self, ref: Ref, action: Action) -> None:
+        if isinstance(action, WriteClaimStatus) and action.allocation is not None:
+            claim = self.view.claim(action.key)
+            if claim is not None and claim.status.allocation is None:
+                self.view.assume_allocation(claim, action.allocation)
+        outcome = self.store.perform(action, timestamp(self.now))
+        if not isinstance(outcome, Done):
+            raise NotAtRest(f"{type(action).__name__} of {ref}: {outcome}")
+        if isinstance(action, ReadPod) and outcome.object is None:
+            self._mark(self.view.note_gone(action.uid))
 
     def _reconcile(self, ref: Ref) -> Verdict:
         if isinstance(ref, ClaimRef):
