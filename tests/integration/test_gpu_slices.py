@@ -6,9 +6,8 @@ and returned them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -26,6 +25,7 @@ from dra_operator.cel.selector import compile_selector
 from dra_operator.inventory.devices import Device
 from dra_operator.sandbox.controlplane import ControlPlane
 from tests.nvml import build_library, fake_node
+from tests.selectors import expressions_of
 
 pytestmark = pytest.mark.cluster
 
@@ -90,27 +90,12 @@ def test_the_slices_pass_a_strict_dry_run(
     assert "Warning" not in answer.stderr
 
 
-def expressions(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        if "expression" in node:
-            yield node["expression"]
-        for child in node.values():
-            yield from expressions(child)
-    elif isinstance(node, list):
-        for child in node:
-            yield from expressions(child)
-
-
 def selected(slices: list[ResourceSlice], file: str, class_file: str) -> list[str]:
     """The devices that the class and then all selectors of the example pick."""
-    texts = [each for name in (class_file, file) for each in _expressions_of(name)]
+    texts = [each for name in (class_file, file) for each in expressions_of(EXAMPLES / name)]
     selectors = [compile_selector(text) for text in texts]
     devices = [Device(slice_, basic) for slice_ in slices for basic in slice_.spec.devices or ()]
     return [device.id.device for device in devices if all(selector.matches(device.view) for selector in selectors)]
-
-
-def _expressions_of(file: str) -> list[str]:
-    return [each for document in yaml.safe_load_all((EXAMPLES / file).read_text()) for each in expressions(document)]
 
 
 WHOLE_GPUS = {

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -18,6 +16,7 @@ from dra_operator.cel.errors import CELRuntimeError
 from dra_operator.cel.selector import compile_selector
 from dra_operator.validation import Decoded, Undecodable, decode, validate
 from dra_operator.validation.documents import KINDS
+from tests.selectors import expressions_of
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -33,22 +32,6 @@ def value_of(attribute: DeviceAttribute) -> AttributeValue:
 def view(device: BasicDevice, driver: str) -> DeviceView:
     attributes = {name: value_of(attribute) for name, attribute in (device.attributes or {}).items()}
     return DeviceView(driver, attributes, {name: each.value for name, each in (device.capacity or {}).items()})
-
-
-def expressions(node: Any) -> Iterator[str]:
-    """Every CEL expression anywhere in a manifest."""
-    if isinstance(node, dict):
-        if "expression" in node:
-            yield node["expression"]
-        for child in node.values():
-            yield from expressions(child)
-    elif isinstance(node, list):
-        for child in node:
-            yield from expressions(child)
-
-
-def selectors_of(file: str) -> list[str]:
-    return [each for document in yaml.safe_load_all((EXAMPLES / file).read_text()) for each in expressions(document)]
 
 
 def profiles_matched(expression: str, profiles: list[str]) -> set[str]:
@@ -80,19 +63,22 @@ LARGE = {"a100-sxm-40gb", "a100-sxm-80gb", "b200", "h100-sxm-80gb"}
     ],
 )
 def test_a_gpu_selector(file: str, matched: set[str]) -> None:
-    (expression,) = selectors_of(file)
+    (expression,) = expressions_of(EXAMPLES / file)
     assert profiles_matched(expression, GPUS) == matched
 
 
 def test_the_classes_hold_for_devices_of_every_driver() -> None:
-    (example,), (gpu,) = selectors_of("01-device-class.yaml"), selectors_of("10-gpu-device-class.yaml")
+    (example,), (gpu,) = (
+        expressions_of(EXAMPLES / "01-device-class.yaml"),
+        expressions_of(EXAMPLES / "10-gpu-device-class.yaml"),
+    )
 
     assert profiles_matched(example, profile_names()) == {"driver-example"}
     assert profiles_matched(gpu, profile_names()) == set(GPUS)
 
 
 def test_the_alternatives_of_the_template_are_the_two_partitions() -> None:
-    small, large = selectors_of("03-resource-claim-template.yaml")
+    small, large = expressions_of(EXAMPLES / "03-resource-claim-template.yaml")
     devices = [
         view(each, "driver.example.com") for each in load_profile("driver-example").devices_of("node-1", 2).devices
     ]
@@ -135,7 +121,7 @@ def test_what_kubectl_apply_would_answer_is_known_without_a_cluster(file: str) -
     ],
 )
 def test_a_selector_that_fails_on_a_device_says_what_the_example_says(file: str, message: str) -> None:
-    (expression,) = selectors_of(f"invalid/{file}")
+    (expression,) = expressions_of(EXAMPLES / f"invalid/{file}")
     device = view(load_profile("driver-example").devices_of("node-1", 1).devices[0], "driver.example.com")
 
     assert message in (EXAMPLES / "invalid" / file).read_text()
