@@ -8,12 +8,12 @@ and the startup handler makes one from the environment (`DRA_OPERATOR_…`) and 
 
 from __future__ import annotations
 
-import base64
 import logging
 import os
 import socket
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import repeat
 from typing import Any
 
 import structlog
@@ -23,7 +23,6 @@ from dra_operator.api.depth import allow_deep_json
 from dra_operator.api.kinds import CLAIMS, CLASSES, NAMESPACES, NODES, PODS, TEMPLATES
 from dra_operator.api.text import cut
 from dra_operator.cluster.flavour import Api
-from dra_operator.cluster.kubeconfig import Credentials
 from dra_operator.controller.controller import Controller
 from dra_operator.controller.kopf_light import kopf
 from dra_operator.controller.settings import Settings
@@ -37,6 +36,14 @@ log = structlog.get_logger()
 _LIST_CHUNK = 100
 """Objects that Kopf asks for at once. Otherwise it holds all pods of the cluster as dicts, each with a task: 20,000 of
 them took hundreds of megabytes that were never given back, and seconds in which nothing else ran."""
+
+
+class _Backoffs:
+    """Seconds between the attempts of a request, for ever: at the end of a list Kopf would end, and all its watches."""
+
+    def __iter__(self) -> Iterator[float]:
+        yield from (1, 1, 2, 3, 5, 8)
+        yield from repeat(13)
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):
@@ -85,17 +92,10 @@ def other_variables() -> frozenset[str]:
 
 
 @kopf.on.login()
-async def login(memo: Any, **_: Any) -> kopf.ConnectionInfo:
-    """Kopf goes where the controller goes, as whom the controller goes."""
-    found: Credentials = memo["controller"].credentials
-    return kopf.ConnectionInfo(
-        server=found.server,
-        ca_data=base64.b64encode(found.authority).decode() if found.authority is not None else None,
-        insecure=found.insecure,
-        token=await found.bearer(),
-        certificate_data=base64.b64encode(found.certificate).decode() if found.certificate is not None else None,
-        private_key_data=base64.b64encode(found.key).decode() if found.key is not None else None,
-    )
+async def login(memo: Any, **_: Any) -> kopf.AiohttpSession:
+    """Kopf goes where the controller goes, as whom the controller goes, and within the same limits."""
+    controller: Controller = memo["controller"]
+    return kopf.AiohttpSession(server=controller.credentials.server, aiohttp_session=controller.session_for_kopf())
 
 
 @kopf.on.startup()
@@ -106,6 +106,8 @@ async def startup(settings: kopf.OperatorSettings, memo: Any, **_: Any) -> None:
     settings.scanning.disabled = True
     settings.queueing.idle_timeout = 0.05
     settings.queueing.worker_limit = None
+    settings.networking.error_backoffs = _Backoffs()
+    settings.networking.connect_timeout = 10
     settings.watching.chunk_size = _LIST_CHUNK
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 310

@@ -25,10 +25,10 @@ class Counting(Proxy):
     def __init__(self, state: State) -> None:
         super().__init__(find_credentials(state.operator_kubeconfig))
         self.seen: list[str] = []
+        self.reads: list[str] = []
 
     async def arrive(self, request: str) -> None:
-        if not request.startswith("GET "):
-            self.seen.append(request)
+        (self.reads if request.startswith("GET ") else self.seen).append(request)
 
     def others(self, since: int = 0) -> list[str]:
         """Writes after the first so many that do not renew the lease."""
@@ -64,9 +64,10 @@ async def test_an_idle_operator_renews_its_lease_writes_nothing_else_and_is_smal
             await there.pod("waits", templates=("gpu",))
             await there.waits("waits", Reason.DEVICES_IN_USE)
             await at_rest(proxy)
-            so_far = len(proxy.seen)
+            so_far, read = len(proxy.seen), len(proxy.reads)
             await proxy.renewals(RENEWALS)
             assert proxy.others(since=so_far) == []
+            assert f"GET {LEASE}" not in proxy.reads[read:], "a renewal is one request"
             assert megabytes(one.process) < MEGABYTES
         finally:
             await one.process.stop()

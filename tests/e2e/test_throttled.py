@@ -38,10 +38,7 @@ class Arrival:
 
 
 class Throttling(Proxy):
-    """Turns away the first of the operator's requests to each endpoint, and then each so-and-so-many-th.
-
-    Not Kopf's: what it asks for is its own affair.
-    """
+    """Turns away the first of the operator's requests to each endpoint, Kopf's too, and then each so-and-so-many-th."""
 
     def __init__(self, target: Credentials) -> None:
         super().__init__(target)
@@ -51,8 +48,6 @@ class Throttling(Proxy):
         self._count: Counter[Endpoint] = Counter()
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
-        if not request.headers.get("User-Agent", "").startswith("dra-operator/"):
-            return await super()._forward(request)
         endpoint = endpoint_of(request.method, request.path, watch="watch" in request.query)
         what = await _what(endpoint.verb, request)
         self.arrivals.append(Arrival(what, time.monotonic()))
@@ -93,6 +88,8 @@ async def test_who_is_told_to_come_later_does_and_nothing_is_lost(bare: State, t
         finally:
             await one.process.stop()
     assert {"list", "watch", "get", "create", "patch", "leases"} <= set(proxy.verbs)
+    of_kopf = {(verb, f"/api/v1/{kind}") for verb in ("list", "watch") for kind in ("pods", "nodes", "namespaces")}
+    assert of_kopf <= {refused.what[:2] for refused in proxy.refused}
     for refused in proxy.refused:
         again = [other.at for other in proxy.arrivals if other.what == refused.what and other.at > refused.at]
         assert all(at >= refused.at + LATER for at in again), (refused, again)

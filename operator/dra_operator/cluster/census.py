@@ -23,6 +23,7 @@ import structlog
 from dra_operator.api.kinds import Kind
 from dra_operator.api.meta import ObjectKey, Uid
 from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
+from dra_operator.cluster.said import Said
 
 log = structlog.get_logger()
 
@@ -54,6 +55,7 @@ class Census:
         self._vanished = vanished
         self._rng = rng
         self._interval = interval
+        self._said = Said()
         self._asked = asyncio.Event()
         self._asked.set()
         self.taken = asyncio.Event()
@@ -69,8 +71,10 @@ class Census:
             self._asked.clear()
             try:
                 await self.take()
+                self._said.forget()
             except (ApiError, NoAnswer) as error:
-                log.warning("census failed", resource=self._kind.plural, error=str(error))
+                if self._said.is_news(str(error)):
+                    log.warning("census failed", resource=self._kind.plural, error=str(error))
                 await asyncio.sleep(_RETRY)
                 self._asked.set()
             await self._wait()

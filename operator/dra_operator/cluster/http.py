@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
 
+import aiohttp
 import msgspec
 
 from dra_operator import __version__
@@ -27,7 +28,8 @@ from dra_operator.api.kinds import Kind
 from dra_operator.api.meta import Object, ObjectKey, ObjectMeta, Struct, Uid
 from dra_operator.api.names import FIELD_MANAGER
 from dra_operator.api.quantity import QuantityError
-from dra_operator.cluster.pace import Pace
+from dra_operator.cluster.lent import Lent
+from dra_operator.cluster.pace import Endpoint, Pace
 from dra_operator.cluster.wire import (
     REQUEST_SECONDS,
     WATCH_IDLE_SECONDS,
@@ -110,18 +112,28 @@ class ApiClient:
         user_agent: str = f"dra-operator/{__version__}",
         timeout: float = REQUEST_SECONDS,
         server_name: str | None = None,
+        proxy: str | None = None,
+        distrusted: Callable[[], None] | None = None,
         field_manager: str = FIELD_MANAGER,
     ) -> None:
         """Who we are is one of: an authenticator, a token file, a token, or the client certificate of `ssl_context`.
 
         `timeout` is seconds a request with all its repetitions. `server_name` is what the server's certificate has
-        to name where that is not the host.
+        to name where that is not the host; `proxy` the URL of the proxy that leads to it. `distrusted` is called when
+        its certificate was not trusted, so that the next attempt may fare better.
         """
         signs = authenticator or (TokenFile(token_file) if token_file is not None else Token(token))
         named = [("User-Agent", user_agent), *headers]
         self.server = server.rstrip("/")
         self._wire = Wire(
-            self.server, signs, ssl_context=ssl_context, headers=named, timeout=timeout, server_name=server_name
+            self.server,
+            signs,
+            ssl_context=ssl_context,
+            headers=named,
+            timeout=timeout,
+            server_name=server_name,
+            proxy=proxy,
+            distrusted=distrusted,
         )
         self._field_manager = field_manager
         self._allow: Callable[[], bool] | None = None
@@ -137,9 +149,20 @@ class ApiClient:
     async def close(self) -> None:
         await self._wire.close()
 
-    def observe(self, called: Callable[[str, int | None], None]) -> None:
-        """Tell of every request: its method, and the status of its answer or None if there was none."""
-        self._wire.called = called
+    def observe(
+        self,
+        called: Callable[[str, int | None], None],
+        answered: Callable[[Endpoint, str, ApiError | None], None],
+    ) -> None:
+        """`called` is told of every request: its method, and the status of its answer or None if there was none.
+
+        `answered` of every answer: what was asked for, its path, and the error unless it was a success.
+        """
+        self._wire.called, self._wire.answered = called, answered
+
+    def lend(self) -> aiohttp.ClientSession:
+        """A session for a library that lists and watches by itself; see `lent.py`. It closes it."""
+        return self._wire.open(Lent(self._wire))
 
     @property
     def pace(self) -> Pace:

@@ -16,7 +16,8 @@ import base64
 import os
 import ssl
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -26,7 +27,8 @@ import yaml
 from msgspec import field
 
 from dra_operator.cluster.http import ApiClient
-from dra_operator.cluster.wire import Authenticator, Token, TokenFile
+from dra_operator.cluster.proxy import ProxyError, checked_proxy, proxy_of_environment
+from dra_operator.cluster.wire import Authenticator
 
 _ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -52,11 +54,15 @@ class Credentials:
     token: str | None = None
     token_file: Path | None = None
     authority: bytes | None = None
+    authority_file: Path | None = None
+    """Where `authority` was read from, and is read again when a certificate is not trusted."""
     insecure: bool = False
     certificate: bytes | None = None
     key: bytes | None = None
     server_name: str | None = None
     """What the server's certificate has to name, where that is not the host."""
+    proxy: str | None = None
+    """The URL of the proxy that leads there."""
     headers: tuple[tuple[str, str], ...] = ()
     """Whom we impersonate."""
     plugin: Plugin | None = None
@@ -76,7 +82,21 @@ class Credentials:
             ssl_context=tls,
             headers=self.headers,
             server_name=self.server_name,
+            proxy=self.proxy,
+            distrusted=self._trust_again(tls) if isinstance(tls, ssl.SSLContext) else None,
         )
+
+    def _trust_again(self, tls: ssl.SSLContext) -> Callable[[], None] | None:
+        """Called when a certificate was not trusted. An authority that is replaced is first trusted beside the next."""
+        file = self.authority_file
+        if file is None:
+            return None
+
+        def trust() -> None:
+            with suppress(OSError, ssl.SSLError, UnicodeDecodeError):  # it is being written: the next attempt reads it
+                tls.load_verify_locations(cadata=file.read_text())
+
+        return trust
 
     def tls(self) -> ssl.SSLContext:
         """Raises `KubeconfigError` for certificates and keys that are none."""
@@ -97,12 +117,6 @@ class Credentials:
                     f"{error}"
                 ) from error
         return tls
-
-    async def bearer(self) -> str | None:
-        """The token as it is now, for clients that are not ours. Raises `ApiError` or `NoAnswer`."""
-        signs = self._authenticator(False) or (TokenFile(self.token_file) if self.token_file else Token(self.token))
-        value = await signs.authorization(refused=False)
-        return value.removeprefix("Bearer ") if value else None
 
     def _authenticator(self, tls: ssl.SSLContext | bool) -> Authenticator | None:
         if self.plugin is None:
@@ -148,10 +162,13 @@ def _in_cluster() -> Credentials:
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
     host = f"[{host}]" if ":" in host else host
     namespace = _ACCOUNT / "namespace"
+    server = f"https://{host}:{port}"
     return Credentials(
-        f"https://{host}:{port}",
+        server,
+        proxy=_proxy(server, None, ""),
         token_file=_ACCOUNT / "token",
         authority=_read_bytes(_ACCOUNT / "ca.crt", str(_ACCOUNT)),
+        authority_file=_ACCOUNT / "ca.crt",
         namespace=namespace.read_text().strip() if namespace.exists() else "default",
         source=str(_ACCOUNT),
     )
@@ -285,8 +302,6 @@ def _credentials(context: _Context, in_cluster: _Found[_NamedCluster], as_user: 
     server = cluster.server or ""
     if not server.startswith(("https://", "http://")):
         raise KubeconfigError(f"{where}: server must begin with https:// or http://, and is {server!r}")
-    if cluster.proxy_url:
-        raise KubeconfigError(f"{where}: proxy-url is not supported")
     authority = _data(
         cluster.certificate_authority_data,
         cluster.certificate_authority,
@@ -312,15 +327,33 @@ def _credentials(context: _Context, in_cluster: _Found[_NamedCluster], as_user: 
         token=user.token,
         token_file=as_user.file.parent / user.token_file if user.token_file else None,
         authority=authority,
+        authority_file=_authority_file(cluster, in_cluster.file),
         insecure=bool(cluster.insecure_skip_tls_verify),
         certificate=certificate,
         key=key,
         server_name=cluster.tls_server_name or None,
+        proxy=_proxy(server, cluster.proxy_url, where),
         headers=_impersonation(user, who),
         plugin=Plugin(as_user.file, as_user.entry.name, plugin) if any(plugin.values()) and not user.token else None,
         namespace=context.namespace or "default",
         source=who,
     )
+
+
+def _authority_file(cluster: _Cluster, file: Path) -> Path | None:
+    named = None if cluster.certificate_authority_data else cluster.certificate_authority
+    return file.parent / named if named else None
+
+
+def _proxy(server: str, given: str | None, where: str) -> str | None:
+    """The proxy that the kubeconfig gives, or the environment."""
+    named = (f"{where}: proxy-url", given) if given else proxy_of_environment(server, os.environ)
+    if named is None:
+        return None
+    try:
+        return checked_proxy(named[1])
+    except ProxyError as error:
+        raise KubeconfigError(f"{named[0]} {error}") from None
 
 
 def _impersonation(user: _User, who: str) -> tuple[tuple[str, str], ...]:

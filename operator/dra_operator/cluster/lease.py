@@ -35,6 +35,7 @@ import structlog
 from dra_operator.api.codec import decode, encode
 from dra_operator.api.meta import ObjectMeta, Struct
 from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer, Response
+from dra_operator.cluster.said import Said
 
 log = structlog.get_logger()
 
@@ -100,6 +101,7 @@ class LeaderElection:
         self._written: Lease | None = None
         """As our last write left it; None where that is not known."""
         self._tried = False
+        self._said = Said()
         self._seen: _Seen | None = None
         self._leading = False
         self._lapse: asyncio.TimerHandle | None = None
@@ -119,8 +121,10 @@ class LeaderElection:
                 try:
                     async with asyncio.timeout(self._attempt):
                         await self._try()
+                    self._said.forget()
                 except _EXPECTED as error:
-                    log.warning("lease not renewed", lease=self._name, error=str(error) or type(error).__name__)
+                    if self._said.is_news(why := str(error) or type(error).__name__):
+                        log.warning("lease not renewed", lease=self._name, error=why)
                 if self.holds() and not self._leading:
                     self._leading = True
                     on_acquired()

@@ -45,6 +45,7 @@ from dra_operator.api.kinds import Kind
 from dra_operator.api.meta import Object, ObjectKey, ObjectMeta, Struct, Uid, as_number
 from dra_operator.api.quantity import QuantityError
 from dra_operator.cluster.http import ApiClient, ApiError, GarbledWatch, NoAnswer
+from dra_operator.cluster.said import Said
 
 log = structlog.get_logger()
 
@@ -136,6 +137,7 @@ class Reflector(Generic[O]):
         self._version = ""
         self._failures = 0
         """In a row, without a line in between."""
+        self._said = Said()
         self._objects: dict[ObjectKey, O] = {}
         self.unreadable: dict[ObjectKey, str] = {}
         """Objects that do not fit the type, and why."""
@@ -171,13 +173,14 @@ class Reflector(Generic[O]):
             await self._watch()
         except (ApiError, NoAnswer, GarbledWatch, _ErrorEvent) as error:
             pause = self._recover(error)
-            log.info(
-                "watch ended",
-                resource=self._kind.plural,
-                why=str(error) or type(error).__name__,
-                next="list" if not self._version else "watch",
-                pause=round(pause, 3),
-            )
+            if self._said.is_news(why := str(error) or type(error).__name__):
+                log.info(
+                    "watch ended",
+                    resource=self._kind.plural,
+                    why=why,
+                    next="list" if not self._version else "watch",
+                    pause=round(pause, 3),
+                )
             await asyncio.sleep(pause)
 
     async def catch_up(self) -> None:
@@ -289,6 +292,7 @@ class Reflector(Generic[O]):
             async for line in lines:
                 self._take(line)
                 self._failures, silent = 0, False
+                self._said.forget()
         if silent and loop.time() - started < _SHORT_SECONDS:
             raise NoAnswer("the watch ended at once without a word")
         self._failures = 0

@@ -145,18 +145,27 @@ class Wire:
         headers: Sequence[tuple[str, str]],
         timeout: float,
         server_name: str | None = None,
+        proxy: str | None = None,
+        distrusted: Callable[[], None] | None = None,
     ) -> None:
-        """`server_name`: the name that the server's certificate has to have, where it is not the host's."""
+        """`server_name`: the name that the server's certificate has to have, where it is not the host's.
+
+        `distrusted` is called when its certificate was not trusted.
+        """
+        self._distrusted = distrusted
+        self._proxy = proxy
         self.server = server.rstrip("/")
-        self._authenticator = authenticator
+        self.authenticator = authenticator
         self._ssl = ssl_context
         self._headers = tuple(headers)
         self._timeout = timeout
-        self._server_name = server_name
+        self.server_name = server_name
         self._requests: aiohttp.ClientSession | None = None
         self._watches: aiohttp.ClientSession | None = None
         self.called: Callable[[str, int | None], None] = lambda method, status: None
-        """Told of every attempt."""
+        """Told of every attempt, a watch's too."""
+        self.answered: Callable[[Endpoint, str, ApiError | None], None] = lambda endpoint, path, error: None
+        """Told of every answer: None for a success."""
         self.pace = Pace()
 
     async def close(self) -> None:
@@ -199,17 +208,18 @@ class Wire:
                         params=params,
                         data=body,
                         headers=_signed(headers, sign),
-                        server_hostname=self._server_name,
+                        server_hostname=self.server_name,
                         allow_redirects=False,
                     ) as answer,
                 ):
                     content = await answer.read()
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                self.called(method, None)
+                self.failed(method, error)
                 raise NoAnswer(f"{method} {path}: {_said(error)}") from error
             self.called(method, answer.status)
             if answer.status >= 300:
-                raise self._refusal(endpoint, error_of(answer.status, answer.headers, content))
+                raise self.heard(endpoint, path, error_of(answer.status, answer.headers, content))
+            self.answered(endpoint, path, None)
             return Response(answer.status, answer.headers, content)
 
         unsure: ApiError | NoAnswer | None = None
@@ -238,23 +248,30 @@ class Wire:
             raise ApiError(429, "TooManyRequests", "the API server has asked for some time without such requests", left)
         raise ApiError(429, "TooManyRequests", "not sent: others were sent first until its time was up")
 
-    def _refusal(self, endpoint: Endpoint, error: ApiError) -> ApiError:
-        """The error, of which the pace has heard."""
+    def heard(self, endpoint: Endpoint, path: str, error: ApiError) -> ApiError:
+        """The error, of which the pace and who observes have heard."""
+        self.answered(endpoint, path, error)
         if error.status in (429, 503) and error.retry_after is not None:
             self.pace.observer.refused(endpoint)
             if not error.by_api:
                 self.pace.close(endpoint, error.retry_after)
         return error
 
+    def failed(self, method: str, error: BaseException) -> None:
+        """An attempt had no answer."""
+        self.called(method, None)
+        if self._distrusted is not None and isinstance(error, aiohttp.ClientConnectorCertificateError):
+            self._distrusted()
+
     async def _with_credentials(self, attempt: Callable[[str | None], Awaitable[Response]]) -> Response:
         """An attempt; a second one, where the server refused our credentials and there are newer ones."""
-        sign = await self._authenticator.authorization(refused=False)
+        sign = await self.authenticator.authorization(refused=False)
         try:
             return await attempt(sign)
         except ApiError as error:
             if error.status != 401:
                 raise
-            renewed = await self._authenticator.authorization(refused=True)
+            renewed = await self.authenticator.authorization(refused=True)
             if renewed == sign:
                 raise
         return await attempt(renewed)
@@ -265,20 +282,24 @@ class Wire:
         """The lines of one watch, until the server ends it. Raises `ApiError`, `NoAnswer` or `GarbledWatch`."""
         endpoint = endpoint_of("GET", path, watch=True)
         await self._turn(endpoint, asyncio.get_running_loop().time() + self._timeout)
+        begun = False
         try:
-            sign = await self._authenticator.authorization(refused=False)
+            sign = await self.authenticator.authorization(refused=False)
             async with self._for_watches().get(
                 self.server + path,
                 params=params,
                 headers=_signed({"Accept": "application/json"}, sign),
-                server_hostname=self._server_name,
+                server_hostname=self.server_name,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=seconds + _WATCH_GRACE, sock_connect=10, sock_read=idle_seconds),
             ) as answer:
+                self.called("GET", answer.status)
+                begun = True
                 if answer.status == 401:
-                    await self._authenticator.authorization(refused=True)
+                    await self.authenticator.authorization(refused=True)
                 if answer.status >= 300:
-                    raise self._refusal(endpoint, error_of(answer.status, answer.headers, await answer.read()))
+                    raise self.heard(endpoint, path, error_of(answer.status, answer.headers, await answer.read()))
+                self.answered(endpoint, path, None)
                 buffer = bytearray()
                 async for chunk in answer.content.iter_any():
                     buffer += chunk
@@ -290,22 +311,29 @@ class Wire:
                     if len(buffer) > WATCH_LINE_MAX:
                         raise GarbledWatch(f"a line of more than {WATCH_LINE_MAX} bytes")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if not begun:
+                self.failed("GET", error)
             raise NoAnswer(f"watch of {path}: {_said(error)}") from error
 
     def _for_requests(self) -> aiohttp.ClientSession:
         if self._requests is None:
-            self._requests = self._open()
+            self._requests = self.open()
         return self._requests
 
     def _for_watches(self) -> aiohttp.ClientSession:
         if self._watches is None:
-            self._watches = self._open()
+            self._watches = self.open()
         return self._watches
 
-    def _open(self) -> aiohttp.ClientSession:
+    def open(self, *middlewares: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
+        """A session of its own, which the caller closes. Who does not use `request` sees to credentials and pace."""
         connector = aiohttp.TCPConnector(ssl=self._ssl, limit=0, limit_per_host=0, keepalive_timeout=60)
         session = aiohttp.ClientSession(
-            connector=connector, headers=self._headers, timeout=aiohttp.ClientTimeout(total=None)
+            connector=connector,
+            headers=self._headers,
+            timeout=aiohttp.ClientTimeout(total=None),
+            middlewares=middlewares,
+            proxy=self._proxy,
         )
         # aiohttp would send a DELETE or a PUT again by itself when the connection breaks, past the write barrier.
         session._retry_connection = False

@@ -22,6 +22,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import aiohttp
 import structlog
 
 from dra_operator.allocation.features import Features
@@ -31,7 +32,7 @@ from dra_operator.cluster.census import Census
 from dra_operator.cluster.events import EventRecorder
 from dra_operator.cluster.flavour import Api, ApiMissing, expect_api
 from dra_operator.cluster.http import ApiClient
-from dra_operator.cluster.kubeconfig import KubeconfigError, find_credentials
+from dra_operator.cluster.kubeconfig import find_credentials
 from dra_operator.cluster.lease import LeaderElection
 from dra_operator.cluster.pace import PaceObserver
 from dra_operator.cluster.queue import WorkQueue
@@ -45,6 +46,7 @@ from dra_operator.controller.heap import settle
 from dra_operator.controller.lists import Lists
 from dra_operator.controller.metrics import Metrics
 from dra_operator.controller.mirrors import KOPF_KINDS, ClaimMirror, KopfMirror, SliceMirror
+from dra_operator.controller.permissions import Permissions
 from dra_operator.controller.progress import Progress
 from dra_operator.controller.settings import CANNOT_ADOPT, Settings
 from dra_operator.controller.sync import wait_until_shown
@@ -79,12 +81,8 @@ class Controller:
         self.settings = settings
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
         self.credentials = find_credentials(settings.kubeconfig or None, settings.context or None)
-        if self.credentials.headers or self.credentials.server_name:
-            raise KubeconfigError(
-                f"{self.credentials.source}: impersonation and tls-server-name do not work for the controller, since "
-                "Kopf knows neither; use the account itself, and a name that is in the certificate"
-            )
         self._client: ApiClient = self.credentials.client()
+        self._permissions = Permissions(self.credentials.source)
         self.api = settings.api
         """Who serves resource.k8s.io; known from the start on."""
         self.view = View()
@@ -95,7 +93,7 @@ class Controller:
         )
         decider = Decider(self.view, Features(), settings.placement, steps_in_one_go=STEPS_IN_ONE_GO)
         self.metrics = Metrics(self.view, lambda: decider.allocator.steps.total)
-        self._client.observe(self.metrics.called)
+        self._client.observe(self.metrics.called, self._permissions.answered)
         pace = self._client.pace
         pace.qps, pace.burst, pace.rng = settings.kube_api_qps, settings.kube_api_burst, self._rng
         pace.observer = PaceObserver(self.metrics.refused, self.metrics.waited)
@@ -201,6 +199,10 @@ class Controller:
     def observe(self, kind: Kind[Any], type_: str | None, body: Mapping[str, Any]) -> None:
         """One event from Kopf."""
         self.kopf.take(kind, type_, body)
+
+    def session_for_kopf(self) -> aiohttp.ClientSession:
+        """What Kopf asks the API server through; it closes it."""
+        return self._client.lend()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -316,9 +318,11 @@ class Controller:
         return self._progress.stuck() if self.synced.is_set() else None
 
     def _remarks(self) -> list[str]:
-        return [*self.admission.remarks(), *self._takeover.remarks()]
+        return [*self.admission.remarks(), *self._takeover.remarks(), *self._permissions.hindering()]
 
     def _unready(self) -> str | None:
+        if blocking := self._permissions.blocking():
+            return "\n".join(blocking)
         return self.admission.unready() if self.synced.is_set() else "mirrors are not synced yet"
 
 

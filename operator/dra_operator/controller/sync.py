@@ -18,11 +18,13 @@ import structlog
 from dra_operator.api.kinds import Kind
 from dra_operator.api.meta import ObjectMeta, Uid
 from dra_operator.cluster.http import ApiError, NoAnswer
+from dra_operator.cluster.said import Said
 
 log = structlog.get_logger()
 
 _POLL: Final = 0.1
 _RETRY: Final = 1.0
+_RETRY_MAX: Final = 15.0
 _AGAIN: Final = 2.0
 _AGAIN_MAX: Final = 30.0
 
@@ -49,11 +51,14 @@ async def wait_until_shown(lister: Lister, kind: Kind[Any], was_shown: Callable[
 
 async def _list(lister: Lister, kind: Kind[Any]) -> set[Uid]:
     """The UIDs of all objects of the kind."""
+    pause, said = _RETRY, Said()
     while True:
         try:
             listed, _ = await lister.list_metadata(kind)
         except (ApiError, NoAnswer) as error:
-            log.warning("cannot list", resource=kind.plural, error=str(error))
-            await asyncio.sleep(_RETRY)
+            if said.is_news(str(error)):
+                log.warning("cannot list", resource=kind.plural, error=str(error))
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _RETRY_MAX)
         else:
             return {meta.uid for meta in listed}

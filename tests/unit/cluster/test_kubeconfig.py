@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -9,7 +10,7 @@ import shutil
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,17 @@ from dra_operator.api.meta import ObjectKey
 from dra_operator.cluster import kubeconfig
 from dra_operator.cluster.http import ApiError, NoAnswer
 from dra_operator.cluster.kubeconfig import Credentials, KubeconfigError, connect, find_credentials
+from dra_operator.cluster.proxy import proxy_of_environment
 from tests.unit.cluster.script import Answer, Script, failure
 
 POD = {"metadata": {"namespace": "ns", "name": "a", "uid": "u", "resourceVersion": "1"}}
 
+PROXIES = [name for upper in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY") for name in (upper, upper.lower())]
+
 
 @pytest.fixture(autouse=True)
 def _nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"):
+    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", *PROXIES):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
@@ -143,9 +147,108 @@ async def test_a_server_of_another_authority_is_not_talked_to(certificates: Cert
         await greeted(certificates, tmp_path / "config", {"certificate-authority": str(certificates.stranger)})
 
 
+async def test_an_authority_that_is_replaced_on_disk_is_trusted_from_then_on(
+    certificates: Certificates, tmp_path: Path
+) -> None:
+    authority = tmp_path / "ca.crt"
+    shutil.copy(certificates.stranger, authority)
+    async with Script(Answer(200, POD)).serve(certificates.server_tls()) as script:
+        file = write(tmp_path / "config", cluster={"server": script.url, "certificate-authority": "ca.crt"})
+        async with connect(file) as client:
+            with pytest.raises(NoAnswer, match="certificate"):
+                await client.get(PODS, ObjectKey("ns", "a"))
+            shutil.copy(certificates.authority, tmp_path / "next")
+            (tmp_path / "next").rename(authority)
+            with pytest.raises(NoAnswer, match="certificate"):
+                await client.get(PODS, ObjectKey("ns", "a"))
+            await client.get(PODS, ObjectKey("ns", "a"))
+
+
 async def test_unless_one_says_that_it_does_not_matter(certificates: Certificates, tmp_path: Path) -> None:
     script = await greeted(certificates, tmp_path / "config", {"insecure-skip-tls-verify": True})
     assert script.peers == [None]
+
+
+class Tunnel:
+    """An HTTP proxy that leads every CONNECT to one port of this machine."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.asked: list[str] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.asked += (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        further, back = await asyncio.open_connection("127.0.0.1", self._port)
+        await asyncio.gather(_copy(reader, back), _copy(further, writer))
+
+
+async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    while data := await source.read(65536):
+        sink.write(data)
+    sink.close()
+
+
+@pytest.mark.parametrize("named", ["by the kubeconfig", "by the environment"])
+async def test_a_proxy_leads_to_the_server_and_cannot_look_inside(
+    named: str, certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Script(Answer(200, POD)).serve(certificates.server_tls()) as script:
+        tunnel = Tunnel(int(script.url.rpartition(":")[2]))
+        listener = await asyncio.start_server(tunnel.serve, "127.0.0.1", 0)
+        proxy = f"http://user:pass@127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        cluster = {"server": "https://api.example:6443", "certificate-authority": str(certificates.authority)}
+        if named == "by the kubeconfig":
+            cluster["proxy-url"] = proxy
+        else:
+            monkeypatch.setenv("HTTPS_PROXY", proxy)
+        async with connect(write(tmp_path / "config", cluster=cluster, user={"token": "secret"})) as client:
+            await client.get(PODS, ObjectKey("ns", "a"))
+            async with client.lend() as session, session.get("https://api.example:6443/api/v1/nodes") as answer:
+                assert answer.status == 200, "Kopf goes the same way"
+        listener.close()
+    assert tunnel.asked[0] == "CONNECT api.example:6443 HTTP/1.1"
+    assert "Proxy-Authorization: Basic dXNlcjpwYXNz" in tunnel.asked
+    assert not [line for line in tunnel.asked if "secret" in line]
+    assert {seen.headers["Authorization"] for seen in script.seen} == {"Bearer secret"}
+
+
+@pytest.mark.parametrize(
+    ("server", "without", "direct"),
+    [
+        ("https://10.96.0.1", "", False),
+        ("https://10.96.0.1", "10.96.0.0/12", True),
+        ("https://10.96.0.1", "10.0.0.0/16,.svc", False),
+        ("https://10.96.0.1:443", "10.96.0.1", True),
+        ("https://[fd00::1]:6443", "fd00::/8", True),
+        ("https://[fd00::1]:6443", "[fd00::1]:443", False),
+        ("https://[fd00::1]:6443", "[fd00::1]:6443", True),
+        ("https://api.example:6443", "example", True),
+        ("https://api.example:6443", "api.example:6443", True),
+        ("https://api.example:6443", "api.example:443", False),
+        ("https://example", ".example", False),
+        ("https://api.example", ".example", True),
+        ("https://api.example", "*.example", True),
+        ("https://myexample", "example", False),
+        ("https://api.example", "else, API.Example ", True),
+        ("https://api.example", "*", True),
+        ("https://127.0.0.1:6443", "", True),
+        ("https://localhost:6443", "", True),
+        ("https://[::1]:6443", "", True),
+        ("http://api.example", "", True),
+    ],
+)
+def test_what_has_no_proxy(server: str, without: str, direct: bool) -> None:
+    """As kubectl has it; the last is for another variable."""
+    found = proxy_of_environment(server, {"https_proxy": "proxy.example:3128", "NO_PROXY": without})
+    assert found == (None if direct else ("https_proxy", "proxy.example:3128"))
+
+
+def test_a_proxy_of_the_environment_that_will_not_do_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "https://u:secret@proxy.example")
+    with pytest.raises(KubeconfigError, match="HTTPS_PROXY is a proxy of https://, which is not supported") as told:
+        find_credentials(write(tmp_path / "config"))
+    assert "secret" not in str(told.value)
 
 
 async def test_the_servers_name_may_be_another_than_the_hosts(certificates: Certificates, tmp_path: Path) -> None:
@@ -222,7 +325,8 @@ async def test_impersonation_is_carried_on(tmp_path: Path) -> None:
     [
         ({"server": None}, {}, "cluster 'it': server must begin with https"),
         ({"server": "api:6443"}, {}, "server must begin with https"),
-        ({"proxy-url": "http://proxy"}, {}, "cluster 'it': proxy-url is not supported"),
+        ({"proxy-url": "socks5://u:secret@proxy"}, {}, "cluster 'it': proxy-url is a proxy of socks5://, which is not"),
+        ({"proxy-url": "http://:3128"}, {}, "cluster 'it': proxy-url is no URL of a proxy"),
         ({"certificate-authority": "none.pem"}, {}, "cluster 'it': certificate-authority cannot be read"),
         ({"certificate-authority-data": "%"}, {}, "cluster 'it': certificate-authority-data is no base64"),
         ({"certificate-authority-data": "eA=="}, {}, "certificate-authority is no PEM certificate"),
@@ -356,23 +460,16 @@ def oidc(expires: int) -> dict[str, Any]:
 
 
 async def test_an_oidc_token_is_used_while_it_is_valid(tmp_path: Path) -> None:
-    assert await find_credentials(write(tmp_path / "a", user=oidc(32503680000))).bearer() == id_token(32503680000)
+    async with Script(Answer(200, POD)).serve() as script:
+        async with connect(write(tmp_path / "a", cluster={"server": script.url}, user=oidc(32503680000))) as client:
+            await client.get(PODS, ObjectKey("ns", "a"))
+        assert script.seen[0].headers["Authorization"] == f"Bearer {id_token(32503680000)}"
 
 
 async def test_an_expired_oidc_token_is_for_kubectl_to_renew(tmp_path: Path) -> None:
-    with pytest.raises(ApiError, match="kubectl renews"):
-        await find_credentials(write(tmp_path / "b", user=oidc(1))).bearer()
-
-
-@pytest.mark.parametrize(
-    ("make", "token"),
-    [(lambda folder: {"token": "t"}, "t"), (lambda folder: {}, None), (lambda folder: {"tokenFile": "token"}, "f")],
-)
-async def test_the_token_for_other_clients(
-    make: Callable[[Path], dict[str, Any]], token: str | None, tmp_path: Path
-) -> None:
-    (tmp_path / "token").write_text("f\n")
-    assert await find_credentials(write(tmp_path / "config", user=make(tmp_path))).bearer() == token
+    async with connect(write(tmp_path / "b", user=oidc(1))) as client:
+        with pytest.raises(ApiError, match="kubectl renews"):
+            await client.get(PODS, ObjectKey("ns", "a"))
 
 
 def test_only_plugins_need_the_typed_client(tmp_path: Path) -> None:

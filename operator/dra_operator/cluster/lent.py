@@ -1,0 +1,72 @@
+"""The connection, lent to a library that speaks HTTP by itself: Kopf, which lists and watches.
+
+Every request of such a session goes out as one of ours: it waits for its turn in the limit and for what Retry-After has
+asked for (`pace.py`), carries the credentials of that moment (a token file is read again when it changes), uses the TLS
+settings of the client, and is counted.
+
+A 401 or 403 is not handed over: the request waits, and is sent again until it is answered otherwise. Kopf ends after
+some of them, all of it and not only what asks for the one resource, and as long as a right is missing starting it again
+makes nothing better. Its other resources are watched meanwhile, and when the right is there it goes on.
+
+Only reads are lent. What changes something goes through `Wire.request`, which knows what may be repeated.
+
+Upstream: client-go's `rest.HTTPClientFor`, which informers share with everybody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import aiohttp
+
+from dra_operator.cluster.pace import endpoint_of
+from dra_operator.cluster.wire import REQUEST_SECONDS, ApiError, NoAnswer, Wire, error_of
+
+_PAUSE_MIN: Final = 1.0
+_PAUSE_MAX: Final = 15.0
+
+
+class Lent:
+    """See the module. The middleware of the session."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    async def __call__(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        """One request, as often as we are not let in."""
+        request.server_hostname = self._wire.server_name
+        pause, refused = _PAUSE_MIN, False
+        while True:
+            try:
+                sign = await self._wire.authenticator.authorization(refused=refused)
+            except (ApiError, NoAnswer):
+                pass  # nobody can sign in now, and the mirrors say why
+            else:
+                if sign:
+                    request.headers["Authorization"] = sign
+                answer = await self._attempt(request, send)
+                if answer.status not in (401, 403):
+                    return answer
+                refused = answer.status == 401
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _PAUSE_MAX)
+
+    async def _attempt(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        """In its turn, and counted. What is not a success has been read."""
+        wire, path = self._wire, request.url.path
+        endpoint = endpoint_of(request.method, path, watch="watch" in request.url.query)
+        await wire.pace.wait(endpoint)
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):  # of a watch, until it begins
+                answer = await send(request)
+                content = b"" if answer.status < 300 else await answer.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            wire.failed(request.method, error)
+            raise
+        wire.called(request.method, answer.status)
+        if answer.status < 300:
+            wire.answered(endpoint, path, None)
+        else:
+            wire.heard(endpoint, path, error_of(answer.status, answer.headers, content))
+        return answer

@@ -1,0 +1,163 @@
+"""What Kopf asks through a session that is lent to it goes out as our own requests do. In virtual time, over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from dra_operator.cluster.http import ApiClient, ApiError
+from dra_operator.cluster.pace import Endpoint, PaceObserver
+from tests.unit.cluster.script import Answer, Hang, Script, Seen, failure, play
+
+NODES = "/api/v1/nodes"
+OK = Answer(200, {"items": []})
+FORBIDDEN = failure(403, "Forbidden", 'nodes is forbidden: User "u" cannot list resource "nodes" in API group ""')
+
+
+@asynccontextmanager
+async def lent(client: ApiClient) -> AsyncIterator[Callable[[str], asyncio.Task[int]]]:
+    """Asks for a path in the way that Kopf does; the task's result is the status of the answer."""
+    async with client.lend() as session:
+
+        async def ask(path: str) -> int:
+            async with session.request(method="get", url=client.server + path, json=None, headers=None) as answer:
+                await answer.json()
+                return answer.status
+
+        yield lambda path: asyncio.ensure_future(ask(path))
+
+
+def test_it_waits_for_its_turn_in_the_limit() -> None:
+    async def scenario(script: Script) -> None:
+        script.otherwise = OK
+        script.tell_watches(OK)
+        waited: list[Endpoint] = []
+        async with ApiClient(script.url) as client, lent(client) as ask:
+            client.pace.qps, client.pace.burst = 10, 1
+            client.pace.observer = PaceObserver(waited=lambda endpoint, seconds: waited.append(endpoint))
+            await asyncio.gather(*(ask(NODES) for _ in range(11)), ask(f"{NODES}?watch=true"))
+        moments = [seen.at for seen in script.seen]
+        assert moments[-1] - moments[0] >= 1.0
+        assert waited == [Endpoint("list", "nodes")] * 11 + [Endpoint("watch", "nodes")]
+
+    play(scenario)
+
+
+def test_it_is_counted_whatever_becomes_of_it() -> None:
+    async def scenario(script: Script) -> None:
+        script.otherwise = OK
+        calls: list[tuple[str, int | None]] = []
+        answers: list[tuple[Endpoint, int | None]] = []
+
+        def note(endpoint: Endpoint, path: str, error: ApiError | None) -> None:
+            answers.append((endpoint, None if error is None else error.status))
+
+        async with ApiClient(script.url) as client, lent(client) as ask:
+            client.observe(
+                lambda method, status: calls.append((method, status)),
+                note,
+            )
+            script.tell(OK, Hang())
+            script.tell_watches(failure(410, "Expired"))
+            assert await ask(NODES) == 200
+            assert await ask(f"{NODES}?watch=1") == 410
+            with pytest.raises(TimeoutError):
+                await ask(NODES)
+        assert calls == [("GET", 200), ("GET", 410), ("GET", None)]
+        assert answers == [(Endpoint("list", "nodes"), None), (Endpoint("watch", "nodes"), 410)]
+
+    play(scenario)
+
+
+def test_who_was_told_to_come_later_keeps_it_back_too() -> None:
+    async def scenario(script: Script) -> None:
+        script.tell(Answer(429, "busy", {"Retry-After": "7"}), OK)
+        async with ApiClient(script.url) as client, lent(client) as ask:
+            assert await ask(NODES) == 429, "Kopf hears of it"
+            assert await ask(NODES) == 200
+        first, second = script.seen
+        assert second.at - first.at >= 7
+
+    play(scenario)
+
+
+def test_a_token_that_is_rotated_is_used_from_the_next_request_on(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("old")
+
+    async def scenario(script: Script) -> None:
+        script.otherwise = OK
+        async with ApiClient(script.url, token_file=file) as client, lent(client) as ask:
+            await ask(NODES)
+            (tmp_path / "next").write_text("newer")
+            (tmp_path / "next").rename(file)
+            await ask(NODES)
+        assert [seen.headers["Authorization"] for seen in script.seen] == ["Bearer old", "Bearer newer"]
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("refusal", [FORBIDDEN, failure(401, "Unauthorized")], ids=["forbidden", "unauthorized"])
+def test_who_is_not_let_in_waits_ever_longer_and_goes_on_when_allowed(refusal: Answer) -> None:
+    async def scenario(script: Script) -> None:
+        allowed = False
+        script.otherwise = lambda seen: OK if allowed else refusal
+        told: list[int | None] = []
+        async with ApiClient(script.url) as client, lent(client) as ask:
+            client.observe(
+                lambda *_: None, lambda endpoint, path, error: told.append(None if error is None else error.status)
+            )
+            asked = ask(NODES)
+            await asyncio.sleep(100)
+            assert not asked.done()
+            tries = [seen.at for seen in script.seen]
+            pauses = [b - a for a, b in itertools.pairwise(tries)]
+            assert pauses[:4] == pytest.approx([1, 2, 4, 8], abs=0.1)
+            assert pauses[4:] == pytest.approx([15] * len(pauses[4:]), abs=0.1)
+            allowed = True
+            assert await asked == 200
+            assert set(told[:-1]) == {refusal.status}
+            assert told[-1] is None
+
+    play(scenario)
+
+
+def test_others_go_on_meanwhile() -> None:
+    async def scenario(script: Script) -> None:
+        def answer(seen: Seen) -> Answer:
+            return FORBIDDEN if seen.path == NODES else OK
+
+        script.otherwise = answer
+        async with ApiClient(script.url) as client, lent(client) as ask:
+            refused = ask(NODES)
+            await asyncio.sleep(10)
+            assert await ask("/api/v1/pods") == 200
+            refused.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await refused
+
+    play(scenario)
+
+
+def test_a_plugin_that_fails_for_a_while_is_waited_for() -> None:
+    class Failing:
+        calls = 0
+
+        async def authorization(self, *, refused: bool) -> str | None:
+            self.calls += 1
+            if self.calls < 4:
+                raise ApiError(401, "Unauthorized", "cannot sign in")
+            return "Bearer at-last"
+
+    async def scenario(script: Script) -> None:
+        script.otherwise = OK
+        async with ApiClient(script.url, authenticator=Failing()) as client, lent(client) as ask:
+            assert await ask(NODES) == 200
+        assert [seen.headers["Authorization"] for seen in script.seen] == ["Bearer at-last"]
+
+    play(scenario)
