@@ -27,7 +27,7 @@ from tests.e2e.proxy import Proxy
 from tests.e2e.stage import Stage, until
 
 MIRRORED = frozenset(kind.plural for kind in (*KOPF_KINDS, CLAIMS, SLICES))
-TRIES = 5
+TRIES = 3
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
 
