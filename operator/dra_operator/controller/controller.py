@@ -85,12 +85,10 @@ class Controller:
         self._permissions = Permissions(self.credentials.source)
         self.api = settings.api
         """Who serves resource.k8s.io; known from the start on."""
-        self.view = View()
+        patience = PATIENCE * self._rng.uniform(1.0, 2.0)
+        self.view = View(Unelected(alone=settings.leader_elect, patience=patience, met=self._on_another))
         self.view.held_back.seconds, self.view.held_back.now = settings.release_hold, time.time
         self.view.collector_seconds, self.view.now = COLLECTOR_SECONDS, time.time
-        self.view.unelected = Unelected(
-            alone=settings.leader_elect, patience=PATIENCE * self._rng.uniform(1.0, 2.0), met=self._on_another
-        )
         decider = Decider(self.view, Features(), settings.placement, steps_in_one_go=STEPS_IN_ONE_GO)
         self.metrics = Metrics(self.view, lambda: decider.allocator.steps.total)
         self._client.observe(self.metrics.called, self._permissions.answered)

@@ -56,9 +56,9 @@ class View:
     that is gone within milliseconds. 0: it is not waited for.
     """
 
-    def __init__(self, inventory: Inventory | None = None, ledger: Ledger | None = None) -> None:
-        self.inventory = inventory or Inventory()
-        self.ledger = ledger or Ledger()
+    def __init__(self, unelected: Unelected | None = None) -> None:
+        self.inventory = Inventory()
+        self.ledger = Ledger()
         self.held_back = HoldBack(self.inventory, self.ledger)
         self.now: Callable[[], float] = lambda: 0.0
         self.collector_seconds = 0.0
@@ -77,7 +77,7 @@ class View:
         """Pods for which the API server refused to create a claim, and when to try again."""
         self.turns = Turns()
         """Who generates claims, and which pods wait for another to do it."""
-        self.unelected = Unelected()
+        self.unelected = unelected or Unelected()
         """What another operator may do meanwhile."""
         self.horizon = Horizon()
         """Up to when another may have written pods that the mirror does not show so yet."""

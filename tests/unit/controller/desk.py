@@ -30,6 +30,7 @@ from dra_operator.lifecycle.keys import Ref
 from dra_operator.lifecycle.policy import Policy
 from dra_operator.lifecycle.publish import timestamp
 from dra_operator.lifecycle.sweep import Sweep
+from dra_operator.lifecycle.unelected import Unelected
 from dra_operator.lifecycle.verdict import Verdict
 from dra_operator.lifecycle.view import View
 from dra_operator.world.store import Store
@@ -64,9 +65,9 @@ class Call:
 class Desk:
     """See the module. `sent` is what the engine asked for, in the order of the answers."""
 
-    def __init__(self, policy: Policy | None = None) -> None:
+    def __init__(self, policy: Policy | None = None, *, alone: bool = True) -> None:
         self.store = Store()
-        self.view = View()
+        self.view = View(Unelected(alone=alone))
         self.latency = 0.05
         self.watch_delay = 0.01
         self.leads = True
@@ -198,11 +199,13 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def play(scenario: Callable[[Desk], Awaitable[None]], *, seed: int = 0, policy: Policy | None = None) -> None:
-    """Run the scenario while the engine works."""
+def play(
+    scenario: Callable[[Desk], Awaitable[None]], *, seed: int = 0, policy: Policy | None = None, alone: bool = True
+) -> None:
+    """Run the scenario while the engine works; not `alone`: without leader election."""
 
     async def main() -> None:
-        desk = Desk(policy)
+        desk = Desk(policy, alone=alone)
         work = asyncio.create_task(desk.work())
         try:
             await scenario(desk)

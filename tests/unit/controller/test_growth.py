@@ -18,7 +18,6 @@ import pytest
 from dra_operator.api.core import Pod
 from dra_operator.api.meta import ObjectKey, Uid
 from dra_operator.lifecycle.actions import CreateClaim, Refused, Unknown, WriteClaimStatus
-from dra_operator.lifecycle.unelected import Unelected
 from dra_operator.lifecycle.versions import Tombstones
 from dra_operator.world.store import Store
 from tests.builders import template
@@ -101,7 +100,6 @@ def test_nothing_is_kept_of_pods_that_are_deleted_while_something_is_written_for
     """Without leader election, where it is remembered for each pod what was written for it."""
 
     async def scenario(desk: Desk) -> None:
-        desk.view.unelected = Unelected(alone=False)
         desk.create(*gpus(1), template())
 
         async def pods(number: int) -> Counter[str]:
@@ -122,7 +120,7 @@ def test_nothing_is_kept_of_pods_that_are_deleted_while_something_is_written_for
         before = await pods(1)
         assert grown(before, await pods(2)) == {}
 
-    play(scenario)
+    play(scenario, alone=False)
 
 
 def test_tombstones_go_ten_minutes_later_and_there_are_never_too_many() -> None:

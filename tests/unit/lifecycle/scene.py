@@ -18,6 +18,7 @@ from dra_operator.api.names import (
     GATE,
     POD_CLAIM_NAME_ANNOTATION,
 )
+from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import (
     DeviceClass,
     DeviceRequest,
@@ -26,6 +27,7 @@ from dra_operator.api.resource import (
     ResourceClaimTemplate,
     ResourceSlice,
 )
+from dra_operator.lifecycle.actions import PodCondition, PublishStatus, Ungate, WriteClaimStatus
 from dra_operator.lifecycle.decide import Decider
 from dra_operator.lifecycle.generate import claim_name
 from dra_operator.lifecycle.keys import Ref
@@ -35,7 +37,7 @@ from dra_operator.lifecycle.publish import timestamp
 from dra_operator.lifecycle.verdict import Verdict
 from dra_operator.lifecycle.view import View
 from tests import builders
-from tests.builders import allocated, claim, meta, pod
+from tests.builders import allocated, claim, meta, need, pod, selector, term
 
 NOW = 1_800_000_000.0
 PROTECTED = (DELETE_PROTECTION_FINALIZER,)
@@ -178,3 +180,72 @@ def later(object_: ResourceClaim, version: int) -> ResourceClaim:
     return msgspec.structs.replace(
         object_, metadata=msgspec.structs.replace(object_.metadata, resource_version=str(version))
     )
+
+
+# --- a pod on its way ------------------------------------------------------------------------------------------------
+
+USER = gated(templates=["template"])
+MADE = generated(USER)
+NAMES = {"template": MADE.metadata.name}
+ALLOCATED = "1 device in 1 claim"
+"""What a pod with one device is told."""
+
+
+def ready(user: Pod, *objects: Object, on: str | None = "node-a") -> tuple[View, Pod]:
+    """The pod has its device and says so; only the gate is left."""
+    told = says(publishes(user, NAMES), "Allocated", ALLOCATED)
+    return view_of(told, held(MADE, by=[user], on=on), *(objects or gpus())), told
+
+
+def full(since: float | None = None) -> tuple[View, Pod]:
+    """The only device is another's. `since`: when the pod was told to wait."""
+    user = gated(claims=["mine"])
+    if since is not None:
+        user = says(user, "DevicesInUse", "m", since=since)
+    taken = held(claim(name="taken"), by=[pod("runner", claims=["taken"], node_name="node-a")])
+    return view_of(user, claim(name="mine", finalizers=PROTECTED), taken, *gpus()), user
+
+
+# --- what a look decided ---------------------------------------------------------------------------------------------
+
+
+def writes(verdict: Verdict) -> list[WriteClaimStatus]:
+    """The verdict's actions, which are all writes of claims."""
+    found = [action for action in verdict.actions if isinstance(action, WriteClaimStatus)]
+    assert len(found) == len(verdict.actions)
+    return found
+
+
+def devices(write: WriteClaimStatus) -> list[str]:
+    assert write.allocation is not None
+    return [f"{one.pool}/{one.device}" for one in write.allocation.devices.results or ()]
+
+
+def users(write: WriteClaimStatus) -> list[str]:
+    return [consumer.uid for consumer in write.reserved_for]
+
+
+def published(verdict: Verdict) -> PodCondition:
+    """The condition that the verdict's only action writes."""
+    [action] = verdict.actions
+    assert isinstance(action, PublishStatus)
+    assert action.condition is not None
+    return action.condition
+
+
+def waits(verdict: Verdict, reason: Reason, *words: str) -> None:
+    """The pod is told to wait, and waits."""
+    condition = published(verdict)
+    assert (condition.status, condition.reason) == (False, reason.value)
+    assert [word for word in words if word not in condition.message] == [], condition.message
+    assert verdict.reason is reason
+
+
+def at(pod: Pod, version: int) -> Pod:
+    """The pod at another resourceVersion."""
+    return msgspec.structs.replace(pod, metadata=msgspec.structs.replace(pod.metadata, resource_version=str(version)))
+
+
+def ungates(of: Pod, *, pinned_to: str | None) -> Ungate:
+    required = selector(term(fields=[need("metadata.name", "In", pinned_to)])) if pinned_to else None
+    return Ungate(of.key, of.uid, of.metadata.resource_version, required)

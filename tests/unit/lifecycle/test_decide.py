@@ -1,4 +1,4 @@
-"""A decision that would take too long ends unfinished; driven on in steps, it comes to what it would have come to."""
+"""What a pod is given, and the answers that hold for others; a decision that takes long comes to the same in steps."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from dra_operator.allocation.outcome import Unschedulable
 from dra_operator.allocation.place import Placement
 from dra_operator.api.core import Pod
 from dra_operator.api.meta import Object
+from dra_operator.api.names import GATE
 from dra_operator.api.resource import ResourceClaim
 from dra_operator.lifecycle.decide import Decider, Decision, Unfinished
 from dra_operator.lifecycle.view import View
-from tests.builders import claim, node, pod, request
-from tests.unit.lifecycle.scene import gpus, held, show, view_of
+from tests.builders import claim, container, device_class, node, pod, request, slice_of
+from tests.unit.lifecycle.scene import PROTECTED, full, gated, gpus, held, show, view_of
 
 NODES = 40
 USER = pod("user")
@@ -88,3 +89,40 @@ def test_a_cluster_that_changes_faster_than_a_search_ends_gets_an_answer_all_the
             if number > 2 * NODES:
                 break
     assert isinstance(decision, Unschedulable)
+
+
+# --- remembered answers ----------------------------------------------------------------------------------------------
+
+
+def test_equal_waiting_pods_get_one_answer_until_something_is_freed() -> None:
+    view, user = full()
+    other = gated("other", claims=["another"])
+    show(view, other, claim(name="another", finalizers=PROTECTED))
+    decider = Decider(view)
+    first = decider.place(user, [claim(name="mine")])
+    assert decider.place(other, [claim(name="another")]) is first
+    view.wakeups.epoch += 1
+    assert decider.place(other, [claim(name="another")]) is not first
+
+
+def test_a_pod_that_asks_for_something_else_gets_its_own_answer() -> None:
+    view, user = full()
+    decider = Decider(view)
+    first = decider.place(user, [claim()])
+    assert decider.place(user, [claim(request(count=2))]) is not first
+
+
+# --- what is asked for -----------------------------------------------------------------------------------------------
+
+
+def test_containers_and_init_containers_do_not_ask_for_the_same() -> None:
+    """Two containers need both their amounts at once; an init container is over before the container starts."""
+    small = node(allocatable={"cpu": "6", "memory": "64Gi", "pods": "110"})
+    four = container({"cpu": "4"})
+    claims = claim(name="one", finalizers=PROTECTED), claim(name="two", finalizers=PROTECTED)
+    both = pod("both", claims=["one"], containers=[four, four], gates=[GATE])
+    after = pod("after", claims=["two"], containers=[four], init_containers=[four], gates=[GATE])
+    view = view_of(small, slice_of(gpus=2), device_class(), *claims, both, after)
+    decider = Decider(view)
+    assert isinstance(decider.place(both, [claims[0]]), Unschedulable)
+    assert isinstance(decider.place(after, [claims[1]]), Placement)

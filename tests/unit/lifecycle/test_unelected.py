@@ -30,8 +30,7 @@ def at(user: Pod, version: int) -> Pod:
 
 
 def unelected(*objects: Pod | ResourceClaim, met: Callable[[ObjectKey], None] = lambda key: None) -> View:
-    view = View()
-    view.unelected = Unelected(alone=False, met=met)
+    view = View(Unelected(alone=False, met=met))
     show(view, *gpus(), template(), *objects)
     return view
 
