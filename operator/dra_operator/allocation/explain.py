@@ -11,6 +11,7 @@ Upstream has nothing like it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -33,13 +34,19 @@ class Funnel:
     """Devices by the first hurdle that stopped them, for one alternative of a request."""
 
     alternative: Alternative
+    name: str = ""
+    """How sentences call it."""
     total: Counts = Counts()
     most_free: int = 0
     """On one node."""
+    most_matching: int = 0
+    """On one node, in use or not; no less than that where devices that several nodes share were counted once."""
 
-    def add(self, counts: Counts, nodes: int) -> None:
+    def add(self, counts: Counts, nodes: int, *, whole: bool = True) -> None:
+        """So many nodes have that; not `whole`: beside devices that were counted for another node."""
         self.total = Counts(*(sum_ + nodes * count for sum_, count in zip(self.total, counts, strict=True)))
         self.most_free = max(self.most_free, counts.free)
+        self.most_matching = max(self.most_matching, counts.matching) if whole else self.total.matching
 
     @property
     def wanted(self) -> int:
@@ -51,21 +58,25 @@ class Funnel:
         total = self.total
         if self.most_free >= self.wanted and (not self.alternative.all_devices or total.free == total.matching):
             return None
+        if self.most_matching < self.wanted and not total.without_capacity:  # others may give back what they will
+            return Reason.NO_MATCHING_DEVICE
         return next((reason for reason, name in _HURDLES.items() if getattr(total, name)), Reason.NO_MATCHING_DEVICE)
 
     def sentence(self) -> str:
         """How the reason reads after "none of 3 nodes fits: "."""
-        total, name = self.total, f'request "{self.alternative.name}"'
+        total, name = self.total, f"request {self.name}"
         if total.published and not total.in_class:
             class_ = self.alternative.class_.metadata.name
-            return f'DeviceClass "{class_}" of {name} selects none of {total.published} published devices'
+            bare = f'request "{self.alternative.name}"'
+            return f'DeviceClass "{class_}" of {bare} selects none of {total.published} published devices'
         if not total.matching:
             return (
                 f"no device that {name} asks for ({total.published} published, {total.in_class} in its class, "
                 "none matches its selectors)"
             )
         if self.reason is None or self.reason is Reason.NO_MATCHING_DEVICE:
-            return f"{name} wants {self.wanted} devices on one node, where at most {self.most_free} match"
+            most = self.most_matching if self.most_matching < self.wanted else self.most_free
+            return f"{name} wants {self.wanted} devices on one node, where at most {most} match"
         counts = [
             f"{count} {text}"
             for count, text in (
@@ -112,6 +123,20 @@ def look_at(plan: Plan, node: Node, seen: set[DeviceId] | None = None) -> Findin
 def _requests(plan: Plan) -> Iterator[tuple[Alternative, ...]]:
     for requests in plan.requests:
         yield from requests
+
+
+def _named(plan: Plan) -> Iterator[list[tuple[Alternative, str]]]:
+    """The alternatives of each request and what to call them: with their class where two claims name a request alike.
+
+    A claim's own name would tell more, and which pod it is: one answer serves all pods that ask for the same.
+    """
+    requests = list(_requests(plan))
+    times = Counter(alternatives[0].request for alternatives in requests)
+    for alternatives in requests:
+        yield [
+            (one, f'"{one.name}"' + (f" (class {one.class_.metadata.name})" if times[one.request] > 1 else ""))
+            for one in alternatives
+        ]
 
 
 def _invalid(pool: Pool) -> str:
@@ -161,13 +186,25 @@ class Explanation:
         self._plan = plan
         self._incomplete = 0
         self._invalid = ""
-        self._funnels = [[Funnel(alternative) for alternative in alternatives] for alternatives in _requests(plan)]
+        self._together = False
+        """Some node may have devices for all requests, in use or not."""
+        self._funnels = [
+            [Funnel(alternative, name) for alternative, name in alternatives] for alternatives in _named(plan)
+        ]
 
-    def add(self, finding: Finding, nodes: int = 1) -> None:
-        """So many nodes look like that."""
+    def add(self, finding: Finding, nodes: int = 1, *, whole: bool = True) -> None:
+        """So many nodes look like that; not `whole`: without the devices that were counted for another node."""
         for funnels, counts in zip(self._funnels, finding.counts, strict=True):
             for funnel, count in zip(funnels, counts, strict=True):
-                funnel.add(count, nodes)
+                funnel.add(count, nodes, whole=whole)
+        self._together = (
+            self._together
+            or not whole
+            or all(
+                any(count.matching >= funnel.wanted for funnel, count in zip(funnels, counts, strict=True))
+                for funnels, counts in zip(self._funnels, finding.counts, strict=True)
+            )
+        )
         self._incomplete += finding.incomplete * nodes
         self._invalid = self._invalid or finding.invalid
 
@@ -182,13 +219,19 @@ class Explanation:
                     pools = "1 pool is" if self._incomplete == 1 else f"{self._incomplete} pools are"
                     return Reason.POOL_INCOMPLETE, f"{pools} being published"
                 return reason, nearest.sentence()
-        names = ", ".join(f'"{funnels[0].alternative.request}"' for funnels in self._funnels)
+        nearest_ones = [max(funnels, key=_nearness) for funnels in self._funnels]
+        names = ", ".join(funnel.name for funnel in nearest_ones)
+        if not self._together:
+            return Reason.NO_MATCHING_DEVICE, f"no node has devices for all of {names}"
         if any(claim.spec.devices.constraints for claim in self._plan.claims):
             return Reason.CONSTRAINT_UNSATISFIED, f"no free devices for {names} satisfy the constraints together"
+        if all(funnel.total.free == funnel.total.matching for funnel in nearest_ones):
+            return Reason.NO_MATCHING_DEVICE, f"no node has enough devices for all of {names} together"
         return Reason.DEVICES_IN_USE, f"enough free devices for each of {names}, but not for all on one node"
 
 
-def _nearness(funnel: Funnel) -> tuple[bool, int, int, int, int]:
-    total = funnel.total
+def _nearness(funnel: Funnel) -> tuple[bool, bool, int, int, int, int]:
+    total, reason = funnel.total, funnel.reason
     blocked = total.without_counters + total.without_capacity + total.tainted + total.in_use
-    return funnel.reason is None, funnel.most_free, blocked, total.in_class, total.published
+    possible = reason is not Reason.NO_MATCHING_DEVICE
+    return reason is None, possible, funnel.most_free, blocked, total.in_class, total.published

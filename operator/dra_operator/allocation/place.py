@@ -228,7 +228,8 @@ def _explain(
 ) -> Generator[None, None, Explanation]:
     """Look at the nodes that refused. Devices that several nodes share count once, so those are not remembered."""
     explanation = Explanation(plan)
-    if scope.is_everywhere and plan.allocator.inventory.is_local:
+    is_local = plan.allocator.inventory.is_local
+    if scope.is_everywhere and is_local:
         for name in memory.unexplained():
             if name in nodes:
                 memory.explain(name, look_at(plan, nodes[name]))
@@ -239,6 +240,6 @@ def _explain(
     seen: set[DeviceId] = set()
     for name, node in sorted(nodes.items()):
         if memory.is_refused(name) and scope.holds(node):
-            explanation.add(look_at(plan, node, seen))
+            explanation.add(look_at(plan, node, None if is_local else seen), whole=is_local)
             yield
     return explanation

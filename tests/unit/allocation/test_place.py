@@ -158,10 +158,22 @@ def test_it_can_be_taken_node_by_node() -> None:
             'no free devices for "gpu" satisfy the constraints together',
         ),
         (
-            [slice_of(gpus=2)],
+            [slice_of(gpus=3), allocated(claim(name="other"), "node-a/gpu-0")],
             claim(request("a", count=2), request("b")),
             Reason.DEVICES_IN_USE,
             'enough free devices for each of "a", "b", but not for all on one node',
+        ),
+        (
+            [slice_of(gpus=2)],
+            claim(request("a", count=2), request("b")),
+            Reason.NO_MATCHING_DEVICE,
+            'no node has enough devices for all of "a", "b" together',
+        ),
+        (
+            [slice_of(gpus=4), allocated(claim(name="other"), "node-a/gpu-0")],
+            claim(request(count=8)),
+            Reason.NO_MATCHING_DEVICE,
+            'request "gpu" wants 8 devices on one node, where at most 4 match',
         ),
         ([slice_of(count=2)], claim(), Reason.POOL_INCOMPLETE, "1 pool is being published"),
         (
@@ -200,6 +212,8 @@ def test_it_can_be_taken_node_by_node() -> None:
         "tainted",
         "constraint",
         "not for all",
+        "too many together",
+        "too many, and some in use",
         "incomplete",
         "invalid",
         "counters",
@@ -226,6 +240,35 @@ def test_nodes_that_only_lack_room_come_first_in_the_sentence() -> None:
     assert said is Reason.NODE_UNSUITABLE
     assert sentence.startswith("none of 3 nodes fits: 1 with devices is cordoned; ")
     assert "1 in use" in sentence
+
+
+def test_devices_that_no_node_has_together_are_not_waited_for() -> None:
+    """Neither a constraint nor who uses them keeps the pod waiting; and both claims call their request alike."""
+    big = "device.attributes['gpu.example.com'].big"
+    published = [
+        slice_of([device("x", attributes={"big": True})], node="a"),
+        slice_of([device("x", attributes={"big": False})], node="b"),
+    ]
+    asks = [
+        claim(request("gpu", big), name="one", constraints=[match_attribute(NUMA)]),
+        claim(request("gpu", f"!{big}"), name="two"),
+    ]
+
+    said, sentence = why(decide(*published, on=nodes("a", "b"), claims=asks))
+
+    assert said is Reason.NO_MATCHING_DEVICE
+    assert sentence == 'none of 2 nodes fits: no node has devices for all of "gpu" (class gpu), "gpu" (class gpu)'
+
+
+def test_devices_in_the_reach_of_all_nodes_may_come_back_together_with_a_nodes_own() -> None:
+    """They are counted for one node only, so what the others could have is not known to be too little."""
+    everywhere = slice_of([device("x"), device("y")], pool="shared", all_nodes=True)
+    own = slice_of([device("z")], node="b")
+    used = allocated(claim(name="other"), "shared/x")
+
+    said, _ = why(decide(everywhere, own, used, on=nodes("a", "b"), claims=[claim(request(count=3))]))
+
+    assert said is Reason.DEVICES_IN_USE
 
 
 def test_nobody_elses_names_are_told() -> None:
