@@ -1,8 +1,10 @@
-"""A pod that was given its devices and then is not scheduled (`--repack`). Pure.
+"""A pod that was given its devices and then is not scheduled (`--repack`), or got others from kube-scheduler. Pure.
 
 It has `repack_after` seconds; then it is told why it waits, and keeps its devices. With `evict` it is deleted after
 that, so that its controller makes another, for which devices are looked for anew: only a pod that has a controller,
 only after it was told, and only what kube-scheduler has looked at and refused. A scheduler that is down refuses nobody.
+Where the pod is not pinned, kube-scheduler may take back what it was given, to find it a place by itself: then it is
+kube-scheduler's, and told so.
 
 Not here: giving an ungated pod other devices. What it was given is never taken back.
 """
@@ -32,16 +34,17 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Tell:
-    """What the pod is told, under the reason UnschedulableAfterPin."""
+    """What the pod is told."""
 
     message: str
+    reason: Reason = Reason.UNSCHEDULABLE_AFTER_PIN
 
 
 Judgement: TypeAlias = Wait | Tell | DeletePod
 
 
-def judge_unplaced(pod: Pod, policy: Policy, now: float) -> Judgement | None:
-    """For a pod without gate and without node. None if it was given nothing by us."""
+def judge_unplaced(pod: Pod, policy: Policy, now: float, *, holds: bool) -> Judgement | None:
+    """For a pod without gate and without node. None if it was given nothing by us. `holds`: it has its devices."""
     ours = pod.condition(DEVICES_ALLOCATED)
     if ours is None or ours.reason not in (Reason.ALLOCATED, Reason.UNSCHEDULABLE_AFTER_PIN):
         return None
@@ -53,6 +56,9 @@ def judge_unplaced(pod: Pod, policy: Policy, now: float) -> Judgement | None:
         return Wait(policy.repack_after - waited)
     if scheduled.reason == _SCHEDULING_GATED:
         return Tell("has its devices, but kube-scheduler has not looked at it since: see whether it runs")
+    if not holds:
+        why = f"left to kube-scheduler, which took its devices back and does not place it: {scheduled.message}"
+        return Tell(why, Reason.NOT_MANAGED)
     told = ours.reason == Reason.UNSCHEDULABLE_AFTER_PIN
     if told and policy.repack is Repack.EVICT and pod.metadata.controller is not None:
         return DeletePod(pod.key, pod.uid, pod.metadata.resource_version)

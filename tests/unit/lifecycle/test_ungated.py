@@ -12,7 +12,7 @@ from dra_operator.lifecycle.actions import (
     PublishStatus,
 )
 from dra_operator.lifecycle.policy import Policy, Repack
-from dra_operator.lifecycle.verdict import Verdict
+from dra_operator.lifecycle.verdict import NOTHING, Verdict
 from dra_operator.lifecycle.view import View
 from tests.builders import (
     claim,
@@ -129,3 +129,29 @@ def test_evict_leaves_a_pod_that_nobody_would_replace() -> None:
 def test_evict_is_not_the_default() -> None:
     view, user = stuck(10_000, owned=True)
     assert published(look(view, user, REPORT)).reason == "UnschedulableAfterPin"
+
+
+def test_a_pod_whose_devices_kube_scheduler_took_back_is_not_told_that_it_has_them() -> None:
+    """Where the pod is not pinned, kube-scheduler clears the allocation to look for another by itself."""
+    view, user = stuck(300, owned=True)
+    show(view, claim(name="mine", finalizers=PROTECTED))
+    condition = published(look(view, user, EVICT))
+    assert (condition.status, condition.reason) == (False, "NotManaged")
+    assert condition.message == (
+        "left to kube-scheduler, which took its devices back and does not place it: 0/1 nodes are available"
+    )
+
+
+@pytest.mark.parametrize("reason", ["UnschedulableAfterPin", "NotManaged"])
+def test_a_pod_that_is_bound_with_its_devices_is_not_said_to_lack_a_place(reason: str) -> None:
+    bound = says(pod(claims=["mine"], node_name="node-a"), reason, "kube-scheduler does not place it")
+    view = view_of(bound, held(claim(name="mine", finalizers=PROTECTED), by=[bound]), *gpus())
+    condition = published(look(view, bound, REPORT))
+    assert (condition.status, condition.reason, condition.message) == (True, "Allocated", "1 device in 1 claim")
+    show(view, says(bound, condition.reason, condition.message))
+    assert look(view, bound, REPORT) == NOTHING
+
+
+def test_a_pod_that_is_bound_without_devices_is_not_told_that_it_has_some() -> None:
+    bound = says(pod(claims=["mine"], node_name="node-a"), "NotManaged", "left to kube-scheduler")
+    assert look(view_of(bound, claim(name="mine", finalizers=PROTECTED), *gpus()), bound, REPORT) == NOTHING
