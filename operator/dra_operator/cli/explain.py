@@ -42,7 +42,13 @@ def explain(
         if not loaded.unseen:
             raise
         raise InputError(f"{error} ({'; '.join(loaded.unseen)})") from None
-    explanation = explain_pod(loaded.scene.simulation, subject.pod, loaded.unseen, refused=loaded.scene.refused)
+    explanation = explain_pod(
+        loaded.scene.simulation,
+        subject.pod,
+        loaded.unseen,
+        refused=loaded.scene.refused,
+        live=not files and not subject.stands_in,
+    )
     if output is Format.TABLE:
         for text in loaded.scene.notes:
             note(text)

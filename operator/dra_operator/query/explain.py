@@ -1,14 +1,15 @@
 """Why a pod, a claim or a template stands where it stands, from a scene of live objects or of files.
 
 The verdict is the operator's own: its core looks at the pod once more. Where the caller may not see all that the
-operator sees, what the operator wrote on the pod goes first. Funnels, nearest nodes and near misses follow.
+operator sees, what the operator wrote on the pod goes first. Funnels, nearest nodes and near misses follow. What the
+core would give to a pod of a cluster is not said to be given: no operator may run there, or a quota be in the way.
 
 A claim or template that no pod waits with is explained by a pod that would name nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from msgspec import structs
 
 from dra_operator.allocation.outcome import AllocationError
 from dra_operator.api.core import Container, Pod, PodResourceClaim, PodSchedulingGate, PodSpec
-from dra_operator.api.meta import Object, ObjectKey, ObjectMeta
+from dra_operator.api.meta import Condition, Object, ObjectKey, ObjectMeta
 from dra_operator.api.names import DEVICES_ALLOCATED, GATE
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import ResourceClaim, ResourceClaimStatus, ResourceClaimTemplate
@@ -25,7 +26,16 @@ from dra_operator.query.documents import InputError
 from dra_operator.query.funnel import AlternativeFunnel, Funnels, NodeLook, look
 from dra_operator.query.nearmiss import SECONDS, NearMisses
 from dra_operator.query.objects import Refused
-from dra_operator.query.report import ClaimReport, ReasonReport, State, Struct, claims_of, standing_of, state_of
+from dra_operator.query.report import (
+    ClaimReport,
+    ReasonReport,
+    State,
+    Struct,
+    claims_of,
+    results_of,
+    standing_of,
+    state_of,
+)
 from dra_operator.query.suggest import did_you_mean
 from dra_operator.query.targets import Suggestion
 from dra_operator.world.simulation import Simulation, Standing
@@ -112,6 +122,8 @@ class Subject:
     pod: Pod
     remark: str = ""
     """Why it is another object than the caller named."""
+    stands_in: bool = False
+    """Nobody created the pod: it is there for this explanation only."""
 
 
 def find_subject(simulation: Simulation, text: str, namespace: str, refused: Sequence[Refused] = ()) -> Subject:
@@ -130,7 +142,7 @@ def find_subject(simulation: Simulation, text: str, namespace: str, refused: Seq
     waiting = _user_of(simulation, found)
     if waiting is not None:
         return Subject(waiting, f'by pod "{waiting.key}", which names it')
-    return Subject(_stand_in(simulation, found), "by a pod that names nothing else")
+    return Subject(_stand_in(simulation, found), "by a pod that names nothing else", stands_in=True)
 
 
 def _parse(text: str, namespace: str, namespaces: Collection[str]) -> tuple[type[Object], ObjectKey]:
@@ -207,14 +219,17 @@ def explain(
     unseen: tuple[str, ...] = (),
     *,
     refused: Sequence[Refused] = (),
+    live: bool = False,
     seconds: float = SECONDS,
 ) -> Explanation:
     """Everything about one pod. The simulation is frozen first: nothing but this pod moves.
 
-    `seconds`: how long near misses are looked for.
+    `live`: the pod is one of a cluster, where it may lack what it would get here. `seconds`: how long near misses are
+    looked for.
     """
     simulation.freeze()
     written = pod.condition(DEVICES_ALLOCATED)
+    before = claims_of(simulation, pod)
     simulation.settle(pod.uid)
     pod = simulation.view.pod(pod.uid) or pod
     standing = standing_of(simulation, pod, refused)
@@ -222,10 +237,14 @@ def explain(
     if hidden and written is not None and written.reason in Reason.__members__.values():
         standing = Standing(Reason(written.reason), written.message)
     claims = claims_of(simulation, pod)
+    hints = list(_hints(simulation, pod))
     requests: tuple[RequestReport, ...] = ()
     nearest: tuple[NodeReport, ...] = ()
     suggestions: list[Suggestion] = []
-    if state_of(standing.reason) == "Allocated":
+    if live and standing.reason is Reason.ALLOCATED and not all(map(_is_allocated, before.values())):
+        hints.append(_outlook(claims))
+        standing, claims = _not_yet(written), before
+    elif state_of(standing.reason) == "Allocated":
         requests = tuple(_passed_over(simulation, pod, [claim for claim in claims.values() if claim is not None]))
     else:
         found = [claim for claim in claims.values() if claim is not None]
@@ -246,9 +265,30 @@ def explain(
         claims=tuple(ClaimReport.of(entry, claims[entry.name]) for entry in pod.spec.resource_claims or ()),
         requests=requests,
         nearest_nodes=nearest,
-        hints=tuple(_hints(simulation, pod)),
+        hints=tuple(hints),
         suggestions=tuple(suggestions),
         unseen=unseen,
+    )
+
+
+def _is_allocated(claim: ResourceClaim | None) -> bool:
+    return claim is not None and claim.status.allocation is not None
+
+
+def _not_yet(written: Condition | None) -> Standing:
+    """Of a pod that could have its devices: what it was told is why it has none, or was when it was told."""
+    if written is not None and written.status != "True" and written.reason in Reason.__members__.values():
+        return Standing(Reason(written.reason), written.message)
+    return Standing(Reason.NOT_MANAGED, "the operator has not given it devices so far")
+
+
+def _outlook(claims: Mapping[str, ResourceClaim | None]) -> str:
+    devices = ", ".join(
+        f"{one.device} of {one.pool}" for claim in claims.values() if claim for one in results_of(claim)
+    )
+    return (
+        f"as the cluster looks now, it gets {devices or 'what it asks for'}; if it goes on waiting, "
+        "`dra-operator doctor` says whether an operator runs"
     )
 
 

@@ -131,7 +131,8 @@ def standing_of(simulation: Simulation, pod: Pod, refused: Sequence[Refused] = (
     if entries and all(entry.name in claims and claims[entry.name].status.allocation is not None for entry in entries):
         return Standing(Reason.ALLOCATED, allocated_sentence(list(claims.values())))
     if pod.spec.node_name:
-        return Standing(Reason.NOT_MANAGED, f'bound to node "{pod.spec.node_name}" without devices')
+        why = f'bound to node "{pod.spec.node_name}" without devices, which nobody looks for any more'
+        return Standing(Reason.NOT_MANAGED, f"{why}; use a nodeSelector where the pod's spec says nodeName itself")
     return Standing(Reason.NOT_MANAGED, "left to kube-scheduler")
 
 

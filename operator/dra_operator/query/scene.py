@@ -218,8 +218,13 @@ class _Builder:
         self._strangers()
 
     def _extended(self, pods: Iterable[Pod]) -> None:
-        """Devices that are asked for as `nvidia.com/gpu: 1` and the like are kube-scheduler's to give."""
-        asking = Counter(name for pod in pods for name in pod_requests(pod) if _is_extended(name))
+        """Devices that are asked for as `nvidia.com/gpu: 1` and the like are kube-scheduler's to give.
+
+        What a bound pod has been given of them is known: its claim is there, or a device plugin gave it.
+        """
+        asking = Counter(
+            name for pod in pods if not pod.spec.node_name for name in pod_requests(pod) if _is_extended(name)
+        )
         for name, count in sorted(asking.items()):
             who = "1 pod asks" if count == 1 else f"{count} pods ask"
             self._note(f'{who} for the extended resource "{name}", which kube-scheduler serves: that is not simulated')
