@@ -23,6 +23,7 @@ from dra_operator.api.depth import allow_deep_json
 from dra_operator.api.kinds import CLAIMS, CLASSES, NAMESPACES, NODES, PODS, TEMPLATES
 from dra_operator.api.text import cut
 from dra_operator.cluster.flavour import Api
+from dra_operator.cluster.said import Said
 from dra_operator.controller.controller import Controller
 from dra_operator.controller.kopf_light import kopf
 from dra_operator.controller.settings import Settings
@@ -38,7 +39,7 @@ _LIST_CHUNK = 100
 them took hundreds of megabytes that were never given back, and seconds in which nothing else ran."""
 
 
-class _Backoffs:
+class Backoffs:
     """Seconds between the attempts of a request, for ever: at the end of a list Kopf would end, and all its watches."""
 
     def __iter__(self) -> Iterator[float]:
@@ -95,7 +96,9 @@ def other_variables() -> frozenset[str]:
 async def login(memo: Any, **_: Any) -> kopf.AiohttpSession:
     """Kopf goes where the controller goes, as whom the controller goes, and within the same limits."""
     controller: Controller = memo["controller"]
-    return kopf.AiohttpSession(server=controller.credentials.server, aiohttp_session=controller.session_for_kopf())
+    return kopf.AiohttpSession(
+        server=controller.credentials.server, aiohttp_session=await controller.session_for_kopf()
+    )
 
 
 @kopf.on.startup()
@@ -106,7 +109,7 @@ async def startup(settings: kopf.OperatorSettings, memo: Any, **_: Any) -> None:
     settings.scanning.disabled = True
     settings.queueing.idle_timeout = 0.05
     settings.queueing.worker_limit = None
-    settings.networking.error_backoffs = _Backoffs()
+    settings.networking.error_backoffs = Backoffs()
     settings.networking.connect_timeout = 10
     settings.watching.chunk_size = _LIST_CHUNK
     settings.watching.server_timeout = 300
@@ -204,4 +207,22 @@ class _Answered(logging.Filter):
         return not record.getMessage().startswith("Webhook 'selectors' failed permanently")
 
 
+class _Retried(logging.Filter):
+    """Kopf logs every attempt of every request that fails, thousands while an API server is away for an hour."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, Said] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        _, retried, what = record.getMessage().partition(" failed; will retry: ")
+        request, _, why = what.partition(" -> ")
+        if not retried:
+            return True
+        path = request.partition("?")[0]  # of few kinds; the rest changes with each watch
+        return self._said.setdefault(path, Said()).is_news(why)
+
+
 logging.getLogger("kopf.objects").addFilter(_Answered())
+for _name in ("kopf._cogs.clients.watching", "kopf._core.reactor.observation"):
+    logging.getLogger(_name).addFilter(_Retried())

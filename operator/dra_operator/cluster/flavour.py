@@ -13,6 +13,9 @@ Nothing else of the operator knows the difference: JSON, status as a subresource
 prefix and lists of metadata work alike.
 
 How it is told apart: custom resources have no protobuf. That needs no right that the operator does not have anyway.
+
+Custom resources are served one after the other. All four kinds have to be: Kopf asks once what there is, when it
+starts, and what is not served then it never watches.
 """
 
 from __future__ import annotations
@@ -22,13 +25,18 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
-from dra_operator.api.kinds import CLAIMS
+import msgspec
+
+from dra_operator.api.codec import decode
+from dra_operator.api.kinds import CLAIMS, CLASSES, SLICES, TEMPLATES
+from dra_operator.api.meta import Struct
 from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
 
 _PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
 _NOT_FOUND: Final = 404
 _NOT_ACCEPTABLE: Final = 406
 _PAUSE: Final = 1.0
+_NEEDED: Final = frozenset(kind.plural for kind in (CLAIMS, TEMPLATES, CLASSES, SLICES))
 
 
 class Api(StrEnum):
@@ -40,6 +48,16 @@ class Api(StrEnum):
     """The API server itself."""
     CRD = "crd"
     """The API server by the custom resources of `crds/`."""
+
+
+class _Resource(Struct, frozen=True):
+    name: str = ""
+
+
+class _Resources(Struct, frozen=True):
+    """Upstream: metav1.APIResourceList."""
+
+    resources: tuple[_Resource, ...] = ()
 
 
 class ApiMissing(Exception):
@@ -59,6 +77,17 @@ async def find_api(client: ApiClient) -> Api | None:
     return Api.NATIVE
 
 
+async def find_unserved(client: ApiClient) -> list[str]:
+    """The kinds that are not served yet. Raises like `find_api`, and `msgspec.MsgspecError`."""
+    try:
+        answer = await client.request("GET", f"/apis/{CLAIMS.api_version}")
+    except ApiError as error:
+        if error.status == _NOT_FOUND:
+            return sorted(_NEEDED)
+        raise
+    return sorted(_NEEDED - {resource.name for resource in decode(answer.body, _Resources).resources})
+
+
 async def expect_api(client: ApiClient, wanted: Api, *, patience: float, waiting: Callable[[str], None]) -> Api:
     """Who serves claims, as soon as the API server says so. Raises `ApiMissing`.
 
@@ -70,23 +99,26 @@ async def expect_api(client: ApiClient, wanted: Api, *, patience: float, waiting
     while True:
         try:
             found = await find_api(client)
-        except NoAnswer as error:
+            unserved = await find_unserved(client) if found is Api.CRD else []
+        except (NoAnswer, msgspec.MsgspecError) as error:
             waiting(str(error))
         except ApiError as error:
             if error.status < 500:  # the mirrors will say what is wrong
                 return Api.NATIVE if wanted is Api.AUTO else wanted
             waiting(str(error))
         else:
-            if found is not None:
+            if found is not None and not unserved:
                 return _checked(found, wanted)
             if deadline is None:
                 deadline = loop.time() + patience
+            elif loop.time() > deadline and unserved:
+                raise ApiMissing(f"{CLAIMS.api_version} is served without {', '.join(unserved)}: apply all of crds/")
             elif loop.time() > deadline:
                 raise ApiMissing(
                     f"{CLAIMS.api_version} is not served: enable it in the API server (Kubernetes 1.34 and later have "
                     "it), or apply crds/ and manifests/overlays/crd (docs/crd-flavour.md)"
                 )
-            waiting(f"{CLAIMS.api_version} is not served")
+            waiting(f"{CLAIMS.api_version} is not served" if found is None else f"not served: {', '.join(unserved)}")
         await asyncio.sleep(_PAUSE)
 
 

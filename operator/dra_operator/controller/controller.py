@@ -139,6 +139,7 @@ class Controller:
         self._election: asyncio.Task[None] | None = None
         self._progress = Progress(lambda: self.engine.taken, self._takeable, time.monotonic)
         self._health: HealthServer | None = None
+        self._lent: aiohttp.ClientSession | None = None
         self._told_of_another = -math.inf
         self.synced = asyncio.Event()
         self.admission = Admission(settings, self._client, rng=self._rng)
@@ -192,15 +193,20 @@ class Controller:
         await self.admission.stop()
         if self._health is not None:
             await self._health.stop()
+        if self._lent is not None:
+            await self._lent.close()
         await self._client.close()
 
     def observe(self, kind: Kind[Any], type_: str | None, body: Mapping[str, Any]) -> None:
         """One event from Kopf."""
         self.kopf.take(kind, type_, body)
 
-    def session_for_kopf(self) -> aiohttp.ClientSession:
-        """What Kopf asks the API server through; it closes it."""
-        return self._client.lend()
+    async def session_for_kopf(self) -> aiohttp.ClientSession:
+        """What Kopf asks the API server through. It closes it, unless it ends in the middle of something."""
+        if self._lent is not None:
+            await self._lent.close()
+        self._lent = self._client.lend()
+        return self._lent
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

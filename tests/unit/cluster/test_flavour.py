@@ -13,6 +13,15 @@ CUSTOM = failure(406, "NotAcceptable")
 MISSING = failure(404, "NotFound")
 
 
+def served(*plurals: str) -> Answer:
+    """An `APIResourceList`, with a subresource as it has one."""
+    names = (*plurals, "resourceclaims/status")
+    return Answer(200, {"kind": "APIResourceList", "resources": [{"name": name} for name in names]})
+
+
+ALL = served("deviceclasses", "resourceclaims", "resourceclaimtemplates", "resourceslices")
+
+
 def found(*told: Told, wanted: Api = Api.AUTO, patience: float = 5.0) -> tuple[Api, list[str]]:
     """What is found, and why it was waited for."""
     waits: list[str] = []
@@ -40,7 +49,7 @@ def test_custom_resources_have_no_protobuf(told: Told, api: Api | None) -> None:
 
 
 def test_it_is_waited_for_while_nobody_answers() -> None:
-    api, waits = found(Reset(), Reset(), Reset(), Reset(), Reset(), Reset(), MISSING, CUSTOM)
+    api, waits = found(Reset(), Reset(), Reset(), Reset(), Reset(), Reset(), MISSING, CUSTOM, ALL)
 
     assert api is Api.CRD
     assert waits
@@ -55,13 +64,29 @@ def test_a_cluster_that_serves_it_never_is_told_what_would() -> None:
 @pytest.mark.parametrize(
     ("told", "wanted", "words"),
     [
-        (NATIVE, Api.CRD, "served by the API server itself; use --api=native"),
-        (CUSTOM, Api.NATIVE, "served by custom resources; use --api=crd"),
+        ((NATIVE,), Api.CRD, "served by the API server itself; use --api=native"),
+        ((CUSTOM, ALL), Api.NATIVE, "served by custom resources; use --api=crd"),
     ],
 )
-def test_another_than_what_was_said_is_refused(told: Told, wanted: Api, words: str) -> None:
+def test_another_than_what_was_said_is_refused(told: tuple[Told, ...], wanted: Api, words: str) -> None:
     with pytest.raises(ApiMissing, match=words):
-        found(told, wanted=wanted)
+        found(*told, wanted=wanted)
+
+
+def test_custom_resources_are_waited_for_until_all_kinds_are_served() -> None:
+    """Kopf asks once what there is: templates that come a second later it would never see."""
+    api, waits = found(CUSTOM, served("resourceclaims", "deviceclasses"), CUSTOM, MISSING, CUSTOM, ALL)
+
+    assert api is Api.CRD
+    assert waits == [
+        "not served: resourceclaimtemplates, resourceslices",
+        "not served: deviceclasses, resourceclaims, resourceclaimtemplates, resourceslices",
+    ]
+
+
+def test_a_kind_that_never_comes_is_named() -> None:
+    with pytest.raises(ApiMissing, match="served without resourceslices: apply all of crds/"):
+        found(*[CUSTOM, served("deviceclasses", "resourceclaims", "resourceclaimtemplates")] * 9, patience=3.0)
 
 
 def test_a_right_that_is_missing_is_for_the_mirrors_to_tell() -> None:
