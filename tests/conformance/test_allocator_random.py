@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from dra_operator.allocation.outcome import AllocationError, Unschedulable
+from dra_operator.allocation.stepwise import finish
 from dra_operator.allocation.strategy import Strategy
 from dra_operator.api.codec import convert
 from dra_operator.api.core import Node
@@ -63,7 +64,7 @@ def test_a_node_that_is_refused_without_a_search_has_nothing_for_one() -> None:
         if isinstance(plan, AllocationError):
             continue
         nodes = [convert(node, Node) for node in case["nodes"]]
-        refused += [plan.allocate(node, rank=()) for node in nodes if plan.rank(node) is None]
+        refused += [finish(plan.allocating(node, rank=())) for node in nodes if plan.rank(node) is None]
 
     assert [outcome for outcome in refused if not isinstance(outcome, Unschedulable)] == []
     assert len(refused) > OUTCOMES["unschedulable"] // 2

@@ -22,12 +22,14 @@ from dra_operator.allocation.features import Features
 from dra_operator.allocation.findings import Finding
 from dra_operator.allocation.gauge import UNKNOWN, Gauge, Rank
 from dra_operator.allocation.greedy import Greedy
+from dra_operator.allocation.longsearches import Ended, LongSearches
 from dra_operator.allocation.outcome import Abort, Allocated, AllocationError, Outcome, Unschedulable
 from dra_operator.allocation.refusals import Memory, Refusals
 from dra_operator.allocation.requests import Alternative, expand_claim
 from dra_operator.allocation.result import build_allocation
 from dra_operator.allocation.search import Search
 from dra_operator.allocation.sites import Site, Sites
+from dra_operator.allocation.stepwise import Steps, finish
 from dra_operator.allocation.strategy import Strategy, choose_strategy
 from dra_operator.allocation.taking import Taking
 from dra_operator.api.codec import encode
@@ -60,10 +62,10 @@ class Wants:
 
 
 @dataclass(slots=True)
-class Steps:
+class Costs:
     """What searches have cost so far."""
 
-    total: int = 0
+    steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,8 @@ class Allocator:
     """Where no class says otherwise."""
     refusals: Refusals[Finding] = field(default_factory=Refusals, compare=False, repr=False)
     sites: Sites = field(default_factory=Sites, compare=False, repr=False)
-    steps: Steps = field(default_factory=Steps, compare=False, repr=False)
+    long_searches: LongSearches = field(default_factory=LongSearches, compare=False, repr=False)
+    costs: Costs = field(default_factory=Costs, compare=False, repr=False)
     _wants: OrderedDict[bytes, Wants] = field(default_factory=OrderedDict, init=False, compare=False, repr=False)
 
     def allocate(self, claims: Sequence[ResourceClaim], node: Node) -> Outcome:
@@ -153,8 +156,12 @@ class Plan:
     def strategy(self) -> Strategy:
         return self.wants.gauge.strategy
 
-    def allocate(self, node: Node, effort: Effort | None = None, rank: Rank | None = None) -> Outcome:
-        """Devices for all the claims on the node, or why not. `rank`: the node's, if it is known.
+    def allocate(self, node: Node) -> Outcome:
+        """Devices for all the claims on the node, or why not."""
+        return finish(self.allocating(node))
+
+    def allocating(self, node: Node, effort: Effort | None = None, rank: Rank | None = None) -> Steps[Outcome]:
+        """Devices for all the claims on the node, or why not, in steps. `rank`: the node's, if it is known.
 
         Where something may fail on the way, devices are visited in upstream's order: it decides whether that is met.
         """
@@ -164,8 +171,8 @@ class Plan:
             if known is None:
                 return _refuse(site.pools)
             if known == UNKNOWN:
-                return self._allocate(self.allocator.site(node), effort)
-            return self._allocate(site, effort)
+                return (yield from self._allocate(self.allocator.site(node), effort))
+            return (yield from self._allocate(site, effort))
         except Abort as abort:
             return abort.error
 
@@ -199,33 +206,48 @@ class Plan:
             ranked=self.strategy is not Strategy.FIRST,
         )
 
-    def _allocate(self, site: Site, effort: Effort | None) -> Allocated | Unschedulable:
+    def _allocate(self, site: Site, effort: Effort | None) -> Steps[Allocated | Unschedulable]:
+        """Raises `Abort`."""
         effort = effort or Effort(self.allocator.budget)
-        found = self._find(site, effort)
+        found = yield from self._find(site, effort)
         if found is None:
             return _refuse(site.pools)
         if site.is_by_value and (compromises := self._compromises(found)):
             # Devices for an earlier request are not taken back for a better alternative: upstream's may have left one.
             listed = self.allocator.site(site.node)
             with suppress(Abort):  # gave up
-                other = self._find(listed, effort)
+                other = yield from self._find(listed, effort)
                 if other is not None and self._compromises(other) < compromises:
                     return self._build(listed, other)
         return self._build(site, found)
 
-    def _find(self, site: Site, effort: Effort) -> Greedy | Search | None:
+    def _find(self, site: Site, effort: Effort) -> Steps[Greedy | Search | None]:
         """Devices for all requests, or None. Raises `Abort`."""
         allocator = self.allocator
         taking = Taking(site, allocator.ledger, allocator.features)
         asks = [self._asks(index, taking) for index in range(len(self.claims))]
         if site.is_by_value and (greedy := Greedy(taking, asks)).run():
             return greedy
-        search = Search(taking, asks, min(allocator.budget, effort.left))
+        budget = min(allocator.budget, effort.left)
+        ended = allocator.long_searches.recall(self.wants, site, budget)
+        if ended is None:
+            ended = yield from self._search(site, Search(taking, asks, budget), budget)
+        effort.left -= ended.search.steps
+        if isinstance(ended.outcome, Abort):
+            raise ended.outcome.with_traceback(None)
+        return ended.search if ended.outcome else None
+
+    def _search(self, site: Site, search: Search, budget: int) -> Steps[Ended]:
+        """Search; others may have their turn meanwhile."""
+        readings = site.readings
         try:
-            return search if search.run() else None
-        finally:
-            effort.left -= search.steps
-            allocator.steps.total += search.steps
+            outcome: bool | Abort = yield from search.run()
+        except Abort as abort:
+            outcome = abort
+        self.allocator.costs.steps += search.steps
+        ended = Ended(self.wants, site, readings, budget, search, outcome)
+        self.allocator.long_searches.note(ended)
+        return ended
 
     def _compromises(self, found: Greedy | Search) -> int:
         """The indexes of the chosen alternatives, summed up. Upstream scores nodes by them."""

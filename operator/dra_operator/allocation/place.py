@@ -13,7 +13,7 @@ Upstream: Filter of kube-scheduler's plugins over all nodes; there one failing n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -23,6 +23,7 @@ from dra_operator.allocation.findings import Finding
 from dra_operator.allocation.nodefit import Fit, Misfit
 from dra_operator.allocation.outcome import Allocated, AllocationError, Unschedulable
 from dra_operator.allocation.refusals import Memory
+from dra_operator.allocation.stepwise import Steps, finish
 from dra_operator.allocation.usage import NodeUsage
 from dra_operator.api.core import Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod
 from dra_operator.api.reasons import Reason
@@ -61,13 +62,7 @@ def place(
     avoid: str | None = None,
 ) -> Decision:
     """Drive `place_steps` to its end."""
-    steps = place_steps(pod, claims, nodes=nodes, usage=usage, allocator=allocator, avoid=avoid)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            decision: Decision = end.value
-            return decision
+    return finish(place_steps(pod, claims, nodes=nodes, usage=usage, allocator=allocator, avoid=avoid))
 
 
 def place_steps(
@@ -78,10 +73,12 @@ def place_steps(
     usage: Mapping[str, NodeUsage],
     allocator: Allocator,
     avoid: str | None = None,
-) -> Generator[None, None, Decision]:
-    """Node by node; yields between two of them, so that a caller can let others run. `avoid` is kept for another.
+) -> Steps[Decision]:
+    """Node by node; yields between two of them, and in a long search of one, so that a caller can let others run.
+    `avoid` is kept for another.
 
-    What happens to the cluster meanwhile may outdate a refusal, never a placement: that is found in one step.
+    What happens to the cluster meanwhile may outdate a refusal, and a placement that was found in more than one step. A
+    decision that is made anew at once takes both from memory if they still hold.
     """
     plan = allocator.plan([claim for claim in claims if claim.status.allocation is None])
     if isinstance(plan, AllocationError):
@@ -109,12 +106,12 @@ class _Walk:
         self.memory = plan.recall(nodes)
         self.unsuitable: list[tuple[Node, Misfit]] = []
 
-    def run(self) -> Generator[None, None, Placement | AllocationError | None]:
+    def run(self) -> Steps[Placement | AllocationError | None]:
         """A node that takes the pod, an error that ends the decision, or None: the nodes have all been tried."""
         if self.scope.only_node is not None:
-            if not self.memory.is_refused(self.scope.only_node) and (decision := self._try(self.scope.only_node)):
-                return decision
-            return self._given_up
+            if self.memory.is_refused(self.scope.only_node):
+                return self._given_up
+            return (yield from self._try(self.scope.only_node)) or self._given_up
         for ranked, name in enumerate(self.memory.fresh(), 1):
             node = self._nodes.get(name)
             rank = None if node is None else self.plan.rank(node)
@@ -128,13 +125,13 @@ class _Walk:
                 return decision
         return (yield from self._walk()) or self._given_up
 
-    def _walk(self) -> Generator[None, None, Placement | AllocationError | None]:
+    def _walk(self) -> Steps[Placement | AllocationError | None]:
         position = 0
         while (name := self.memory.open(position)) is not None:
             if name in self._tried:
                 position += 1
                 continue
-            if decision := self._try(name):
+            if decision := (yield from self._try(name)):
                 return decision
             if self.memory.is_refused(name):
                 yield
@@ -144,7 +141,7 @@ class _Walk:
                     yield
         return None
 
-    def _try(self, name: str) -> Placement | AllocationError | None:
+    def _try(self, name: str) -> Steps[Placement | AllocationError | None]:
         self._tried.add(name)
         node = self._nodes.get(name)
         if node is None or not self.scope.holds(node):
@@ -154,7 +151,7 @@ class _Walk:
             return None
         if self._given_up and self.effort.left <= 0:
             return self._given_up
-        outcome = self.plan.allocate(node, self.effort, self.memory.rank_of(name))
+        outcome = yield from self.plan.allocating(node, self.effort, self.memory.rank_of(name))
         if isinstance(outcome, Allocated):
             return Placement(name, outcome.allocations)
         if isinstance(outcome, Unschedulable):
@@ -195,12 +192,13 @@ def _only_name(selector: NodeSelector) -> str | None:
     return None
 
 
-def _sum_up(walk: _Walk, nodes: Mapping[str, Node]) -> Generator[None, None, Unschedulable]:
+def _sum_up(walk: _Walk, nodes: Mapping[str, Node]) -> Steps[Unschedulable]:
     """Why none of the nodes fits: those that have devices and lack something else, then the devices of the others."""
     plan, memory, scope = walk.plan, walk.memory, walk.scope
     kinds: Counter[str] = Counter()
     for node, misfit in walk.unsuitable:
-        if isinstance(plan.allocate(node, walk.effort), Unschedulable):
+        outcome = yield from plan.allocating(node, walk.effort)
+        if isinstance(outcome, Unschedulable):
             memory.refuse(node.metadata.name)
         else:
             kinds[misfit.kind] += 1
@@ -223,9 +221,7 @@ def _sum_up(walk: _Walk, nodes: Mapping[str, Node]) -> Generator[None, None, Uns
     return Unschedulable(reason, f"none of {len(nodes)} node{'' if len(nodes) == 1 else 's'} fits: {detail}")
 
 
-def _explain(
-    plan: Plan, memory: Memory[Finding], scope: _Scope, nodes: Mapping[str, Node]
-) -> Generator[None, None, Explanation]:
+def _explain(plan: Plan, memory: Memory[Finding], scope: _Scope, nodes: Mapping[str, Node]) -> Steps[Explanation]:
     """Look at the nodes that refused. Devices that several nodes share count once, so those are not remembered."""
     explanation = Explanation(plan)
     is_local = plan.allocator.inventory.is_local

@@ -4,19 +4,25 @@ Each chosen device is taken and the search goes on behind it; when a branch fail
 wins. Within a request only ascending positions are tried, so one request never takes a device twice; an alternative of
 firstAvailable is tried with everything behind it, but not with other devices before it.
 
+What is open is on a stack of our own: so the search can stop at any step and go on later, and no pod has too many
+devices for Python's.
+
 Beyond upstream, without changing any outcome: a request gives up as soon as fewer candidates are left than it still
 needs, by number and by its constraints (n+1 of n equal devices cost 2^n steps there), and once a search turns out to be
 long, a device like one that failed already is not tried again (`twins.py`), and the requests behind are asked whether
 they still have enough before the search goes on.
 
-Invariant: a call that returns False left what is taken as it was.
+Invariant: what is taken back was the last that was taken; a search that found nothing leaves nothing taken.
 
-Upstream: `allocateOne` and `allocateDevice` of structured/internal/experimental.
+Upstream: `allocateOne` and `allocateDevice` of structured/internal/experimental, which recurse.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Final, TypeAlias
 
 from dra_operator.allocation.candidates import Ask
 from dra_operator.allocation.outcome import Abort
@@ -24,14 +30,60 @@ from dra_operator.allocation.taking import Taken, Taking
 from dra_operator.allocation.twins import Twins
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import ALLOCATION_RESULTS_MAX_SIZE
-from dra_operator.cel.nesting import room_to_recurse
 
-_LONG = 500
+_LONG: Final = 500
 """Steps after which it pays to find out which devices are alike."""
+STEPS_PER_TURN: Final = 16
+"""Steps between two moments at which others may have their turn: some tenths of a millisecond."""
 
 
-class _TooManyDevicesError(Exception):
+class _End(Enum):
+    """How a branch ended."""
+
+    FOUND = auto()
+    FAILED = auto()
+    TOO_MANY = auto()
     """The claim would have more results than it may: abandons the choices of requests before, as upstream."""
+
+
+_FOUND, _FAILED, _TOO_MANY = _End
+
+
+@dataclass(slots=True)
+class _Device:
+    """A request's device number `got` is being chosen."""
+
+    claim: int
+    request: int
+    ask: Ask
+    got: int
+    needed: int
+    start: int
+    """Candidates from this position on are left."""
+    taken: Taken | None = None
+    twin: object | None = None
+    """What the device that is taken, or was tried last, is like."""
+    failed: set[object] = field(default_factory=set)
+    """What the devices were like that led nowhere."""
+
+
+@dataclass(slots=True)
+class _Alternatives:
+    """One after the other of a firstAvailable request is being tried."""
+
+    claim: int
+    request: int
+    index: int = 0
+    too_many: bool = True
+    """Whether each so far would have brought the claim too many."""
+
+
+@dataclass(slots=True)
+class _NextClaim:
+    """A claim is complete, and those behind it are being searched: too many for one of them is not too many for it."""
+
+
+_Open: TypeAlias = _Device | _Alternatives | _NextClaim
 
 
 class Search:
@@ -52,63 +104,122 @@ class Search:
         self.taken: list[list[Taken]] = [[] for _ in asks]
         """By claim, in the order of requests."""
         self.picked: dict[tuple[int, int], Ask] = {}
-        """The alternative of each request, by claim and request; complete once `run` returned True."""
+        """The alternative of each request, by claim and request; complete once there is a solution."""
+        self._open: list[_Open] = []
+        """What is being chosen, the last on top."""
 
-    def run(self) -> bool:
-        """Whether there is a solution; `taken` and `picked` then hold it. Raises `Abort`."""
-        with room_to_recurse():  # a claim has 32 devices at most, but a pod has no limit
-            try:
-                return self._claim(0)
-            except _TooManyDevicesError:
-                return False
+    def run(self) -> Generator[None, None, bool]:
+        """Whether there is a solution; `taken` and `picked` then hold it. Raises `Abort`.
 
-    def _claim(self, claim: int) -> bool:
-        return claim == len(self._asks) or self._request(claim, 0)
+        Yields now and then, so that others may have their turn.
+        """
+        end = self._next_request(0, -1) if self._asks else _FOUND
+        turn_ends = STEPS_PER_TURN
+        while self._open:
+            end = self._try_next() if end is None else self._go_back(end)
+            if self.steps >= turn_ends:
+                turn_ends = self.steps + STEPS_PER_TURN
+                yield
+        return end is _FOUND
 
-    def _request(self, claim: int, request: int) -> bool:
-        if request == len(self._asks[claim]):
-            try:
-                return self._claim(claim + 1)
-            except _TooManyDevicesError:
-                return False
-        alternatives = self._asks[claim][request]
-        if not alternatives[0].alternative.subrequest:
-            self.picked[claim, request] = alternatives[0]
-            return self._devices(claim, request, alternatives[0], 0, 0)
-        too_many = True
-        for ask in alternatives:
-            try:
-                if self._devices(claim, request, ask, 0, 0):
-                    self.picked[claim, request] = ask
-                    return True
-            except _TooManyDevicesError:
-                continue
-            too_many = False
-        if too_many:
-            raise _TooManyDevicesError
-        return False
+    # --- forward -----------------------------------------------------------------------------------------------------
 
-    def _devices(self, claim: int, request: int, ask: Ask, got: int, start: int) -> bool:
+    def _next_request(self, claim: int, request: int) -> _End | None:
+        """Go on behind the request. Returns how that ended, or None: something is to be chosen."""
+        request += 1
+        while request == len(self._asks[claim]):
+            self._open.append(_NextClaim())
+            claim, request = claim + 1, 0
+            if claim == len(self._asks):
+                return _FOUND
+        ask = self._asks[claim][request][0]
+        if ask.alternative.subrequest:
+            self._open.append(_Alternatives(claim, request))
+        else:
+            self.picked[claim, request] = ask
+        return self._next_device(claim, request, ask, 0, 0)
+
+    def _next_device(self, claim: int, request: int, ask: Ask, got: int, start: int) -> _End | None:
         """Give the request its device number `got` and all that follow; candidates from position `start` on."""
         if ask.alternative.all_devices and not ask.all_:
-            return False
+            return _FAILED
         needed = ask.wanted - got
         if needed <= 0:
-            return self._request(claim, request + 1)
+            return self._next_request(claim, request)
         if needed > ALLOCATION_RESULTS_MAX_SIZE - len(self.taken[claim]):
-            raise _TooManyDevicesError
-        if ask.alternative.all_devices:
-            return self._try(claim, request, ask, ask.all_[got], got, 0, must=True)
-        failed: set[object] = set()
-        position = self._next(ask, start, needed, claim)
-        while position is not None:
-            twin = None if self._twins is None else self._twins.key(position)
-            if twin is None or twin not in failed:
-                if self._try(claim, request, ask, position, got, position + 1, must=False):
-                    return True
-                failed.add(twin)
-            position = self._next(ask, position + 1, needed, claim)
-        return False
+            return _TOO_MANY
+        self._open.append(_Device(claim, request, ask, got, needed, start))
+        return None
+
+    def _try_next(self) -> _End | None:
+        """Take the next candidate for what is open last, and go on behind it."""
+        chosen = self._open[-1]
+        assert isinstance(chosen, _Device)
+        ask, claim, must = chosen.ask, chosen.claim, chosen.ask.alternative.all_devices
+        position = ask.all_[chosen.got] if must else self._next(ask, chosen.start, chosen.needed, claim)
+        if position is None:
+            self._open.pop()
+            return _FAILED
+        chosen.start = position + 1
+        chosen.twin = None if self._twins is None or must else self._twins.key(position)
+        if chosen.twin is not None and chosen.twin in chosen.failed:
+            return None
+        self._count_step()
+        chosen.taken = self._taking.take(claim, ask.alternative, ask.constraints, position, must=must)
+        if chosen.taken is None:
+            return _FAILED
+        self.taken[claim].append(chosen.taken)
+        if self._is_hopeless(claim, chosen.request):
+            return _FAILED
+        return self._next_device(claim, chosen.request, ask, chosen.got + 1, chosen.start)
+
+    def _count_step(self) -> None:
+        self.steps += 1
+        if self.steps > self._budget:
+            raise Abort(
+                Reason.SEARCH_BUDGET_EXCEEDED,
+                f"the search was given up after {self._budget} steps; fewer or simpler constraints would help",
+            )
+        if self.steps == _LONG:
+            self._twins = Twins(self._taking, [ask for claim in self._asks for asks in claim for ask in asks])
+
+    # --- back --------------------------------------------------------------------------------------------------------
+
+    def _go_back(self, end: _End) -> _End | None:
+        """What follows for what is open last from how the branch behind it ended. None: it goes on there."""
+        last = self._open[-1]
+        if isinstance(last, _Device):
+            return self._go_back_to_device(last, end)
+        if isinstance(last, _Alternatives):
+            return self._go_back_to_alternatives(last, end)
+        self._open.pop()
+        return _FAILED if end is _TOO_MANY else end
+
+    def _go_back_to_device(self, chosen: _Device, end: _End) -> _End | None:
+        if end is not _FOUND and chosen.taken is not None:
+            self.taken[chosen.claim].pop()
+            chosen.taken.undo()
+        if end is _FAILED and not chosen.ask.alternative.all_devices:
+            if chosen.twin is not None:
+                chosen.failed.add(chosen.twin)
+            return None
+        self._open.pop()
+        return end
+
+    def _go_back_to_alternatives(self, tried: _Alternatives, end: _End) -> _End | None:
+        alternatives = self._asks[tried.claim][tried.request]
+        if end is _FOUND:
+            self.picked[tried.claim, tried.request] = alternatives[tried.index]
+            self._open.pop()
+            return end
+        tried.too_many &= end is _TOO_MANY
+        tried.index += 1
+        if tried.index < len(alternatives):
+            return self._next_device(tried.claim, tried.request, alternatives[tried.index], 0, 0)
+        self._open.pop()
+        return _TOO_MANY if tried.too_many else _FAILED
+
+    # --- whether it is worth it --------------------------------------------------------------------------------------
 
     @staticmethod
     def _next(ask: Ask, start: int, needed: int, claim: int) -> int | None:
@@ -128,27 +239,3 @@ class Search:
             if not ask.candidates.has_enough(0, ask.wanted, other, ask.constraints):
                 return True
         return False
-
-    def _try(self, claim: int, request: int, ask: Ask, position: int, got: int, then: int, *, must: bool) -> bool:
-        """Take the device and go on behind it; give it back if that leads nowhere."""
-        self.steps += 1
-        if self.steps > self._budget:
-            raise Abort(
-                Reason.SEARCH_BUDGET_EXCEEDED,
-                f"the search was given up after {self._budget} steps; fewer or simpler constraints would help",
-            )
-        if self.steps == _LONG:
-            self._twins = Twins(self._taking, [ask for claim in self._asks for asks in claim for ask in asks])
-        taken = self._taking.take(claim, ask.alternative, ask.constraints, position, must=must)
-        if taken is None:
-            return False
-        results = self.taken[claim]
-        results.append(taken)
-        done = False
-        try:
-            done = not self._is_hopeless(claim, request) and self._devices(claim, request, ask, got + 1, then)
-        finally:
-            if not done:
-                results.pop()
-                taken.undo()
-        return done

@@ -71,6 +71,7 @@ class Site:
         "node",
         "pool_of",
         "pools",
+        "readings",
         "shareable",
         "shared",
         "source",
@@ -130,6 +131,8 @@ class Site:
         self._books: dict[PoolKey, Book] = {}
         self._blocked_by: dict[tuple[PoolKey, str, Bits], Bits] = {}
         self.stale = True
+        self.readings = 0
+        """How often the ledger was read: between two, all is the same."""
 
     def _index_counters(self) -> None:
         sets: dict[PoolKey, dict[str, Bits]] = {}
@@ -239,6 +242,7 @@ class Site:
 
     def refresh(self) -> None:
         """Read the ledger."""
+        self.readings += 1
         self._rooms.clear()
         self._books.clear()
         held, shares = self._ledger.held, self._ledger.shared

@@ -90,7 +90,7 @@ class Controller:
         self.view.held_back.seconds, self.view.held_back.now = settings.release_hold, time.time
         self.view.collector_seconds, self.view.now = COLLECTOR_SECONDS, time.time
         decider = Decider(self.view, Features(), settings.placement, steps_in_one_go=STEPS_IN_ONE_GO)
-        self.metrics = Metrics(self.view, lambda: decider.allocator.steps.total)
+        self.metrics = Metrics(self.view, lambda: decider.allocator.costs.steps)
         self._client.observe(self.metrics.called, self._permissions.answered)
         pace = self._client.pace
         pace.qps, pace.burst, pace.rng = settings.kube_api_qps, settings.kube_api_burst, self._rng

@@ -67,7 +67,7 @@ SELECTOR_STEPS = 100_000
 LOOKS_PER_TURN = 16
 """Looks in a row before other tasks of the event loop get their turn."""
 STEPS_IN_ONE_GO = 32
-"""Steps of one search before they do: a step is a node, and some tenths of a millisecond."""
+"""Steps of one search before they do: a step is a node, or some devices of one, and some tenths of a millisecond."""
 
 
 class Queue(Protocol):

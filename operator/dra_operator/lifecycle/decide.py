@@ -6,7 +6,8 @@ pod holds nothing while it waits.
 
 Answers "does not fit" are remembered per signature (what is asked, and where it may go) for as long as nothing has
 become free: a thousand equal waiting pods cost one search. The first of them may cost a second where there are
-thousands of nodes; such a look ends `Unfinished`, and the caller drives the search on, in steps.
+thousands of nodes, or a puzzle on one of them; such a look ends `Unfinished`, and the caller drives the search on, in
+steps.
 
 Upstream: the dynamicresources plugin of kube-scheduler (PreFilter, Filter, Reserve); here one loop decides serially.
 """
@@ -65,7 +66,7 @@ class Decider:
     features: Features = field(default_factory=Features)
     strategy: Strategy = Strategy.BEST_FIT
     steps_in_one_go: int | None = None
-    """What a look may search before it is `Unfinished`, roughly in nodes; None: as long as it takes."""
+    """What a look may search before it is `Unfinished`, in steps of `place_steps`; None: as long as it takes."""
     allocator: Allocator = field(init=False)
     _refused: dict[_Key, Unschedulable | AllocationError] = field(init=False, default_factory=dict)
     _hopeless: set[bytes] = field(init=False, default_factory=set)

@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 
 from dra_operator.allocation.asking import TakesLong, ask, spending
+from dra_operator.allocation.search import STEPS_PER_TURN
+from dra_operator.allocation.taking import Taken, Taking
 from dra_operator.api.core import Pod
 from dra_operator.api.meta import Object, Uid
 from dra_operator.cel.selector import compile_selector
-from dra_operator.controller.engine import SELECTOR_STEPS
+from dra_operator.controller.engine import SELECTOR_STEPS, STEPS_IN_ONE_GO
 from dra_operator.inventory.devices import Device
 from dra_operator.lifecycle.actions import Action
 from dra_operator.lifecycle.decide import Decider, Decision
 from dra_operator.lifecycle.keys import PodRef
-from tests.builders import claim, request, slice_of, template
+from tests.builders import claim, device, device_class, distinct_attribute, node, request, slice_of, template
 from tests.unit.controller.desk import Desk, play
 from tests.unit.lifecycle.scene import PROTECTED, gated, gpus, held, show
 from tests.virtual_loop import run_virtual
@@ -159,6 +161,42 @@ def test_who_might_join_a_write_is_looked_at_within_the_look_of_who_writes(
     monkeypatch.setattr(Decider, "place", place)
     run_virtual(scenario())
     assert 1 < len(placed) < 10, "of 33"
+
+
+@pytest.mark.parametrize(
+    ("length", "links", "reason"),
+    [(29, 30, "Allocated"), (29, 29, "ConstraintUnsatisfied"), (33, 33, "SearchBudgetExceeded")],
+    ids=["with a solution", "without", "that is given up"],
+)
+def test_a_puzzle_on_one_node_has_its_answer_and_keeps_nobody_waiting(
+    length: int, links: int, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each device of a chain shares a link with the next: every other one is asked for, and they come last."""
+    turns = [0]
+    """Devices tried in each turn of the event loop."""
+    real_take, real_turn = Taking.take, asyncio.events.Handle._run
+
+    def take(taking: Taking, *what: Any, **how: Any) -> Taken | None:
+        turns[-1] += 1
+        return real_take(taking, *what, **how)
+
+    def turn(handle: asyncio.Handle) -> None:
+        turns.append(0)
+        real_turn(handle)
+
+    async def scenario(desk: Desk) -> None:
+        order = [*range(1, length, 2), *range(0, length, 2)]
+        chain = [device(f"gpu-{i:02}", attributes={"links": [i, (i + 1) % links]}) for i in order]
+        apart = distinct_attribute("gpu.example.com/links")
+        asked = claim(request(count=length // 2 + 1), constraints=[apart], finalizers=PROTECTED)
+        desk.create(node(), device_class(), slice_of(chain), asked, gated(claims=["claim"]))
+        await desk.until(lambda: desk.reason() == reason, "the pod is told")
+
+    monkeypatch.setattr(Taking, "take", take)
+    monkeypatch.setattr(asyncio.events.Handle, "_run", turn)
+    play(scenario)
+    assert sum(turns) > 3_000
+    assert max(turns) <= (STEPS_IN_ONE_GO + 1) * STEPS_PER_TURN + 2 * length
 
 
 def test_others_are_not_kept_waiting() -> None:
