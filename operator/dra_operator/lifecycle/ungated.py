@@ -60,7 +60,7 @@ def _holds(look: Look) -> bool:
 
 
 def _unplaced(look: Look) -> Verdict | None:
-    match judge_unplaced(look.pod, look.policy, look.now, holds=_holds(look)):
+    match judge_unplaced(look.pod, look.claims, look.policy, look.now, holds=_holds(look)):
         case Wait(seconds):
             return Verdict(requeue_after=seconds)
         case Tell(message, reason):

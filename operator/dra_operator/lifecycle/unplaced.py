@@ -11,12 +11,14 @@ Not here: giving an ungated pod other devices. What it was given is never taken 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from dra_operator.api.core import Pod
 from dra_operator.api.names import DEVICES_ALLOCATED
 from dra_operator.api.reasons import Reason
+from dra_operator.api.resource import ResourceClaim
 from dra_operator.lifecycle.actions import DeletePod
 from dra_operator.lifecycle.policy import Policy, Repack
 from dra_operator.lifecycle.publish import moment
@@ -43,7 +45,9 @@ class Tell:
 Judgement: TypeAlias = Wait | Tell | DeletePod
 
 
-def judge_unplaced(pod: Pod, policy: Policy, now: float, *, holds: bool) -> Judgement | None:
+def judge_unplaced(
+    pod: Pod, claims: Iterable[ResourceClaim], policy: Policy, now: float, *, holds: bool
+) -> Judgement | None:
     """For a pod without gate and without node. None if it was given nothing by us. `holds`: it has its devices."""
     ours = pod.condition(DEVICES_ALLOCATED)
     if ours is None or ours.reason not in (Reason.ALLOCATED, Reason.UNSCHEDULABLE_AFTER_PIN):
@@ -55,6 +59,8 @@ def judge_unplaced(pod: Pod, policy: Policy, now: float, *, holds: bool) -> Judg
     if waited < policy.repack_after:
         return Wait(policy.repack_after - waited)
     if scheduled.reason == _SCHEDULING_GATED:
+        if awaited := next(_awaited(claims), None):
+            return Tell(f"has its devices; it is bound when {awaited}")
         return Tell("has its devices, but kube-scheduler has not looked at it since: see whether it runs")
     if not holds:
         why = f"left to kube-scheduler, which took its devices back and does not place it: {scheduled.message}"
@@ -63,3 +69,20 @@ def judge_unplaced(pod: Pod, policy: Policy, now: float, *, holds: bool) -> Judg
     if told and policy.repack is Repack.EVICT and pod.metadata.controller is not None:
         return DeletePod(pod.key, pod.uid, pod.metadata.resource_version)
     return Tell(f"has its devices, but kube-scheduler does not place it: {scheduled.message}")
+
+
+def _awaited(claims: Iterable[ResourceClaim]) -> Iterator[str]:
+    """What kube-scheduler waits for before it binds the pod: conditions of devices, which their drivers set."""
+    for claim in claims:
+        allocation = claim.status.allocation
+        true = {
+            (one.driver, one.pool, one.device, condition.type)
+            for one in claim.status.devices or ()
+            for condition in one.conditions or ()
+            if condition.status == "True"
+        }
+        for result in allocation.devices.results or () if allocation is not None else ():
+            for awaited in result.binding_conditions or ():
+                if (result.driver, result.pool, result.device, awaited) not in true:
+                    device = f"{result.pool}/{result.device}"
+                    yield f'driver "{result.driver}" says condition "{awaited}" of device {device}'

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from dra_operator.api.core import Pod
-from dra_operator.api.resource import RESERVED_FOR_MAX_SIZE, ResourceClaim
+from dra_operator.api.meta import Condition
+from dra_operator.api.resource import RESERVED_FOR_MAX_SIZE, AllocatedDeviceStatus, ResourceClaim
 from dra_operator.lifecycle.actions import (
     DeletePod,
     PublishStatus,
@@ -15,8 +16,11 @@ from dra_operator.lifecycle.policy import Policy, Repack
 from dra_operator.lifecycle.verdict import NOTHING, Verdict
 from dra_operator.lifecycle.view import View
 from tests.builders import (
+    DRIVER,
+    allocated,
     claim,
     pod,
+    result,
 )
 from tests.unit.lifecycle.scene import (
     NOW,
@@ -119,6 +123,23 @@ def test_evict_leaves_pods_that_kube_scheduler_has_not_looked_at() -> None:
     told = says(user, said.reason, said.message, since=NOW - 10_000)
     show(view, told)
     assert look(view, told, EVICT).actions == ()
+
+
+@pytest.mark.parametrize("attached", [False, True])
+def test_a_pod_whose_device_is_not_attached_yet_is_told_what_it_waits_for(attached: bool) -> None:
+    view, user = stuck(10_000, owned=True)
+    user = with_condition(user, "PodScheduled", "False", "SchedulingGated", "gated")
+    attaching = msgspec.structs.replace(result("node-a/gpu-0"), binding_conditions=("example.com/ready",))
+    mine = allocated(claim(name="mine", finalizers=PROTECTED), attaching, on="node-a", reserved_for=[user])
+    if attached:
+        ready = Condition(type="example.com/ready", status="True")
+        device = AllocatedDeviceStatus(driver=DRIVER, pool="node-a", device="gpu-0", conditions=(ready,))
+        mine = msgspec.structs.replace(mine, status=msgspec.structs.replace(mine.status, devices=(device,)))
+    show(view, user, mine)
+
+    said = published(look(view, user, EVICT)).message
+    assert ("example.com/ready" in said) is not attached
+    assert ("kube-scheduler has not looked" in said) is attached
 
 
 def test_evict_leaves_a_pod_that_nobody_would_replace() -> None:
