@@ -1,7 +1,7 @@
 """An old release of Kubernetes: what its API server drops is named once, and nothing relies on it.
 
-`make e2e CONTROLPLANE=1.34` runs these. There fields of taints, partitions, shared capacity and binding conditions are
-accepted and not stored.
+`make e2e CONTROLPLANE=1.35` runs these, and 1.34 does. There fields of taints, partitions, shared capacity and binding
+conditions are accepted and not stored.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ async def test_an_unhealthy_gpu_leaves_until_it_is_well_and_that_is_said_once(ol
 
 
 async def test_nobody_was_ever_refused_a_right(old: Old) -> None:
-    """1.34 asks for other rights than 1.37 does; a refusal ends up as a warning of the operator."""
+    """Old releases ask for other rights than 1.37 does; a refusal ends up as a warning of the operator."""
     text = old.operator.log.read_text()
     assert "Forbidden" not in text
     assert '"level": "error"' not in text

@@ -59,8 +59,8 @@ FLAVOURS: Final = (
         roles=(CONTROLLER, CONTROLLER_OWN, WEBHOOK, WEBHOOK_OWN),
         not_used={
             Use(_ADMISSION, "validatingwebhookconfigurations", "patch"): "its webhooks are mutating",
-            Use(_ADMISSION, "mutatingadmissionpolicies", "get"): "1.34 has none",
-            Use(_ADMISSION, "mutatingadmissionpolicybindings", "get"): "1.34 has none",
+            Use(_ADMISSION, "mutatingadmissionpolicies", "get"): "releases before 1.36 have none",
+            Use(_ADMISSION, "mutatingadmissionpolicybindings", "get"): "releases before 1.36 have none",
         },
     ),
     Flavour(
