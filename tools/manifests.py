@@ -277,7 +277,8 @@ spec:
     yield textwrap.indent(gate_conditions(), "    ")
     yield f"""\
   mutations:
-    # "/-" appends, so gates of others (Kueue's, say) stay; without a list there is nothing to append to.
+    # "/-" appends, so gates of others (Kueue's, say) stay; without a list there is nothing to append to. The values are
+    # maps, not `Object.spec.schedulingGates{{…}}`: of a list of those the API server 1.36 makes a panic.
     - patchType: JSONPatch
       jsonPatch:
         expression: >-
@@ -285,12 +286,12 @@ spec:
           ? [JSONPatch{{
               op: "add",
               path: "/spec/schedulingGates/-",
-              value: Object.spec.schedulingGates{{name: "{GATE}"}}
+              value: {{"name": "{GATE}"}}
             }}]
           : [JSONPatch{{
               op: "add",
               path: "/spec/schedulingGates",
-              value: [Object.spec.schedulingGates{{name: "{GATE}"}}]
+              value: [{{"name": "{GATE}"}}]
             }}]
 ---
 """
