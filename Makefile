@@ -62,6 +62,7 @@ conformance: setup ## golden vectors of any folder: VECTORS=DIR [LIMIT=20 failin
 fuzz: setup ## generated cases and selectors, decided by Kubernetes' libraries too: SEEDS=20000 of each (Go builds them once)
 	@$(BIN)/python -m tests.fuzz --seeds $(SEEDS)
 	@$(BIN)/python -m tests.fuzz.selectors --seeds $(SEEDS)
+	@$(BIN)/python -m tests.fuzz.calls --seeds $(SEEDS)
 
 audit: setup ## known weaknesses of the locked packages; asks PyPI's advisories, and fails if a package cannot be asked about
 	@$(BIN)/pip-audit --disable-pip --require-hashes --strict --progress-spinner off --requirement requirements-dev.lock

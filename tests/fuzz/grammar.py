@@ -145,7 +145,7 @@ SHAPES: Final[dict[str, tuple[str, ...]]] = {
         ),
         *("{list}.slice({int}, {int})", "{list}.flatten()", "{ints}.sort()", "{list}.transformList({both:any})"),
         *("[?{optional}, {any}]", "lists.range({small})", "{map}.map({each:any})", "({bool}) ? ({list}) : ({list})"),
-        "{list}.map({each:bool}, {each:any})",
+        "{list}.map(y, {bool}, [y])",
     ),
     "small": ("0", "3", "10", "{ints}.size()"),
     "map": (

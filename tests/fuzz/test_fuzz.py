@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.vectors import Broken, read
-from tests.fuzz import selectors
+from tests.fuzz import calls, selectors
 from tests.fuzz.__main__ import FOUND, answered
 from tests.fuzz.cases import make_case
 from tests.fuzz.compare import differences
@@ -57,6 +57,11 @@ def test_generated_selectors_are_decided_as_by_the_library() -> None:
         ]
 
     assert differ == []
+
+
+def test_calls_give_what_they_give_in_the_library() -> None:
+    with Oracle("cel") as oracle:
+        assert list(calls.differences(oracle, range(1000))) == []
 
 
 def test_selectors_that_differed_once_do_not_any_more() -> None:

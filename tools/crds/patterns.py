@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from dra_operator.validation import content, device, names
+from dra_operator.api import content
+from dra_operator.validation import device, names
 
 Schema = dict[str, Any]
 

@@ -15,9 +15,10 @@ from typing import Final
 
 from tools.crds.patterns import DRIVER, LABEL, Schema
 
+from dra_operator.api import content
 from dra_operator.api.kinds import CLAIMS, CLASSES, SLICES, TAINT_RULES, TEMPLATES
 from dra_operator.api.names import ADMIN_ACCESS_LABEL
-from dra_operator.validation import content, metadata, names
+from dra_operator.validation import metadata, names
 
 _API: Final = "admissionregistration.k8s.io/v1"
 _LABELS: Final = {"app.kubernetes.io/part-of": "dra-operator"}

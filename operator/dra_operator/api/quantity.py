@@ -136,11 +136,15 @@ class Quantity:
         return amount if _MIN_INT64 <= amount <= _MAX_INT64 else None
 
     def approximate(self) -> float:
-        """The nearest double, or an infinity."""
+        """The nearest double, or nearly so, or an infinity."""
         if not self._unscaled:
             return 0.0
+        unscaled, scale = self._unscaled, self._scale
+        if self._wide and _NANO < scale < _ABSURD_EXPONENT:
+            # Upstream holds such an amount in billionths, and multiplies: that may give the double beside the nearest.
+            unscaled, scale = unscaled * 10 ** (scale - _NANO), _NANO
         try:
-            return float(self._unscaled) * float(f"1e{self._scale}")
+            return float(unscaled) * float(f"1e{scale}")
         except OverflowError:
             return float(f"{_digits(self._unscaled)}e{self._scale}")
 

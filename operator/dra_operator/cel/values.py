@@ -389,8 +389,10 @@ def check_size(elements: int) -> None:
 
 def index_of(value: Value) -> int:
     """A list position. Doubles and unsigned integers will do if they are whole."""
-    if type(value) is int or type(value) is UInt:
-        return int(value)
-    if type(value) is float and value.is_integer():
-        return int(value)
+    if type(value) is int:
+        return value
+    if type(value) is UInt or type(value) is float:
+        if value == value // 1 and MIN_INT64 <= value <= MAX_INT64:
+            return int(value)
+        raise CELEvaluationError(f"unsupported index value {value} in list")
     raise CELEvaluationError(f"unsupported index type '{type_name(value)}' in list")

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from dra_operator.validation import content, names
+from dra_operator.api import content
+from dra_operator.validation import names
 from dra_operator.validation.claimspec import (
     CONFIG_MAX,
     RequestNames,

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from dra_operator.validation import content, names
+from dra_operator.api import content
+from dra_operator.validation import names
 from dra_operator.validation.errors import (
     FieldError,
     child,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, cast
 
-from dra_operator.validation.content import size
+from dra_operator.api.content import size
 from dra_operator.validation.equality import same
 from dra_operator.validation.errors import (
     Declared,

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from dra_operator.api import content
 from dra_operator.api.quantity import Quantity
-from dra_operator.validation import content, names
+from dra_operator.validation import names
 from dra_operator.validation.capacity import check_capacity
 from dra_operator.validation.equality import same
 from dra_operator.validation.errors import (

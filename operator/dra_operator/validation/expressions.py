@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from dra_operator.api.content import size
 from dra_operator.cel import COST_LIMIT, MAX_LENGTH, CELCompileError, Features, compile_selector
 from dra_operator.cel.estimate import estimate
 from dra_operator.cel.selector import program_of
-from dra_operator.validation.content import size
 from dra_operator.validation.errors import FieldError, forbidden, invalid, too_long
 from dra_operator.validation.gates import Gates
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from dra_operator.validation import content
+from dra_operator.api import content
 from dra_operator.validation.errors import FieldError, invalid, too_long
 
 _DRIVER_MAX: Final = 63

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from dra_operator.validation import content, names
+from dra_operator.api import content
+from dra_operator.validation import names
 from dra_operator.validation.errors import (
     FieldError,
     child,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dra_operator.validation import content
+from dra_operator.api import content
 from dra_operator.validation.errors import FieldError, covered, invalid, required, too_long
 
 DRIVER_MAX: Final = 63

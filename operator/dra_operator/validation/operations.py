@@ -14,7 +14,8 @@ from typing import Final, TypeVar, cast
 
 from msgspec.structs import replace
 
-from dra_operator.validation import content, names
+from dra_operator.api import content
+from dra_operator.validation import names
 from dra_operator.validation.claimspec import (
     check_admin_access,
     check_admin_label,

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated, ClassVar, Final
 
-from dra_operator.validation import content, names
+from dra_operator.api import content
+from dra_operator.validation import names
 from dra_operator.validation.errors import (
     FieldError,
     child,

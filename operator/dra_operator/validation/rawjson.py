@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dra_operator.validation.content import size
+from dra_operator.api.content import size
 from dra_operator.validation.errors import ErrorType, FieldError, required, too_long
 from dra_operator.validation.shapes import Raw
 

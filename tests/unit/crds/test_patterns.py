@@ -14,7 +14,7 @@ from tools.crds.patterns import BY_FORMAT, DRIVER, LABEL_VALUE, QUANTITY, QUANTI
 from tools.crds.rules import RULES
 
 from dra_operator.api.quantity import Quantity, QuantityError
-from dra_operator.validation import content
+from dra_operator.api import content
 from dra_operator.validation import names as by_hand
 from dra_operator.validation.formats import check_format
 

@@ -1,14 +1,13 @@
 """`"%s has %d".format([...])`: text with values put in.
 
-Version 2 of upstream's library prints `%f` and `%e` for the locale en_US, with grouped digits and powers of ten. That
-is kept, since an expression may compare the text.
+Version 2 of upstream's library prints `%f` and `%e` for the locale en_US, with grouped digits and powers of ten, and
+takes the precision of `%e` for a width (its default too). That is kept, since an expression may compare the text.
 
 Upstream: `ext/formatting.go` in cel-go.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -24,6 +23,17 @@ LIBRARY: Final = Library()
 _DEFAULT_PRECISION: Final = 6
 _MAX_PRECISION: Final = 1_000  # upstream has no limit in this version; ours bounds the work
 _SUPERSCRIPTS: Final = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+_ESCAPES: Final = {
+    '"': '\\"',
+    "\\": "\\\\",
+    "\a": "\\a",
+    "\b": "\\b",
+    "\f": "\\f",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\t": "\\t",
+    "\v": "\\v",
+}
 
 # What each clause takes, by type name. The checker of literals uses this too.
 ACCEPTED: Final[dict[str, frozenset[str]]] = {
@@ -134,13 +144,16 @@ def _floating(clause: Clause, value: Any) -> str:
         if value not in ("NaN", "Infinity", "-Infinity"):
             raise CELEvaluationError(f"error during formatting: %{clause.verb} does not take string")
         value = float(value)
-    if math.isnan(value) or math.isinf(value):
-        return {True: "NaN"}.get(math.isnan(value), "∞" if value > 0 else "-∞")
-    if clause.verb == "f":
-        return f"{value:,.{clause.precision}f}"
-    mantissa, _, exponent = f"{value:.{clause.precision}e}".partition("e")
-    power = f"{'-' if exponent[0] == '-' else ''}{exponent[1:].zfill(2)}".translate(_SUPERSCRIPTS)
-    return f"{mantissa}\u202f×\u202f10{power}"
+    value = value or 0.0  # there is no -0.0
+    if not math.isfinite(value):
+        text = "NaN" if math.isnan(value) else "∞" if value > 0 else "-∞"
+    elif clause.verb == "f":
+        text = f"{value:,.{clause.precision}f}"
+    else:
+        mantissa, _, exponent = f"{value:.{_DEFAULT_PRECISION}e}".partition("e")
+        power = f"{'-' if exponent[0] == '-' else ''}{exponent[1:].zfill(2)}".translate(_SUPERSCRIPTS)
+        text = f"{mantissa}×10{power}"
+    return text if clause.verb == "f" else text.rjust(clause.precision)
 
 
 def _hexadecimal(verb: str, value: Any) -> str:
@@ -192,21 +205,41 @@ def _nested(value: Any) -> str:
         case UInt() | int():
             return str(int(value))
         case float():
-            return f"{value:.{_DEFAULT_PRECISION}f}"
+            if math.isfinite(value):
+                return f"{value:.{_DEFAULT_PRECISION}f}"
+            return quoted(conversions.double_text(value))
         case str():
-            return json.dumps(value, ensure_ascii=False)
+            return quoted(value)
         case bytes():
-            return "b" + json.dumps(value.decode(errors="replace"), ensure_ascii=False)
+            return "b" + quoted(conversions.decode(value))
         case Duration():
             return f'duration("{time.format_duration(value)}")'
         case Timestamp():
             return f'timestamp("{time.format_timestamp(value)}")'
         case TypeValue():
-            return f"type({value.name})"
+            return value.name
         case dict():
-            entries = sorted(f"{_nested(key_value(key))}:{_nested(item)}" for key, item in value.items())
+            entries = sorted(f"{_key(key_value(key))}:{_nested(item)}" for key, item in value.items())
             return "{" + ", ".join(entries) + "}"
         case list() | tuple():
             return "[" + ", ".join(map(_nested, value)) + "]"
         case _:
             raise CELEvaluationError(f"no formatting function for {type_name(value)}")
+
+
+def _key(value: Any) -> str:
+    if not isinstance(value, bool | int | str):
+        raise CELEvaluationError(f"error during formatting: no formatting function for map key of {type_name(value)}")
+    return _nested(value)
+
+
+def quoted(text: str) -> str:
+    """As Go quotes text: what cannot be printed is escaped."""
+    return '"' + "".join(_ESCAPES.get(each) or (each if each.isprintable() else _code(each)) for each in text) + '"'
+
+
+def _code(character: str) -> str:
+    code = ord(character)
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -15,7 +15,7 @@ from typing import Any, Final
 from dra_operator.cel import arithmetic
 from dra_operator.cel.errors import CELEvaluationError
 from dra_operator.cel.functions import Library
-from dra_operator.cel.values import Duration, UInt, check_size, compare, is_equal, type_name
+from dra_operator.cel.values import ORDERED, Duration, UInt, check_size, compare, is_equal, no_such_overload, type_name
 
 LIBRARY: Final = Library()
 
@@ -43,7 +43,8 @@ for _element, _zero in _ZEROS.items():
 
 @LIBRARY.function(*_for_comparable("list<E>.isSorted() -> bool"))
 def is_sorted(items: Sequence[Any]) -> bool:
-    return all(compare(items[i], items[i + 1]) <= 0 for i in range(len(items) - 1))
+    _require_order(items)
+    return all(_order(items[i], items[i + 1]) != 1 for i in range(len(items) - 1))
 
 
 @LIBRARY.function(*_for_comparable("list<E>.max() -> E"))
@@ -59,11 +60,25 @@ def smallest(items: Sequence[Any]) -> Any:
 def _extreme(name: str, items: Sequence[Any], replace_when: int) -> Any:
     if not items:
         raise CELEvaluationError(f"{name} called on empty list")
+    _require_order(items)
     result = items[0]
     for item in items[1:]:
-        if compare(result, item) == replace_when:
+        if _order(result, item) == replace_when:
             result = item
     return result
+
+
+def _require_order(items: Sequence[Any]) -> None:
+    if not all(type(item) in ORDERED for item in items):
+        raise no_such_overload()
+
+
+def _order(left: Any, right: Any) -> int | None:
+    """How two members compare. None if they do not, like NaN or what is of another type: that is no error here."""
+    try:
+        return compare(left, right)
+    except CELEvaluationError:
+        return None
 
 
 @LIBRARY.function("list<A>.indexOf(A) -> int")
@@ -132,10 +147,23 @@ def sort_by_keys(items: Sequence[Any], keys: Sequence[Any]) -> list[Any]:
     """The target of `sortBy`."""
     if len({type_name(key) for key in keys}) > 1:
         raise CELEvaluationError("list elements must have the same type")
-    if len(keys) == 1:
-        compare(keys[0], keys[0])
+    if keys and type(keys[0]) not in ORDERED:
+        raise CELEvaluationError("list elements must be comparable")
+    if any(key != key for key in keys):
+        return [items[i] for i in _inserted(keys)]
     positions = sorted(range(len(items)), key=lambda i: cmp_to_key(compare)(keys[i]))
     return [items[i] for i in positions]
+
+
+def _inserted(keys: Sequence[Any]) -> list[int]:
+    """Positions in the order that Go's sort leaves when some keys are NaN: those are before nothing, behind nothing."""
+    positions: list[int] = []
+    for new in range(len(keys)):
+        place = len(positions)
+        while place and keys[new] < keys[positions[place - 1]]:
+            place -= 1
+        positions.insert(place, new)
+    return positions
 
 
 @LIBRARY.function("lists.range(int) -> list<int>")

@@ -12,7 +12,10 @@ from typing import Any, Final
 
 from dra_operator.cel.errors import CELEvaluationError
 from dra_operator.cel.functions import Library
-from dra_operator.cel.values import NONE, Duration, MessageValue, Optional, shown
+from dra_operator.cel.values import NONE, Duration, MessageValue, Optional, Timestamp, shown
+
+_ZERO_TIME: Final = -62_135_596_800 * 10**9
+"""The first instant of the year 1, Go's zero."""
 
 LIBRARY: Final = Library()
 LIBRARY.declare(
@@ -38,6 +41,8 @@ def _is_zero(value: Any) -> bool:
         return not value.fields
     if isinstance(value, Duration):
         return value.nanoseconds == 0
+    if isinstance(value, Timestamp):
+        return value.nanoseconds == _ZERO_TIME
     return isinstance(value, bool | int | float | str | bytes | list | tuple | dict) and not value
 
 

@@ -5,6 +5,7 @@ Upstream: `pkg/cel/library/regex.go` in k8s.io/apiserver. Go's regexp and RE2 sh
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,10 +17,15 @@ if TYPE_CHECKING:
 
 LIBRARY: Final = Library()
 
+_ESCAPE: Final = re.compile(r"\\Q.*?(?:\\E|\Z)|\\(.)", re.DOTALL)
+
 
 @lru_cache(maxsize=1024)
 def compile_pattern(pattern: str) -> Pattern:
     """The compiled pattern. Raises CELEvaluationError if it is not one."""
+    # One byte of a character, to RE2; Go does not know it.
+    if "\\C" in pattern and any(escape[1] == "C" for escape in _ESCAPE.finditer(pattern)):
+        raise CELEvaluationError("Illegal regex: error parsing regexp: invalid escape sequence: `\\C`")
     import re2  # 16 ms, and most selectors need no pattern
 
     options = re2.Options()

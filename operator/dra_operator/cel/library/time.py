@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
+from decimal import Decimal
 from typing import Final
 
 from dra_operator.cel.arithmetic import checked_timestamp
@@ -38,10 +39,10 @@ _UNITS: Final = {
 }
 _PART: Final = re.compile(r"(?=[0-9.]*[0-9])([0-9]*)(?:\.([0-9]*))?(ns|us|µs|μs|ms|s|m|h)")
 _RFC3339: Final = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?"
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?"
     r"(Z|[+-]([0-9]{2}):([0-9]{2}))"
 )
-_FIXED_ZONE: Final = re.compile(r"([+-]?)([0-9]{2}):([0-9]{2})")
+_OFFSET: Final = re.compile(r"([+-]?[0-9]{1,9}):([+-]?[0-9]{1,9})")
 
 
 def parse_duration(text: str) -> Duration:
@@ -74,7 +75,7 @@ def parse_timestamp(text: str) -> Timestamp:
     offset = 0
     if match[8] != "Z":
         hours, minutes = int(match[9]), int(match[10])
-        if hours > 24 or minutes >= 60:
+        if hours > 24 or minutes > 60:  # as Go has it, for those who write so
             raise failed
         offset = (hours * 60 + minutes) * (-1 if match[8][0] == "-" else 1)
     try:
@@ -89,14 +90,14 @@ def parse_timestamp(text: str) -> Timestamp:
 
 def format_duration(duration: Duration) -> str:
     """Seconds with as many decimals as needed: `5400s`, `0.5s`."""
-    seconds = duration.nanoseconds / _SECOND
-    text = f"{seconds:.9f}".rstrip("0").rstrip(".")
-    return f"{text}s"
+    whole, rest = divmod(abs(duration.nanoseconds), _SECOND)
+    text = f"{Decimal(repr(whole + rest / _SECOND)):f}".removesuffix(".0")
+    return f"{'-' if duration.nanoseconds < 0 else ''}{text}s"
 
 
 def format_timestamp(timestamp: Timestamp) -> str:
     """RFC 3339 with as many decimals as needed."""
-    moment, years = _local(timestamp, timezone(timedelta(minutes=timestamp.offset_minutes)))
+    moment, years = _local(timestamp, timedelta(minutes=timestamp.offset_minutes))
     fraction = f"{timestamp.nanoseconds % _SECOND:09d}".rstrip("0")
     offset = timestamp.offset_minutes
     sign, magnitude = ("-" if offset < 0 else "+"), abs(offset)
@@ -107,24 +108,30 @@ def format_timestamp(timestamp: Timestamp) -> str:
     return f"{day}T{clock}{'.' + fraction if fraction else ''}{zone}"
 
 
-def _local(timestamp: Timestamp, zone: tzinfo) -> tuple[datetime, int]:
-    """The moment there, and the years to add: a message may lie outside the years that Python knows."""
+def _local(timestamp: Timestamp, zone: tzinfo | timedelta) -> tuple[datetime, int]:
+    """The moment there, and the years to add: a message may lie outside the years that Python knows.
+
+    `zone`: one with a name, or how far it is from UTC, which may be more than a day.
+    """
     seconds = timestamp.nanoseconds // _SECOND
+    if isinstance(zone, timedelta):
+        seconds, zone = seconds + zone // timedelta(seconds=1), UTC
     if seconds < _FIRST_IN_GO:
         seconds += 1 << 64
-    cycles = 0 if _FIRST_SAFE < seconds < _LAST_SAFE else seconds // _CYCLE
+    # As few cycles as will do: zones had other rules in the past.
+    cycles = min((seconds - _FIRST_SAFE) // _CYCLE, 0) + max((seconds - _LAST_SAFE) // _CYCLE + 1, 0)
     return (_EPOCH + timedelta(seconds=seconds - cycles * _CYCLE)).astimezone(zone), 400 * cycles
 
 
-def _zone(name: str) -> tzinfo:
-    if name == "UTC" or not name:
+def _zone(name: str) -> tzinfo | timedelta:
+    if name in ("UTC", "", "Local"):  # the programs of a control plane run in UTC
         return UTC
-    fixed = _FIXED_ZONE.fullmatch(name)
-    if fixed is not None:
-        minutes = int(fixed[2]) * 60 + int(fixed[3])
-        if minutes >= 24 * 60:
-            raise CELEvaluationError(f"unknown time zone {name}")
-        return timezone(timedelta(minutes=-minutes if fixed[1] == "-" else minutes))
+    if ":" in name:
+        offset = _OFFSET.fullmatch(name)
+        if offset is None:
+            raise CELEvaluationError(f"not an offset from UTC: {name}")
+        minutes = int(offset[2])
+        return timedelta(minutes=int(offset[1]) * 60 + (-minutes if name[0] == "-" else minutes))
     from zoneinfo import ZoneInfo  # reads the system's data; hardly any selector asks for it
 
     try:

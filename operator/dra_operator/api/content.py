@@ -18,6 +18,7 @@ CHARACTERS: Final = "characters"
 LABEL_MAX: Final = 63
 SUBDOMAIN_MAX: Final = 253
 LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+DNS1035_LABEL: Final = "[a-z]([-a-z0-9]*[a-z0-9])?"
 SUBDOMAIN: Final = LABEL + r"(\." + LABEL + ")*"
 KEY: Final = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 VALUE: Final = f"({KEY})?"
@@ -34,6 +35,10 @@ UUID: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _LABEL_WORDS: Final = (
     "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end "
     "with an alphanumeric character"
+)
+_DNS1035_WORDS: Final = (
+    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, "
+    "and end with an alphanumeric character"
 )
 _SUBDOMAIN_WORDS: Final = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start "
@@ -69,6 +74,13 @@ def dns_label(value: str, *, unit: str = BYTES) -> list[str]:
             found.append("must not contain dots")
         else:
             found.append(_mismatch(_LABEL_WORDS, LABEL, ("my-name", "123-abc")))
+    return found
+
+
+def dns1035_label(value: str, *, unit: str = BYTES) -> list[str]:
+    found = [_too_long(LABEL_MAX, unit)] if size(value) > LABEL_MAX else []
+    if not re.fullmatch(DNS1035_LABEL, value):
+        found.append(_mismatch(_DNS1035_WORDS, DNS1035_LABEL, ("my-name", "abc-123")))
     return found
 
 
