@@ -248,7 +248,8 @@ class _Folder:
 
     def _membership(self, node: Call) -> None:
         items = self._values.get(node.args[1].id)
-        if not isinstance(items, list):
+        # Upstream looks where the checker chose the overload: not where the container may be a map, as with `dyn([])`.
+        if not isinstance(items, list) or len(self._checked.calls[node.id].overloads) != 1:
             return
         if not items:
             self._values[node.id] = False

@@ -13,8 +13,8 @@ from tools.crds.kinds import DEFINITIONS
 from tools.crds.patterns import BY_FORMAT, DRIVER, LABEL_VALUE, QUANTITY, QUANTITY_MAX, VERSION, or_empty
 from tools.crds.rules import RULES
 
-from dra_operator.api.quantity import Quantity, QuantityError
 from dra_operator.api import content
+from dra_operator.api.quantity import Quantity, QuantityError
 from dra_operator.validation import names as by_hand
 from dra_operator.validation.formats import check_format
 
