@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import uuid
+import warnings
 from collections.abc import Iterable, Iterator
 from itertools import repeat
 from typing import Any
@@ -22,7 +23,7 @@ from dra_operator.api.codec import convert
 from dra_operator.api.depth import allow_deep_json
 from dra_operator.api.kinds import CLAIMS, CLASSES, NAMESPACES, NODES, PODS, TEMPLATES
 from dra_operator.api.text import cut
-from dra_operator.cluster.flavour import Api
+from dra_operator.cluster.flavour import Api, ApiMissing
 from dra_operator.cluster.said import Said
 from dra_operator.controller.controller import Controller
 from dra_operator.controller.kopf_light import kopf
@@ -101,6 +102,12 @@ async def login(memo: Any, **_: Any) -> kopf.AiohttpSession:
     )
 
 
+def _giving_up(why: str) -> SystemExit:
+    """Ends the process. For any other exception Kopf has a traceback, and tries again in a minute."""
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)  # Kopf's, which did not begin
+    return SystemExit(f"dra-operator: {why}")
+
+
 @kopf.on.startup()
 async def startup(settings: kopf.OperatorSettings, memo: Any, **_: Any) -> None:
     allow_deep_json()  # Kopf reads templates with the standard library's reader
@@ -121,9 +128,16 @@ async def startup(settings: kopf.OperatorSettings, memo: Any, **_: Any) -> None:
         try:
             found = resolve(Settings, others=other_variables).settings
         except SettingError as error:
-            raise kopf.PermanentError(str(error)) from None
-        controller = Controller(found, identity=identity())
-        await controller.start()
+            raise _giving_up(str(error)) from None
+        try:
+            controller = Controller(found, identity=identity())
+        except (OSError, ValueError) as error:
+            raise _giving_up(f"cannot connect: {error}") from None
+        try:
+            await controller.start()
+        except (ApiMissing, OSError) as error:
+            await controller.stop()
+            raise _giving_up(f"cannot start: {error}") from None
         memo["controller"] = controller
         memo["ours"] = True
     settings.admission.server = memo["controller"].admission.answer_by_kopf

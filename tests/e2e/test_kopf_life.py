@@ -73,6 +73,34 @@ async def test_lease_and_writes_outlive_kopf(bare: State, there: Stage, tmp_path
             await operator.stop()
 
 
+class SilentProxy(Proxy):
+    """Never answers a watch of Nodes; `asked` tells of the first."""
+
+    def __init__(self, target: Credentials) -> None:
+        super().__init__(target)
+        self.asked = asyncio.Event()
+
+    async def _forward(self, request: web.Request) -> web.StreamResponse:
+        if request.path == "/api/v1/nodes" and "watch" in request.query:
+            self.asked.set()
+            await asyncio.Event().wait()
+        return await super()._forward(request)
+
+
+async def test_it_stops_quietly_while_a_watch_is_not_answered(bare: State, tmp_path: Path) -> None:
+    async with SilentProxy(find_credentials(bare.operator_kubeconfig)) as proxy:
+        operator = launch(proxy.write_kubeconfig(tmp_path / "kubeconfig"), tmp_path / "log", _FLAGS)
+        try:
+            await leading(operator)
+            async with asyncio.timeout(30):
+                await proxy.asked.wait()
+        finally:
+            await operator.stop()
+        said = operator.log.read_text()
+        assert "exception" not in said.lower(), said
+        assert operator.exit_code == 0
+
+
 class ExpiringProxy(Proxy):
     """From `park` on, watches of Pods by Kopf end and are not answered, until `expire` tells each of them 410."""
 

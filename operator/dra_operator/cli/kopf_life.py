@@ -24,6 +24,8 @@ _END_SECONDS: Final = 5.0
 """Kopf's own handlers and sessions may take so long to end."""
 _AGAIN_SECONDS: Final = 0.5
 _TRIES: Final = 10
+_STOPPERS: Final = "pause-waiter"
+"""Tasks of this name, when they end, cancel what waits for an answer: as the current task, and here there is none."""
 _KOPF: Final = str(Path(kopf.__file__).parent)
 
 
@@ -50,9 +52,10 @@ async def _end() -> None:
         tasks = {task for task in asyncio.all_tasks() if _is_of_kopf(task)}
         if not tasks:
             return
-        for task in tasks:
+        first = {task for task in tasks if not task.get_name().startswith(_STOPPERS)} or tasks
+        for task in first:
             task.cancel()
-        await asyncio.wait(tasks, timeout=patience)
+        await asyncio.wait(first, timeout=patience)
         patience = _AGAIN_SECONDS
     log.error("tasks of kopf do not end", tasks=sorted(task.get_name() for task in tasks))
 

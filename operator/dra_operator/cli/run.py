@@ -57,7 +57,7 @@ async def _run(settings: Settings) -> int:
         return 1
     try:
         await controller.start()
-    except ApiMissing as error:
+    except (ApiMissing, OSError) as error:
         log.error("cannot start", error=str(error))
         await controller.stop()
         return 1

@@ -28,7 +28,7 @@ from msgspec import field
 
 from dra_operator.cluster.http import ApiClient
 from dra_operator.cluster.proxy import ProxyError, checked_proxy, proxy_of_environment
-from dra_operator.cluster.wire import Authenticator
+from dra_operator.cluster.wire import Authenticator, CertificateFiles
 
 _ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -59,6 +59,8 @@ class Credentials:
     insecure: bool = False
     certificate: bytes | None = None
     key: bytes | None = None
+    certificate_files: tuple[Path, Path] | None = None
+    """Where certificate and key were read from, and are read again when they are refused."""
     server_name: str | None = None
     """What the server's certificate has to name, where that is not the host."""
     proxy: str | None = None
@@ -120,7 +122,9 @@ class Credentials:
 
     def _authenticator(self, tls: ssl.SSLContext | bool) -> Authenticator | None:
         if self.plugin is None:
-            return None
+            if self.token or self.token_file or self.certificate_files is None or not isinstance(tls, ssl.SSLContext):
+                return None
+            return CertificateFiles(tls, *self.certificate_files)
         from dra_operator.cluster.plugins import PluginAuthenticator  # late: only these users pay for it
 
         return PluginAuthenticator(self.plugin, tls if isinstance(tls, ssl.SSLContext) else None)
@@ -331,6 +335,7 @@ def _credentials(context: _Context, in_cluster: _Found[_NamedCluster], as_user: 
         insecure=bool(cluster.insecure_skip_tls_verify),
         certificate=certificate,
         key=key,
+        certificate_files=_certificate_files(user, as_user.file),
         server_name=cluster.tls_server_name or None,
         proxy=_proxy(server, cluster.proxy_url, where),
         headers=_impersonation(user, who),
@@ -338,6 +343,12 @@ def _credentials(context: _Context, in_cluster: _Found[_NamedCluster], as_user: 
         namespace=context.namespace or "default",
         source=who,
     )
+
+
+def _certificate_files(user: _User, file: Path) -> tuple[Path, Path] | None:
+    if user.client_certificate_data or user.client_key_data or not (user.client_certificate and user.client_key):
+        return None
+    return file.parent / user.client_certificate, file.parent / user.client_key
 
 
 def _authority_file(cluster: _Cluster, file: Path) -> Path | None:

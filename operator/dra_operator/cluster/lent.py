@@ -45,6 +45,8 @@ class Lent:
             else:
                 if sign:
                     request.headers["Authorization"] = sign
+                elif refused:  # we are known by a certificate, which another connection begins with
+                    request.headers["Connection"] = "close"
                 answer = await self._attempt(request, send)
                 if answer.status not in (401, 403):
                     return answer

@@ -4,7 +4,7 @@ What is repeated, within the time that the caller gives for the whole request:
 - reads (GET): after a broken connection, a 429 or a 5xx;
 - anything that the server turned away before looking at it (429, and 503 with Retry-After), after the time it names,
   but never for more than `LATER_MAX`, and where it was not the API that spoke, others wait for that, too (`pace.py`);
-- once, with new credentials, what it refused with 401.
+- once, with new credentials, what it refused with 401; where they are a certificate, over a new connection.
 
 A write whose answer was lost is the caller's to judge. Where a write barrier is given, it is asked before every single
 attempt, so that no repetition slips through after the lease was lost.
@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -116,6 +117,20 @@ class TokenFile:
             if self._value is None:
                 raise NoAnswer(f"the token file {self._path} can't be read: {error}") from error
         return self._value
+
+
+class CertificateFiles:
+    """A client certificate and its key in files, read again when the server refuses them: certificates are rotated."""
+
+    def __init__(self, tls: ssl.SSLContext, certificate: Path, key: Path) -> None:
+        self._tls = tls
+        self._files = certificate, key
+
+    async def authorization(self, *, refused: bool) -> str | None:
+        if refused:
+            with suppress(OSError, ssl.SSLError):  # in the middle of a rotation: the next refusal reads them
+                self._tls.load_cert_chain(*self._files, password="")  # an encrypted key fails instead of asking # nosec B106
+        return None
 
 
 class _StatusDetails(Struct, frozen=True):
@@ -272,9 +287,20 @@ class Wire:
             if error.status != 401:
                 raise
             renewed = await self.authenticator.authorization(refused=True)
-            if renewed == sign:
+            if renewed is None:
+                await self._reconnect()
+            elif renewed == sign:
                 raise
         return await attempt(renewed)
+
+    async def _reconnect(self) -> None:
+        """Who has no token is known by a certificate, and that by what the connection began with.
+
+        What is under way on the old ones would be refused as well.
+        """
+        old, self._requests = self._requests, None
+        if old is not None:
+            await old.close()
 
     async def lines(
         self, path: str, *, params: Mapping[str, str], seconds: float, idle_seconds: float

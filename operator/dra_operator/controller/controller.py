@@ -160,7 +160,7 @@ class Controller:
     # --- life ------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Start everything but Kopf, whose events come in through `observe`. Raises `ApiMissing`."""
+        """Start everything but Kopf, whose events come in through `observe`. Raises `ApiMissing` or `OSError`."""
         if self.settings.metrics_address:
             self._health = HealthServer(
                 self.settings.metrics_address, self.metrics.registry, self._dead, self._unready, self._remarks

@@ -35,6 +35,7 @@ class HealthServer:
         self.port = 0
 
     async def start(self) -> None:
+        """Raises `OSError` where the address cannot be had."""
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
@@ -42,7 +43,11 @@ class HealthServer:
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         host, _, port = self._address.rpartition(":")
-        await web.TCPSite(runner, host.strip("[]") or None, int(port)).start()
+        try:
+            await web.TCPSite(runner, host.strip("[]") or None, int(port)).start()
+        except OSError as error:
+            await runner.cleanup()
+            raise OSError(f"metrics-address {self._address!r} cannot be served: {error.strerror or error}") from error
         self.port = int(runner.addresses[0][1])
         self._runner = runner
 

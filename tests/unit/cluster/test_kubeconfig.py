@@ -20,7 +20,7 @@ import yaml
 
 from dra_operator.api.kinds import PODS
 from dra_operator.api.meta import ObjectKey
-from dra_operator.cluster import kubeconfig
+from dra_operator.cluster import kubeconfig, plugins
 from dra_operator.cluster.http import ApiError, NoAnswer
 from dra_operator.cluster.kubeconfig import Credentials, KubeconfigError, connect, find_credentials
 from dra_operator.cluster.proxy import proxy_of_environment
@@ -162,6 +162,43 @@ async def test_an_authority_that_is_replaced_on_disk_is_trusted_from_then_on(
             with pytest.raises(NoAnswer, match="certificate"):
                 await client.get(PODS, ObjectKey("ns", "a"))
             await client.get(PODS, ObjectKey("ns", "a"))
+
+
+@pytest.mark.parametrize("by", ["files", "a plugin"])
+async def test_a_client_certificate_that_is_rotated_is_used_when_the_old_one_is_refused(
+    by: str, certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connections that began with the old one are given up, or it would be who we are for ever."""
+
+    def rotate(name: str) -> None:
+        certificate, key = getattr(certificates, name), getattr(certificates, f"{name}_key")
+        shutil.copy(certificate, tmp_path / "my.pem")
+        shutil.copy(key, tmp_path / "my.key")
+        status = {"clientCertificateData": certificate.read_text(), "clientKeyData": key.read_text()}
+        body = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}
+        (tmp_path / "answer.json").write_text(json.dumps(body))
+
+    monkeypatch.setattr(plugins, "_LOOK_SECONDS", 0.0)
+    rotate("client")
+    user: Mapping[str, Any] = {"client-certificate": "my.pem", "client-key": "my.key"}
+    if by == "a plugin":
+        user = exec_user(tmp_path, f"cat {tmp_path}/answer.json")
+    accepted = "client"
+    async with Script().serve(certificates.server_tls()) as script:
+        script.otherwise = lambda seen: (
+            Answer(200, POD) if script.peers[-1] == accepted else failure(401, "Unauthorized")
+        )
+        cluster = {"server": script.url, "certificate-authority": str(certificates.authority)}
+        async with connect(write(tmp_path / "config", cluster=cluster, user=user)) as client:
+            await client.get(PODS, ObjectKey("ns", "a"))
+            async with client.lend() as session:
+                async with session.get(f"{script.url}/api/v1/nodes") as answer:
+                    assert answer.status == 200
+                rotate("server")
+                accepted = "server"
+                await client.get(PODS, ObjectKey("ns", "a"))
+                async with session.get(f"{script.url}/api/v1/nodes") as answer:
+                    assert answer.status == 200
 
 
 async def test_unless_one_says_that_it_does_not_matter(certificates: Certificates, tmp_path: Path) -> None:
