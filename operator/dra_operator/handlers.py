@@ -93,6 +93,17 @@ def other_variables() -> frozenset[str]:
     return variables_of(AgentSettings)
 
 
+def limit_logs(level: str) -> None:
+    """What is logged under `kopf run`: of ours, what the setting says; Kopf's line for every event only if it is asked
+    to be verbose. Form and place of all lines are Kopf's business there.
+    """
+    if not structlog.is_configured():
+        number = logging.getLevelNamesMapping()[level.upper()]
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(number))
+    if not logging.getLogger().isEnabledFor(logging.DEBUG):
+        logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+
+
 @kopf.on.login()
 async def login(memo: Any, **_: Any) -> kopf.AiohttpSession:
     """Kopf goes where the controller goes, as whom the controller goes, and within the same limits."""
@@ -129,6 +140,7 @@ async def startup(settings: kopf.OperatorSettings, memo: Any, **_: Any) -> None:
             found = resolve(Settings, others=other_variables).settings
         except SettingError as error:
             raise _giving_up(str(error)) from None
+        limit_logs(found.log_level.value)
         try:
             controller = Controller(found, identity=identity())
         except (OSError, ValueError) as error:
