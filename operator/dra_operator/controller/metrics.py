@@ -10,14 +10,23 @@ from collections.abc import Callable
 from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
 from dra_operator.access.admin import asks_admin_access
 from dra_operator.api.meta import Uid
 from dra_operator.api.reasons import Reason
 from dra_operator.cluster.pace import Endpoint
 from dra_operator.controller.state_metrics import StateCollector
-from dra_operator.lifecycle.actions import Action, CreateClaim, Done, Outcome, Ungate, WriteClaimStatus
+from dra_operator.lifecycle.actions import (
+    Action,
+    CreateClaim,
+    Done,
+    Outcome,
+    PodCondition,
+    PublishStatus,
+    Ungate,
+    WriteClaimStatus,
+)
 from dra_operator.lifecycle.gate import class_names
 from dra_operator.lifecycle.keys import PodRef, Ref
 from dra_operator.lifecycle.publish import moment
@@ -36,6 +45,7 @@ class Metrics:
     def __init__(self, view: View, steps: Callable[[], int] = lambda: 0) -> None:
         """`steps`: how many steps searches have taken so far."""
         self._view = view
+        disable_created_metrics()  # type: ignore[no-untyped-call] # a gauge beside every series, for OpenMetrics
         self.registry = CollectorRegistry()
         self._creates = Counter(
             "resourceclaim_controller_creates",
@@ -103,6 +113,8 @@ class Metrics:
             registry=self.registry,
         )
         self._told: dict[Uid, Reason] = {}
+        self._logged: dict[Uid, str] = {}
+        """By pod, the reason for which it was said last to wait."""
         self._timed: dict[Uid, str] = {}
         """By claim, the timestamp of the allocation that was counted."""
         self._state = StateCollector(view, self._told, steps)
@@ -161,11 +173,23 @@ class Metrics:
                 log.info("claim given devices", claim=str(action.key), devices=devices, seconds=round(seconds, 4))
             case WriteClaimStatus() if done:
                 log.info("claim released", claim=str(action.key), seconds=round(seconds, 4))
+            case PublishStatus(condition=condition) if done and condition is not None and not condition.status:
+                self._said_to_wait(action, condition)
             case Ungate() if done:
+                self._logged.pop(action.uid, None)
                 node = self._view.placed_on(action.uid)
                 log.info("pod ungated", pod=str(action.key), node=node, seconds=round(seconds, 4))
             case _:
                 pass
+
+    def _said_to_wait(self, write: PublishStatus, condition: PodCondition) -> None:
+        """A new reason is worth a line; the same one in other words is told to the pod often."""
+        if self._logged.get(write.uid) != condition.reason:
+            self._logged[write.uid] = condition.reason
+            log.info("pod waits", pod=str(write.key), reason=condition.reason, message=condition.message)
+        if len(self._logged) > len(self._view.pods) + _SPARE:
+            for uid in self._logged.keys() - self._view.pods.keys():
+                del self._logged[uid]
 
     def _allocated(self, write: WriteClaimStatus) -> None:
         """Reserving a claim that is allocated already is the same write, and no allocation: its timestamp tells."""

@@ -7,13 +7,23 @@ from msgspec import structs
 from prometheus_client import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
 from dra_operator.api.core import Pod
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import DeviceTaint, ResourceClaimConsumerReference
 from dra_operator.cluster.pace import Endpoint
 from dra_operator.controller.metrics import Metrics
-from dra_operator.lifecycle.actions import Conflict, CreateClaim, Done, WriteClaimStatus
+from dra_operator.lifecycle.actions import (
+    Conflict,
+    CreateClaim,
+    Done,
+    Outcome,
+    PodCondition,
+    PublishStatus,
+    Ungate,
+    WriteClaimStatus,
+)
 from dra_operator.lifecycle.keys import PodRef
 from dra_operator.lifecycle.verdict import Verdict
 from dra_operator.lifecycle.view import View
@@ -63,9 +73,9 @@ def test_names_and_types_are_what_prometheus_expects(busy: Metrics) -> None:
         assert family.documentation, name
         assert family.type in ("counter", "gauge", "histogram"), name
         if family.type == "counter":
-            assert all(sample.name.endswith(("_total", "_created")) for sample in family.samples), name
+            assert all(sample.name.endswith("_total") for sample in family.samples), name
         else:
-            assert not name.endswith(("_total", "_count", "_sum", "_bucket")), name
+            assert not name.endswith(("_total", "_count", "_sum", "_bucket", "_created")), name
         assert not any(word in name.split("_") for word in ("counter", "gauge", "histogram", "milliseconds", "ms")), (
             name
         )
@@ -78,6 +88,30 @@ def test_names_and_types_are_what_prometheus_expects(busy: Metrics) -> None:
 def test_labels_are_bounded_and_name_no_object(busy: Metrics) -> None:
     labels = {label for family in families(busy).values() for sample in family.samples for label in sample.labels}
     assert labels <= BOUNDED
+
+
+def test_a_pod_that_waits_is_one_line_of_the_log_for_each_reason() -> None:
+    user = pod("user")
+    metrics = Metrics(view_of(user))
+
+    def told(reason: str, message: str, outcome: Outcome | None = None) -> None:
+        said = PodCondition(False, reason, message, "2026-01-01T00:00:00Z")
+        write = PublishStatus(user.key, user.uid, "1", (), said)
+        metrics.wrote(write, outcome or Done(None), 0.01)
+
+    with capture_logs() as lines:
+        told("DevicesInUse", "2 in use", Conflict("changed"))
+        told("DevicesInUse", "2 in use")
+        told("DevicesInUse", "1 in use")
+        told("NoMatchingDevice", "none matches")
+        metrics.wrote(Ungate(user.key, user.uid, "1", None), Done(None), 0.01)
+        told("NoMatchingDevice", "none matches")
+    waits = [(one["pod"], one["reason"], one["message"]) for one in lines if one["event"] == "pod waits"]
+    assert waits == [
+        ("default/user", "DevicesInUse", "2 in use"),
+        ("default/user", "NoMatchingDevice", "none matches"),
+        ("default/user", "NoMatchingDevice", "none matches"),
+    ]
 
 
 def test_waiting_pods_are_counted_by_the_reason_they_were_told() -> None:
