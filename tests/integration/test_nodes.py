@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -15,10 +16,12 @@ from dra_operator.api.core import Pod
 from dra_operator.api.kinds import CLAIMS, NODES, PODS, SLICES
 from dra_operator.api.meta import ObjectKey
 from dra_operator.api.names import IGNORE_TERM_ANNOTATION, RUN_FOR_ANNOTATION
+from dra_operator.api.resource import ResourceClaim
 from dra_operator.cluster.http import ApiClient, ApiError
 from dra_operator.sandbox.controlplane import ControlPlane
 from dra_operator.sandbox.inventory import NodeGroup, SimulatedNode, expand
 from dra_operator.sandbox.nodes import Nodes
+from dra_operator.sandbox.runtime import NodeRuntime, NotYetError, SimulatedRuntime
 from tests.controlplane import new_namespace, running_control_plane
 
 pytestmark = pytest.mark.cluster
@@ -94,11 +97,13 @@ async def eventually(what: str, holds: Callable[[], Awaitable[bool]], within: fl
 
 
 @asynccontextmanager
-async def running_nodes(plane: ControlPlane, count: int = 1) -> AsyncIterator[Ground]:
+async def running_nodes(
+    plane: ControlPlane, count: int = 1, *, runtime: NodeRuntime | None = None
+) -> AsyncIterator[Ground]:
     group = NodeGroup(name=f"node-{uuid.uuid4().hex[:8]}", count=count, profile="l4", gpus=2)
     simulated = expand([group])
     async with plane.client() as client, new_namespace(client, "nodes") as namespace:
-        nodes = Nodes(client, simulated)
+        nodes = Nodes(client, simulated, runtime=runtime)
         await nodes.register()
         running = asyncio.create_task(nodes.run())
         try:
@@ -219,3 +224,39 @@ async def test_nodes_go_on_after_the_api_server_has_been_away() -> None:
         await ground.until("after", "Running")
         await ground.client.delete(PODS, ground.key("before"))
         await ground.until_gone("before")
+
+
+class _Refuses(SimulatedRuntime):
+    """Prepares nothing, for a reason that does not pass."""
+
+    tries = 0
+
+    async def prepare(self, pod: Pod, claims: list[ResourceClaim]) -> None:
+        self.tries += 1
+        raise NotYetError("claim is configured for something else", again_in=0.01)
+
+
+async def test_a_pod_whose_claims_cannot_be_prepared_is_told_once(control_plane: ControlPlane) -> None:
+    refuses = _Refuses()
+    async with running_nodes(control_plane, runtime=refuses) as ground:
+        await ground.create_claim("mine")
+        pod = await ground.bind("user", claim="mine")
+        await ground.allocate("mine", pod)
+
+        async def told() -> list[tuple[str, str, str]]:
+            path = f"/apis/events.k8s.io/v1/namespaces/{ground.namespace}/events"
+            events = json.loads((await ground.client.request("GET", path)).body)["items"]
+            return [(one["reportingController"], one["reason"], one["note"]) for one in events if "series" not in one]
+
+        async def is_told() -> bool:
+            return refuses.tries > 50 and bool(await told())
+
+        await eventually("the pod to be told", is_told)
+        assert await told() == [
+            (
+                "kubelet",
+                "FailedPrepareDynamicResources",
+                "Failed to prepare dynamic resources: claim is configured for something else",
+            )
+        ]
+        assert await ground.phase("user") == "Pending"

@@ -72,8 +72,11 @@ class _Bucket:
 class EventRecorder:
     """`record` takes notices, `run` sends them."""
 
-    def __init__(self, client: ApiClient, *, instance: str, rng: random.Random) -> None:
-        """`instance` names this replica."""
+    def __init__(
+        self, client: ApiClient, *, instance: str, rng: random.Random, controller: str = REPORTING_CONTROLLER
+    ) -> None:
+        """`instance` names this replica of the `controller`."""
+        self._controller = controller
         self._client = client
         self._instance = instance
         self._rng = rng
@@ -154,7 +157,7 @@ class EventRecorder:
             "reason": cut(notice.reason, _WORD_MAX),
             "action": "AllocateDevices",
             "note": cut(notice.message, NOTE_MAX),
-            "reportingController": REPORTING_CONTROLLER,
+            "reportingController": self._controller,
             "reportingInstance": cut(self._instance, _WORD_MAX),
             "regarding": {
                 "apiVersion": _API_VERSIONS[notice.kind],

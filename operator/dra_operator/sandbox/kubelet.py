@@ -24,14 +24,18 @@ from dra_operator.api.kinds import CLAIMS, PODS
 from dra_operator.api.meta import ObjectKey, Uid
 from dra_operator.api.names import IGNORE_TERM_ANNOTATION, RUN_FOR_ANNOTATION
 from dra_operator.api.resource import ResourceClaim
+from dra_operator.cluster.events import EventRecorder
 from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer
 from dra_operator.cluster.reflector import Reflector
+from dra_operator.lifecycle.actions import Notice
 from dra_operator.sandbox.runtime import NodeRuntime, NotYetError
 
 log = structlog.get_logger()
 
 _CONCURRENT_WRITES: Final = 32
 _RETRY: Final = 0.5
+_TOLD_AT: Final = 6
+"""The failure that is told. A device is given back within a second or two, and the next pod waits for that."""
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -45,10 +49,13 @@ class Kubelets:
         self._claims: dict[ObjectKey, ResourceClaim] = {}
         self._workers: dict[Uid, _Worker] = {}
         self._writes = asyncio.Semaphore(_CONCURRENT_WRITES)
+        self._rng = random.Random()  # noqa: S311 - jitter
+        self._events = EventRecorder(client, instance="sandbox", rng=self._rng, controller="kubelet")
 
     async def run(self) -> None:
-        rng = random.Random()  # noqa: S311 - jitter
+        rng = self._rng
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._events.run())
             tasks.create_task(Reflector(self._client, CLAIMS, _ClaimSink(self), rng=rng).run())
             tasks.create_task(Reflector(self._client, PODS, _PodSink(self), rng=rng).run())
 
@@ -112,16 +119,28 @@ class Kubelets:
         worker.waiting = True
         try:
             while not worker.ending:
+                claims: list[ResourceClaim] = []
                 try:
                     claims = await self._runtime.admit(worker.pod, self._claims)
                     await self._runtime.prepare(worker.pod, claims)
                     return claims
                 except NotYetError as reason:
+                    if claims:  # it is admitted
+                        self._tell(worker, reason)
                     log.debug("pod waits", pod=str(worker.pod.key), why=str(reason))
                     await worker.wait(reason.again_in)
             return []
         finally:
             worker.waiting = False
+
+    def _tell(self, worker: _Worker, reason: NotYetError) -> None:
+        """That the pod's claims are not prepared, once it is no matter of a moment."""
+        worker.failures += 1
+        if worker.failures == _TOLD_AT or (reason.again_in is None and worker.failures < _TOLD_AT):
+            worker.failures = _TOLD_AT
+            message = f"Failed to prepare dynamic resources: {reason}"
+            pod = worker.pod
+            self._events.record(Notice("Pod", pod.key, pod.uid, "Warning", "FailedPrepareDynamicResources", message))
 
     async def _live(self, worker: _Worker) -> None:
         """Until the pod's time is up, or it is deleted and its grace period is over."""
@@ -168,6 +187,8 @@ class _Worker:
         self.pod = pod
         self.gone = False
         self.waiting = False
+        self.failures = 0
+        """How often its claims could not be prepared."""
         self.changed = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
