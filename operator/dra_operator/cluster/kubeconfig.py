@@ -28,7 +28,7 @@ from msgspec import field
 
 from dra_operator.cluster.http import ApiClient
 from dra_operator.cluster.proxy import ProxyError, checked_proxy, proxy_of_environment
-from dra_operator.cluster.wire import Authenticator, CertificateFiles
+from dra_operator.cluster.wire import Authenticator, CertificateFiles, fits_header
 
 _ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -316,6 +316,9 @@ def _credentials(context: _Context, in_cluster: _Found[_NamedCluster], as_user: 
         raise KubeconfigError(f"{where}: certificate-authority and insecure-skip-tls-verify exclude each other")
     if user.username:
         raise KubeconfigError(f"{who}: username and password are not supported; use a token or a client certificate")
+    for field_, value in (("token", user.token), ("as", user.as_user), ("as-uid", user.as_uid)):
+        if value and not fits_header(value):
+            raise KubeconfigError(f"{who}: {field_} is not one line of text")
     provider = (user.auth_provider or {}).get("name", "oidc")
     if provider != "oidc":
         raise KubeconfigError(f"{who}: auth-provider {provider!r} is not supported; use its exec plugin")

@@ -20,7 +20,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from dra_operator.cluster.kubeconfig import Plugin
-from dra_operator.cluster.wire import ApiError
+from dra_operator.cluster.wire import ApiError, fits_header
 
 _LOOK_SECONDS: Final = 10.0
 """How long a token is used without looking whether it has expired, and the least time between two sign-ins."""
@@ -59,7 +59,10 @@ class PluginAuthenticator:
             return  # it never expires; the loader would run the plugin each time
         result = SimpleNamespace(api_key={}, cert_file=None, key_file=None)
         await self._loader.load_and_set(result)
-        self._value = result.api_key.get("BearerToken")
+        value = result.api_key.get("BearerToken")
+        if value is not None and not fits_header(value):
+            raise ValueError("its token is not one line of text")
+        self._value = value
         if result.cert_file and result.key_file and self._tls is not None:
             self._tls.load_cert_chain(result.cert_file, result.key_file)
 

@@ -85,11 +85,23 @@ class Authenticator(Protocol):
         """The header's value, None for none. `refused`: the server did not take the last one; get another."""
 
 
+def bearer(token: str) -> str:
+    """The header's value. Raises ValueError for a token that no header takes."""
+    if not token or not fits_header(token):
+        raise ValueError("it is not one line of text")
+    return f"Bearer {token}"
+
+
+def fits_header(value: str) -> bool:
+    """Whether a value can be sent. aiohttp raises ValueError at every request otherwise."""
+    return value.isprintable()
+
+
 class Token:
     """A bearer token that never changes; None for a client certificate or nobody."""
 
     def __init__(self, token: str | None) -> None:
-        self._value = f"Bearer {token}" if token else None
+        self._value = bearer(token) if token else None
 
     async def authorization(self, *, refused: bool) -> str | None:
         return self._value
@@ -98,7 +110,7 @@ class Token:
 class TokenFile:
     """A bearer token in a file, read again when the file changes: bound tokens are rotated.
 
-    A file that can't be read in the middle of a rotation leaves the last token in use.
+    A file that can't be read, or holds no token, in the middle of a rotation leaves the last one in use.
     """
 
     def __init__(self, path: Path) -> None:
@@ -111,9 +123,9 @@ class TokenFile:
             stat = self._path.stat()
             seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
             if seen != self._seen or refused:
-                self._value = f"Bearer {self._path.read_text().strip()}"
+                self._value = bearer(self._path.read_text().strip())
                 self._seen = seen
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             if self._value is None:
                 raise NoAnswer(f"the token file {self._path} can't be read: {error}") from error
         return self._value

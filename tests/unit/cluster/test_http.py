@@ -251,7 +251,7 @@ def test_every_request_says_who_and_for_whom() -> None:
     assert (seen["Impersonate-User"], seen["Impersonate-Group"]) == ("eve", "devs")
 
 
-def test_a_rotated_token_is_used_at_once_and_a_vanished_file_keeps_the_last(tmp_path: Path) -> None:
+def test_a_rotated_token_is_used_at_once_and_a_file_without_one_keeps_the_last(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("first\n")
 
@@ -259,23 +259,29 @@ def test_a_rotated_token_is_used_at_once_and_a_vanished_file_keeps_the_last(tmp_
         await get(client)
         file.write_text("second, longer\n")
         await get(client)
+        file.write_text("of several\nlines\n")
+        await get(client)
         file.unlink()
         await get(client)
 
     _, script = talk(ask, otherwise=Answer(200, POD), token_file=file)
     assert [one.headers["Authorization"] for one in script.seen] == [
         "Bearer first",
-        "Bearer second, longer",
-        "Bearer second, longer",
+        *["Bearer second, longer"] * 3,
     ]
 
 
-def test_without_a_token_file_nothing_is_asked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", [None, "", "of several\nlines", "a\x00b"])
+def test_without_a_token_in_its_file_nothing_is_asked(text: str | None, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    if text is not None:
+        file.write_text(text)
+
     async def ask(client: ApiClient) -> None:
         with pytest.raises(NoAnswer, match="token file"):
             await client.create(PODS, POD)
 
-    _, script = talk(ask, token_file=tmp_path / "none")
+    _, script = talk(ask, token_file=file)
     assert not script.seen
 
 

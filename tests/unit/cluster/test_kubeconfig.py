@@ -378,6 +378,8 @@ async def test_impersonation_is_carried_on(tmp_path: Path) -> None:
         ({}, {"as-groups": ["devs"]}, "user 'it': as-groups and as-uid need as"),
         ({}, {"as": "eve", "as-user-extra": {"a": ["b"]}}, "user 'it': as-user-extra is not supported"),
         ({}, {"auth-provider": {"name": "gcp"}}, "user 'it': auth-provider 'gcp' is not supported"),
+        ({}, {"token": "s3cret\n more"}, "user 'it': token is not one line of text"),
+        ({}, {"as": "eve\n"}, "user 'it': as is not one line of text"),
         ({}, {"token": 7}, r"is no kubeconfig: .*users\[0\].user.token"),
     ],
 )
@@ -472,6 +474,14 @@ async def test_a_plugin_that_fails_says_whose_it_is(tmp_path: Path) -> None:
     assert caught.value.status == 401
     assert str(file) in caught.value.message
     assert runs(tmp_path) == 1
+
+
+async def test_a_plugin_whose_token_no_header_takes_says_so(tmp_path: Path) -> None:
+    answer = credential("of several\nlines")
+    user = exec_user(tmp_path, f"cat <<'END'\n{answer}\nEND")
+    async with connect(write(tmp_path / "config", user=user)) as client:
+        with pytest.raises(ApiError, match="user 'it' cannot sign in: its token is not one line of text"):
+            await client.get(PODS, ObjectKey("ns", "a"))
 
 
 async def test_a_plugin_may_answer_with_a_certificate(certificates: Certificates, tmp_path: Path) -> None:
