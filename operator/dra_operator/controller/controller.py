@@ -51,6 +51,7 @@ from dra_operator.controller.progress import Progress
 from dra_operator.controller.settings import CANNOT_ADOPT, Settings
 from dra_operator.controller.sync import wait_until_shown
 from dra_operator.controller.takeover import Takeover
+from dra_operator.controller.tasks import find_ended, start_task
 from dra_operator.lifecycle.decide import Decider
 from dra_operator.lifecycle.keys import Ref
 from dra_operator.lifecycle.lean import Lean
@@ -209,7 +210,7 @@ class Controller:
         return self._lent
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
+        task = start_task(work)
         self._tasks.append(task)
         return task
 
@@ -315,10 +316,8 @@ class Controller:
     # --- health ----------------------------------------------------------------------------------------------------
 
     def _dead(self) -> str | None:
-        for task in (*self._tasks, *filter(None, (self._takeover.task,))):
-            if task.done() and (task.cancelled() or task.exception() is not None):
-                why = "cancelled" if task.cancelled() else repr(task.exception())
-                return f"a task has ended: {task.get_coro()}: {why}"
+        if ended := find_ended((*self._tasks, *filter(None, (self._takeover.task,)))):
+            return ended
         return self._progress.stuck() if self.synced.is_set() else None
 
     def _remarks(self) -> list[str]:

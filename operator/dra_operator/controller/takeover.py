@@ -38,6 +38,7 @@ from dra_operator.api.core import Pod
 from dra_operator.api.kinds import PODS, Kind
 from dra_operator.api.meta import Object, ObjectKey, ObjectMeta, Uid, as_number
 from dra_operator.cluster.http import ApiError, NoAnswer
+from dra_operator.controller.tasks import start_task
 from dra_operator.lifecycle.keys import Ref
 from dra_operator.lifecycle.versions import version_of
 from dra_operator.lifecycle.view import View
@@ -102,7 +103,7 @@ class Takeover:
         """The lease was acquired just now."""
         self.end()
         if not self._stopped:
-            self.task = asyncio.get_running_loop().create_task(self._run())
+            self.task = start_task(self._run())
 
     def end(self) -> None:
         """The lease is lost."""

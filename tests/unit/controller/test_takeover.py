@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from dra_operator.api.core import Pod
 from dra_operator.api.kinds import PODS, Kind
@@ -328,6 +329,20 @@ def test_a_lease_lost_meanwhile_ends_it_and_the_next_one_begins_anew() -> None:
         await leader.takes_over()
         leader.takeover.end()
         assert not leader.takeover.complete, "what is known now is old when the lease comes back"
+
+    play(scenario)
+
+
+def test_a_takeover_that_fails_in_a_way_that_nobody_expects_is_logged() -> None:
+    async def scenario() -> None:
+        cluster = Cluster()
+        cluster.failures = [ValueError("a defect")]
+        leader = Leader(cluster)
+        with capture_logs() as lines:
+            leader.takeover.begin()
+            await asyncio.sleep(1.0)
+        assert not leader.takeover.complete
+        assert [repr(line["exc_info"]) for line in lines] == ["ValueError('a defect')"]
 
     play(scenario)
 
