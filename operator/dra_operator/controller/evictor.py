@@ -23,7 +23,7 @@ from dra_operator.api.resource import DeviceTaint
 from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer, NotSent
 from dra_operator.inventory.devices import DeviceId
 from dra_operator.lifecycle.actions import Notice
-from dra_operator.lifecycle.eviction import Eviction, evictions
+from dra_operator.lifecycle.eviction import Eviction, Users, evictions
 from dra_operator.lifecycle.view import View
 
 log = structlog.get_logger()
@@ -64,6 +64,7 @@ class Evictor:
         self._patience = PATIENCE_SECONDS if mode is TaintEviction.AUTO else 0.0
         self._now = now
         self._record = record
+        self._users = Users()
         self._seen: dict[Uid, float] = {}
         """When a pod was first seen to be due: upstream's time runs from there, not from a taint of last week."""
         self._not_before: dict[Uid, float] = {}
@@ -87,7 +88,7 @@ class Evictor:
         def first_seen(device: DeviceId, taint: DeviceTaint) -> float:
             return self._tainted.setdefault((device, taint), known.get((device, taint), now))
 
-        due = [one for one in evictions(self._view, first_seen) if one.due <= now]
+        due = [one for one in evictions(self._view, self._users, first_seen) if one.due <= now]
         uids = {one.pod.uid for one in due}
         self._seen = {uid: min(now, self._seen.get(uid, now)) for uid in uids}  # the clock may have been set back
         again = now + _AGAIN_SECONDS

@@ -9,10 +9,10 @@ import pytest
 
 from dra_operator.api.resource import DeviceTaint, DeviceToleration, ResourceSlice
 from dra_operator.inventory.devices import DeviceId
-from dra_operator.lifecycle.eviction import due_time, evictions
+from dra_operator.lifecycle.eviction import Users, due_time, evictions
 from dra_operator.lifecycle.view import View
 from tests.builders import allocated, claim, node, pod, slice_of
-from tests.unit.lifecycle.scene import view_of
+from tests.unit.lifecycle.scene import show, view_of
 
 ADDED = "2026-01-01T00:00:00Z"
 EPOCH = 1_767_225_600.0
@@ -59,12 +59,12 @@ def never(device: DeviceId, taint: DeviceTaint) -> float:
 
 @pytest.mark.parametrize("time", [None, "yesterday"])
 def test_a_taint_without_a_time_counts_from_when_it_was_seen(time: str | None) -> None:
-    (eviction,) = evictions(scene(msgspec.structs.replace(LOST, time_added=time)), lambda device, taint: 77.0)
+    (eviction,) = evictions(scene(msgspec.structs.replace(LOST, time_added=time)), Users(), lambda device, taint: 77.0)
     assert eviction.due == 77.0
 
 
 def test_a_pod_that_uses_the_device_has_to_go() -> None:
-    (eviction,) = evictions(scene(), never)
+    (eviction,) = evictions(scene(), Users(), never)
     assert (eviction.pod.uid, eviction.due, eviction.device.device) == (RUNNING.uid, EPOCH, "gpu-0")
 
 
@@ -79,4 +79,17 @@ def test_a_pod_that_uses_the_device_has_to_go() -> None:
     ids=["only NoSchedule", "another device", "has ended", "is going already"],
 )
 def test_others_stay(view: View) -> None:
-    assert evictions(view, never) == []
+    assert evictions(view, Users(), never) == []
+
+
+def test_claims_are_gone_through_again_when_what_is_allocated_has_changed_and_only_then() -> None:
+    view, users = scene(device="node-a/gpu-1"), Users()
+    lost = frozenset({DeviceId("gpu.example.com", "node-a", "gpu-0")})
+    assert evictions(view, users, never) == []
+    nobody = users.of(lost, view)
+    show(view, pod("another", version=7))
+    assert users.of(lost, view) is nobody
+    show(view, allocated(claim(name="training", version=8), "node-a/gpu-0", reserved_for=[RUNNING]))
+    assert [eviction.pod.uid for eviction in evictions(view, users, never)] == [RUNNING.uid]
+    view.forget_claim(claim(name="training").key)
+    assert evictions(view, users, never) == []
