@@ -20,6 +20,7 @@ from dra_operator.cluster.lease import LeaderElection
 from dra_operator.controller import engine as engine_module
 from dra_operator.controller.engine import Engine
 from dra_operator.controller.mirrors import KopfMirror
+from dra_operator.controller.sending import Sender
 from dra_operator.inventory.ledger import Ledger
 from dra_operator.lifecycle import claim as claim_module
 from dra_operator.lifecycle import gated as gated_module
@@ -64,9 +65,12 @@ def _without_version(original: Callable[..., dict[str, Any]]) -> Callable[..., d
     return body
 
 
-async def _unread(self: Engine, action: Action) -> Outcome:
+async def _unread(self: Sender, action: Action, answered: Callable[[], None]) -> Outcome:
     """A write whose answer was lost counts as not done."""
-    return await self._timed(action)
+    try:
+        return await self.request(action)
+    finally:
+        answered()
 
 
 def _no_assumption(self: View, claim: ResourceClaim, allocation: Any) -> None:
@@ -170,7 +174,7 @@ BUGS: dict[str, Bug] = {
     "consumers by name, not by UID": _replacing(
         (engine_module, "reconcile_claim", _whichever_pod_has_the_name(claim_module.reconcile_claim))
     ),
-    "lost answers count as not done": _replacing((Engine, "_certain", _unread)),
+    "lost answers count as not done": _replacing((Sender, "send", _unread)),
     "devices that are being written are free": _replacing((View, "assume_allocation", _no_assumption)),
     "census ignored": _replacing((KopfMirror, "vanished", lambda self, kind, key, uid: None)),
     "no write barrier": _replacing((ApiClient, "guarded", lambda self, allow: self)),

@@ -213,14 +213,18 @@ def _handovers(rng: random.Random) -> list[Op]:
 
 
 def _relists(rng: random.Random) -> list[Op]:
-    """One of two that do not know of each other lists claims anew, in which both have written meanwhile."""
+    """One of two that do not know of each other lists claims anew, in which both have written meanwhile.
+
+    The other stands still by then, and takes nothing back. What it wrote before comes late in the list.
+    """
     ops = []
     for number in range(rng.choice((0, 1, 2))):
-        at, seconds = rng.uniform(1, BUSY_SECONDS), rng.uniform(1.0, 5.0)
-        ops.append(Op(at, "claims-relisted", (str(rng.randrange(2)), f"{seconds:.1f}")))
-        for index in range(rng.randint(2, 4)):
-            when = at + rng.choice((0.0, rng.uniform(0.0, 0.9))) * seconds
-            ops.append(Op(when, "pod", (f"anew-{number}-{index}", "team", "-", rng.choice(("one", "slot")), "-")))
+        at, seconds, who = rng.uniform(1, BUSY_SECONDS), rng.uniform(3.0, 6.0), rng.randrange(2)
+        wants = rng.choice(("one", "slot"))
+        ops.append(Op(at, "claims-relisted", (str(who), f"{seconds:.1f}")))
+        ops.append(Op(at + 0.4 * seconds, "pause", (str(1 - who), f"{0.6 * seconds + rng.uniform(0.0, 5.0):.1f}")))
+        for index, when in (("b", 0.05), ("a", 0.5), ("c", rng.uniform(0.0, 0.9))):
+            ops.append(Op(at + when * seconds, "pod", (f"anew-{index}-{number}", "team", "-", wants, "-")))
     return ops
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -28,24 +28,18 @@ from dra_operator.allocation.asking import Question, TakesLong, spending
 from dra_operator.api.depth import allow_deep_json
 from dra_operator.api.meta import ObjectKey, Uid
 from dra_operator.api.reasons import Reason
-from dra_operator.api.resource import ResourceClaim
 from dra_operator.controller.answers import Answers
 from dra_operator.controller.lists import Lists
+from dra_operator.controller.sending import Perform, Sender
 from dra_operator.controller.underway import UnderWay, Write
 from dra_operator.lifecycle.actions import (
     Action,
-    Conflict,
     CreateClaim,
-    Done,
-    Missing,
     Notice,
     Outcome,
-    ReadClaim,
-    Unknown,
     WriteClaimStatus,
     target_of,
 )
-from dra_operator.lifecycle.answer import same_devices
 from dra_operator.lifecycle.claim import reconcile_claim
 from dra_operator.lifecycle.decide import Decider, Search
 from dra_operator.lifecycle.keys import ClaimRef, PodRef, Ref, in_order
@@ -58,10 +52,6 @@ from dra_operator.lifecycle.view import View
 
 log = structlog.get_logger()
 
-Perform = Callable[[Action], Awaitable[Outcome]]
-
-_READ_PAUSE = 0.1
-_READ_PAUSE_MAX = 5.0
 SELECTOR_STEPS = 100_000
 """What selectors may cost in one look: some 40 ms."""
 LOOKS_PER_TURN = 16
@@ -118,6 +108,7 @@ class Engine:
     """What is on its way to the API server."""
     _under_way: UnderWay = field(init=False)
     """Writes that are not answered yet. One that was and is still doubtful does not count: others need not wait."""
+    _sender: Sender = field(init=False)
     _answers: Answers = field(init=False)
     _untold: dict[Ref, tuple[Notice, ...]] = field(default_factory=dict)
     """Notices of writes whose answer was lost: told when the next look finds the write done."""
@@ -129,6 +120,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         self._under_way = UnderWay(self.queue.hold, self.queue.let_go, self.limited)
+        self._sender = Sender(self.perform, self.clock, self.watcher.wrote)
         self._answers = Answers(self.view, self.mark, self.now)
 
     # --- in --------------------------------------------------------------------------------------------------------
@@ -351,9 +343,9 @@ class Engine:
         """Perform the verdict's writes, take in the answers, have the ref looked at again."""
         try:
             if len(begun) == 1:  # nearly always, and spares a task and two rounds of the event loop
-                outcomes = [await self._certain(verdict.actions[0], begun[0])]
+                outcomes = [await self._send(verdict.actions[0], begun[0])]
             else:
-                outcomes = await asyncio.gather(*map(self._certain, verdict.actions, begun))
+                outcomes = await asyncio.gather(*map(self._send, verdict.actions, begun))
         finally:
             parked: set[Ref] = set()
             for action in verdict.actions:
@@ -373,35 +365,8 @@ class Engine:
                 self._untold[ref] = tuple(verdict.notices)
             self._queue(ref, after=max(pause, self.queue.retry(ref)))
 
-    async def _certain(self, action: Action, begun: Write) -> Outcome:
-        """Perform, and where the answer to a claim's status was lost, read until it is known whether it took effect.
-
-        Devices of an allocation stay assumed meanwhile, so that no other claim is given them.
-        """
-        try:
-            outcome = await self._timed(action)
-        finally:
-            self._under_way.end(begun)
-        pause = _READ_PAUSE
-        while isinstance(action, WriteClaimStatus) and isinstance(outcome, Unknown):
-            await asyncio.sleep(pause)  # what asked to come later is the write's affair: a read may come
-            pause = min(2 * pause, _READ_PAUSE_MAX)
-            read = await self._timed(ReadClaim(action.key))
-            if isinstance(read, Missing):
-                return read
-            if isinstance(read, Done) and isinstance(read.object, ResourceClaim):
-                return read if _says(read.object, action) else Conflict("the write did not take effect")
-        return outcome
-
-    async def _timed(self, action: Action) -> Outcome:
-        started = self.clock()
-        try:
-            outcome = await self.perform(action)
-        except Exception as error:
-            log.exception("write failed", action=type(action).__name__, target=str(target_of(action)))
-            outcome = Unknown(f"{type(error).__name__}: {error}")
-        self.watcher.wrote(action, outcome, self.clock() - started)
-        return outcome
+    async def _send(self, action: Action, begun: Write) -> Outcome:
+        return await self._sender.send(action, lambda: self._under_way.end(begun))
 
 
 _RELEASES_FIRST = 2_147_483_647
@@ -415,10 +380,3 @@ def _flow(ref: Ref, namespace: str) -> str:
 
 def _namespace(action: Action) -> str:
     return (action.claim.key if isinstance(action, CreateClaim) else action.key).namespace
-
-
-def _says(claim: ResourceClaim, action: WriteClaimStatus) -> bool:
-    """Whether the claim is as the action would have left it."""
-    users = {consumer.uid for consumer in claim.status.reserved_for or ()}
-    wanted = {consumer.uid for consumer in action.reserved_for}
-    return claim.uid == action.uid and users == wanted and same_devices(action.allocation, claim.status.allocation)

@@ -241,11 +241,7 @@ class View:
         return self._claims.forget(key)
 
     def replace_claims(self, claims: Collection[ResourceClaim], resource_version: str) -> Iterator[set[Ref]]:
-        """The mirror was listed anew: what is not listed is gone, unless we wrote it after the list was made.
-
-        Taken in as the iterator is driven: others may have their turn between two items, but nothing may be decided
-        before the last.
-        """
+        """The mirror was listed anew. Taken in as this is driven; nothing may be decided before its end."""
         return self._claims.replace(claims, resource_version)
 
     def assume_allocation(self, claim: ResourceClaim, allocation: AllocationResult) -> None:
