@@ -37,6 +37,7 @@ REQUIRED: Final = ("etcd", "kube-apiserver", "kubectl")
 """What a folder of $KUBEBUILDER_ASSETS has to hold; the other programs are needed for what they do."""
 _MULTI_CALL: Final = "kubernetes"
 _PROGRESS_SECONDS: Final = 20.0
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 
 Say = Callable[[str], None]
 
@@ -161,15 +162,21 @@ def _build(source: Path, target: Path, say: Say) -> None:
     started = time.monotonic()
     try:
         with log.open("wb") as output:
-            process = subprocess.Popen(  # noqa: S603
-                command, cwd=source, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-            )
+            # A signal that came between the start of go and `try` would leave it running: it waits until then.
+            masked = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
             try:
-                _follow(process, started, say)
-            except BaseException:
-                os.killpg(process.pid, signal.SIGKILL)  # go and the compilers that it started
-                process.wait()
-                raise
+                process = subprocess.Popen(  # noqa: S603
+                    command, cwd=source, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                )
+                try:
+                    signal.pthread_sigmask(signal.SIG_SETMASK, masked)
+                    _follow(process, started, say)
+                except BaseException:
+                    os.killpg(process.pid, signal.SIGKILL)  # go and the compilers that it started
+                    process.wait()
+                    raise
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, masked)
         if process.returncode != 0:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
             raise BinariesError(f"the build failed ({process.returncode}), see {log}:\n{tail}")

@@ -40,6 +40,12 @@ sleep 600 &
 echo $! > "$CALLS"
 wait
 """
+ENDS_ITS_PARENT = """#!/bin/sh
+case $1 in list) exit 0;; esac
+echo $$ >> "$CALLS"
+kill -TERM $PPID
+exec sleep 600
+"""
 TOO_OLD = """#!/bin/sh
 exit 1
 """
@@ -204,6 +210,18 @@ def test_a_signal_ends_the_build_and_what_it_started(ground: Ground, number: sig
         assert process.wait(20) != 0
     wait_until(lambda: not compiler.exists() or ") Z " in (compiler / "stat").read_text())
     assert ground.leftovers() == []
+
+
+def test_a_signal_that_comes_as_the_build_begins_ends_it_too(ground: Ground) -> None:
+    """While the program has yet to learn that go runs, in most cases: hence more than once."""
+    ground.install_go(ENDS_ITS_PARENT)
+    command = [sys.executable, "-m", "dra_operator.sandbox.binaries"]
+    for _ in range(3):
+        done = subprocess.run(command, env={**os.environ, **ground.environment}, stdout=subprocess.DEVNULL, check=False)
+        assert done.returncode == 130
+
+    assert ground.builds() == 3
+    assert not [pid for pid in ground.calls.read_text().split() if (Path("/proc") / pid).exists()]
 
 
 def test_what_a_killed_build_left_goes_with_the_next(ground: Ground) -> None:
