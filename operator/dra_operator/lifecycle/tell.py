@@ -3,7 +3,7 @@
 The code is told at once. A new sentence for the same code waits until the last write is `Policy.condition_interval`
 old; the pod is then looked at again, so that the last one gets there.
 
-Invariant: an Event goes out only with a reason that the pod's condition does not have yet.
+Invariant: `tell` adds an Event only where the pod's condition has another reason, or none.
 
 Not here: what the write states (`publish.py`), and what is given back before (`giveback.py`).
 
