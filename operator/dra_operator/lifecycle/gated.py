@@ -3,8 +3,8 @@
     decide → protect → write → (confirm) → publish → ungate + pin
 
 Invariants:
-- a pod is ungated only when every claim is allocated, reserved for it, and *confirmed*: its allocation came back
-  through the watch before any rival's (`Ledger.confirmed`);
+- a pod is told Allocated and ungated only when every claim is allocated, reserved for it, and *confirmed*: its
+  allocation came back through the watch before any rival's (`Ledger.confirmed`);
 - devices are decided on only while ours is the last gate left.
 
 Not here: which devices (`decide.py`), and how they are given back (`giveback.py`).

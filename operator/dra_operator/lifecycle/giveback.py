@@ -7,8 +7,8 @@ Invariant: a gated pod holds all its claims or, once it is told to wait, none.
 
 Not here: pods that are done (`claim.py`). What an ungated pod was given is never taken back.
 
-Upstream: `Unreserve` of the dynamicresources plugin, which takes the pod out of `reservedFor`, and its PostFilter, which
-deallocates. Here it is one write.
+Upstream: `Unreserve` of the dynamicresources plugin, which takes the pod out of `reservedFor`, and its PostFilter,
+which deallocates. Here it is one write.
 """
 
 from __future__ import annotations
