@@ -116,6 +116,10 @@ class Volume(Struct, frozen=True):
     ephemeral: Any = None
 
 
+class PodSchedulingGroup(Struct, frozen=True):
+    pod_group_name: str | None = None
+
+
 class PodSpec(Struct, frozen=True):
     node_name: str = ""
     node_selector: dict[str, str] | None = None
@@ -131,7 +135,7 @@ class PodSpec(Struct, frozen=True):
     resource_claims: tuple[PodResourceClaim, ...] | None = None
     priority: int | None = None
     priority_class_name: str = ""
-    scheduling_group: Any = None
+    scheduling_group: PodSchedulingGroup | None = None
     restart_policy: str = "Always"
 
 

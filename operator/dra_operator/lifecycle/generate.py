@@ -1,6 +1,7 @@
 """The claims of a pod: which exist, which have to be generated, and what stands in the way.
 
-For every `resourceClaimTemplateName` the pod gets a ResourceClaim of its own: controller ownerRef = the pod,
+For every `resourceClaimTemplateName` the pod gets a ResourceClaim of its own, unless its PodGroup has one for all of
+its pods (`groups.py`): controller ownerRef = the pod,
 annotation `resource.kubernetes.io/pod-claim-name`, labels and annotations of the template, and the delete-protection
 finalizer from the start, so that a claim in use survives its deletion.
 
@@ -30,6 +31,7 @@ from dra_operator.api.names import DELETE_PROTECTION_FINALIZER, POD_CLAIM_NAME_A
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import ResourceClaim, ResourceClaimTemplate
 from dra_operator.lifecycle.gate import is_gated
+from dra_operator.lifecycle.groups import generated_for_group, group_of, is_reserved
 from dra_operator.lifecycle.view import View
 
 BASE_MAX_LENGTH: Final = 57
@@ -168,7 +170,7 @@ def _usable(claim: ResourceClaim, pod: Pod) -> Resolution:
 
 def _stays(claim: ResourceClaim, pod: Pod) -> bool:
     """A claim that is being deleted serves the pods that run with it, and nobody else: kube-scheduler refuses it."""
-    return claim.metadata.deletion_timestamp is None or (bool(pod.spec.node_name) and claim.reserved_for(pod.uid))
+    return claim.metadata.deletion_timestamp is None or (bool(pod.spec.node_name) and is_reserved(claim, pod))
 
 
 def _resolve_template(view: View, pod: Pod, entry: str, template_name: str) -> Resolution:
@@ -176,6 +178,9 @@ def _resolve_template(view: View, pod: Pod, entry: str, template_name: str) -> R
     published = next((status for status in pod.status.resource_claim_statuses or () if status.name == entry), None)
     if published is not None and published.resource_claim_name is None:
         return NotNeeded()
+    shared = _find_shared(view, pod, entry, published.resource_claim_name if published is not None else None)
+    if shared is not None:
+        return _usable(shared, pod)
     ours = [claim for claim in view.claims_owned_by(pod.uid) if generated_for(claim, pod, entry)]
     live = [claim for claim in ours if _stays(claim, pod)]
     if live:
@@ -204,6 +209,20 @@ def _resolve_template(view: View, pod: Pod, entry: str, template_name: str) -> R
         Reason.CLAIM_NOT_OWNED,
         f'the names for the claim "{entry}" of this pod are all taken, last by ResourceClaim '
         f'"{pod.metadata.namespace}/{name}"; delete it',
+    )
+
+
+def _find_shared(view: View, pod: Pod, entry: str, published: str | None) -> ResourceClaim | None:
+    """The claim of the pod's PodGroup for this entry; not where the pod has been told of another."""
+    group = group_of(pod)
+    shared = () if group is None else view.claims_owned_by_group(group)
+    return next(
+        (
+            claim
+            for claim in sorted(shared, key=lambda claim: claim.metadata.deletion_timestamp is not None)
+            if generated_for_group(claim, entry) and published in (None, claim.metadata.name)
+        ),
+        None,
     )
 
 

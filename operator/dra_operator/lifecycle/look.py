@@ -18,6 +18,7 @@ from dra_operator.api.names import DEVICES_ALLOCATED
 from dra_operator.api.resource import ResourceClaim
 from dra_operator.lifecycle.decide import Decider
 from dra_operator.lifecycle.generate import Blocked, Found, NotNeeded, ToCreate, resolve
+from dra_operator.lifecycle.groups import owning_group
 from dra_operator.lifecycle.policy import Policy
 from dra_operator.lifecycle.publish import moment
 from dra_operator.lifecycle.view import View
@@ -36,7 +37,7 @@ class Look:
     claims: tuple[ResourceClaim, ...]
     """Each of them once: two entries may name one claim."""
     names: Mapping[str, str]
-    """The names of generated claims by entry, as the pod's status has to have them."""
+    """The names of claims that were generated for the pod, by entry, as its status has to have them."""
     missing: tuple[ToCreate, ...]
     duplicates: tuple[ResourceClaim, ...]
     blocked: tuple[Blocked, ...]
@@ -58,7 +59,7 @@ class Look:
                     claims.setdefault(claim.uid, claim)
                     entries[entry.name] = claim
                     duplicates += spare
-                    if entry.resource_claim_template_name:
+                    if entry.resource_claim_template_name and owning_group(claim) is None:
                         names[entry.name] = claim.metadata.name
                 case Blocked():
                     blocked.append(resolution)

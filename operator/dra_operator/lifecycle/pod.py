@@ -25,6 +25,7 @@ from dra_operator.lifecycle.gate import is_gated, other_gates
 from dra_operator.lifecycle.gated import step_gated
 from dra_operator.lifecycle.generate import Blocked
 from dra_operator.lifecycle.giveback import drop, renounce
+from dra_operator.lifecycle.groups import group_of
 from dra_operator.lifecycle.look import Look
 from dra_operator.lifecycle.pin import ungate
 from dra_operator.lifecycle.policy import Policy
@@ -81,7 +82,8 @@ def _complete_claims(look: Look) -> Verdict | None:
 def _others_turn(look: Look) -> float:
     """Seconds for which another generator may still make the claims that are missing."""
     turns = look.view.turns
-    return turns.patience(look.policy.claims) - turns.waited(look.pod.uid, look.now)
+    in_group = group_of(look.pod) is not None
+    return turns.patience(look.policy.claims, in_group=in_group) - turns.waited(look.pod.uid, look.now)
 
 
 def _await_claims(look: Look, left: float) -> Verdict:

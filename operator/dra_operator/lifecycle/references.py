@@ -17,6 +17,7 @@ from typing import TypeVar
 from dra_operator.api.core import Pod
 from dra_operator.api.meta import ObjectKey, Uid
 from dra_operator.api.resource import ResourceClaim
+from dra_operator.lifecycle.groups import owning_group
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -35,6 +36,8 @@ class References:
         """Pods by the template that their spec names."""
         self._owned: defaultdict[Uid, set[ObjectKey]] = defaultdict(set)
         """Claims by the pod that is their controller."""
+        self._grouped: defaultdict[ObjectKey, set[ObjectKey]] = defaultdict(set)
+        """Claims by the PodGroup that is their controller."""
         self._reserved: defaultdict[Uid, set[ObjectKey]] = defaultdict(set)
         """Claims by their consumers."""
 
@@ -56,6 +59,9 @@ class References:
         owner = owning_pod_uid(claim)
         if owner is not None:
             self._owned[owner].add(claim.key)
+        group = owning_group(claim)
+        if group is not None:
+            self._grouped[group].add(claim.key)
         for consumer in claim.status.reserved_for or ():
             self._reserved[consumer.uid].add(claim.key)
 
@@ -64,6 +70,9 @@ class References:
         if owner is not None:
             _drop(self._owned, owner, claim.key)
             _drop(self._reserved, owner, claim.key)  # reserved by our own write, which the mirror never showed
+        group = owning_group(claim)
+        if group is not None:
+            _drop(self._grouped, group, claim.key)
         for consumer in claim.status.reserved_for or ():
             _drop(self._reserved, consumer.uid, claim.key)
 
@@ -86,6 +95,10 @@ class References:
     def owned_by(self, pod: Uid) -> Set[ObjectKey]:
         """Claims whose controller is the pod."""
         return self._owned.get(pod, _NO_CLAIMS)
+
+    def owned_by_group(self, group: ObjectKey) -> Set[ObjectKey]:
+        """Claims whose controller is the PodGroup."""
+        return self._grouped.get(group, _NO_CLAIMS)
 
     def claims_of(self, pod: Uid) -> Set[ObjectKey]:
         """Claims that the end of the pod matters to: its own, and those that are reserved for it."""

@@ -20,6 +20,7 @@ from typing import Final, TypeVar
 from dra_operator.api.core import Pod
 from dra_operator.api.meta import ObjectKey
 from dra_operator.api.resource import ResourceClaim
+from dra_operator.lifecycle.groups import is_reserved
 from dra_operator.lifecycle.keys import ClaimRef, PodRef, Ref
 from dra_operator.lifecycle.view import View
 
@@ -83,7 +84,7 @@ def _is_settled_pod(view: View, pod: Pod) -> bool:
         if name is None:
             continue  # it needs none
         claim = view.claims.get(ObjectKey(pod.metadata.namespace, name))
-        if claim is None or claim.status.allocation is None or not claim.reserved_for(pod.uid):
+        if claim is None or claim.status.allocation is None or not is_reserved(claim, pod):
             return False
     return True
 

@@ -37,15 +37,21 @@ class Turns:
         self._missed: set[Uid] = set()
         self._works = False
 
-    def patience(self, mode: ClaimsMode) -> float:
-        """How long the other generator is waited for."""
-        if mode is ClaimsMode.GENERATE:
-            return 0.0
+    def patience(self, mode: ClaimsMode, *, in_group: bool = False) -> float:
+        """How long the other generator is waited for.
+
+        Whether a pod of a PodGroup gets a claim of its own, only the other knows: it has its time in any mode, and as
+        long as nothing speaks against it all of it.
+        """
         if mode is ClaimsMode.ADOPT:
             return math.inf
+        if mode is ClaimsMode.GENERATE:
+            return SILENCE if in_group else 0.0
         if self._works:
             return KNOWN_PATIENCE
-        return SILENCE if len(self._missed) < MISSES else 0.0
+        if len(self._missed) == MISSES:
+            return SILENCE if in_group else 0.0
+        return KNOWN_PATIENCE if in_group else SILENCE
 
     def waited(self, uid: Uid, now: float) -> float:
         """How long the pod has waited for claims of the other generator; anew, where the clock was set back."""
@@ -83,7 +89,7 @@ class Turns:
 
 
 def made_by_another(claim: ResourceClaim) -> bool:
-    """Whether a new claim was generated for a pod, and not by us.
+    """Whether a new claim was generated for a pod or a PodGroup, and not by us.
 
     The name of the other's field manager is not asked: it is that of the program, which distributions rename.
     """
@@ -91,7 +97,7 @@ def made_by_another(claim: ResourceClaim) -> bool:
     writers = [entry.manager for entry in claim.metadata.managed_fields or () if not entry.subresource]
     return (
         owner is not None
-        and owner.kind == "Pod"
+        and owner.kind in ("Pod", "PodGroup")
         and claim.metadata.annotation(POD_CLAIM_NAME_ANNOTATION) is not None
         and bool(writers)
         and FIELD_MANAGER not in writers

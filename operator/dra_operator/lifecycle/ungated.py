@@ -18,6 +18,7 @@ from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import RESERVED_FOR_MAX_SIZE
 from dra_operator.lifecycle.actions import DeletePod
 from dra_operator.lifecycle.consumers import allocated_sentence, reserve
+from dra_operator.lifecycle.groups import is_reserved, owning_group
 from dra_operator.lifecycle.look import Look
 from dra_operator.lifecycle.publish import condition, publish
 from dra_operator.lifecycle.tell import tell
@@ -36,7 +37,8 @@ def step_ungated(look: Look) -> Verdict:
             reserve(claim, pod, claim.status.allocation)
             for claim in look.claims
             if claim.status.allocation is not None
-            and not claim.reserved_for(pod.uid)
+            and not is_reserved(claim, pod)
+            and owning_group(claim) is None  # its consumer is the PodGroup
             and claim.metadata.deletion_timestamp is None
             and len(claim.status.reserved_for or ()) < RESERVED_FOR_MAX_SIZE
         )
@@ -56,7 +58,7 @@ def step_ungated(look: Look) -> Verdict:
 
 def _holds(look: Look) -> bool:
     """Whether the pod has all its devices."""
-    return not look.blocked and all(one.status.allocation and one.reserved_for(look.pod.uid) for one in look.claims)
+    return not look.blocked and all(one.status.allocation and is_reserved(one, look.pod) for one in look.claims)
 
 
 def _unplaced(look: Look) -> Verdict | None:

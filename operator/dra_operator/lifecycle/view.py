@@ -124,6 +124,13 @@ class View:
             if claim is not None:
                 yield claim
 
+    def claims_owned_by_group(self, group: ObjectKey) -> Iterator[ResourceClaim]:
+        """Claims whose controller is the PodGroup, in order of their names."""
+        for key in sorted(self._references.owned_by_group(group)):
+            claim = self.claim(key)
+            if claim is not None:
+                yield claim
+
     def pods_naming(self, key: ObjectKey) -> Iterator[Pod]:
         """Pods that name the claim in their spec."""
         for uid in self._references.pods_naming(key):

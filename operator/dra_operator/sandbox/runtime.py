@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from dra_operator.api.core import Pod
 from dra_operator.api.meta import ObjectKey
 from dra_operator.api.resource import ResourceClaim
+from dra_operator.lifecycle.groups import is_reserved
 
 
 class NotYetError(Exception):
@@ -66,7 +67,7 @@ def admitted_claims(pod: Pod, claims: Mapping[ObjectKey, ResourceClaim]) -> list
             raise NotYetError(f'claim "{key}" does not exist')
         if claim.status.allocation is None:
             raise NotYetError(f'claim "{key}" is not allocated')
-        if not claim.reserved_for(pod.uid):
+        if not is_reserved(claim, pod):
             raise NotYetError(f'claim "{key}" is not reserved for the pod')
         needed.append(claim)
     return needed
