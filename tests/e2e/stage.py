@@ -63,6 +63,7 @@ class Stage:
         run_for: float | None = None,
         ignore_term: bool = False,
         grace: int = 30,
+        labels: dict[str, str] | None = None,
         **spec: Any,
     ) -> Pod:
         annotations = {}
@@ -76,7 +77,7 @@ class Stage:
         body = {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": name, "annotations": annotations},
+            "metadata": {"name": name, "annotations": annotations, "labels": labels or {}},
             "spec": {
                 "restartPolicy": "Never",
                 "terminationGracePeriodSeconds": grace,

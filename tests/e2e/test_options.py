@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ import pytest
 
 from dra_operator.api.core import Pod
 from dra_operator.api.kinds import CLASSES, NAMESPACES, PODS
-from dra_operator.api.meta import ObjectKey
+from dra_operator.api.meta import Condition, ObjectKey
 from dra_operator.api.names import ALLOCATE_ANNOTATION, ALLOCATION_LABEL, GATE
 from dra_operator.cluster.kubeconfig import find_credentials
 from dra_operator.sandbox.state import State
 from tests.controlplane import binaries
+from tests.e2e.conftest import sandbox
 from tests.e2e.nodes import cordoned
 from tests.e2e.operators import FLAGS, leading, operator
 from tests.e2e.proxy import HoldingProxy
@@ -198,6 +199,20 @@ async def lift(stage: Stage, name: str, gate: str) -> None:
     await stage.client.patch(PODS, stage.key(name), body, patch_type="strategic")
 
 
+async def is_unschedulable(stage: Stage, name: str) -> Condition:
+    """Wait until kube-scheduler says so; returns what it says."""
+    found: list[Condition] = []
+
+    async def seen() -> bool:
+        scheduled = (await stage.get_pod(name)).condition("PodScheduled")
+        found[:] = [scheduled] if scheduled is not None and scheduled.reason == "Unschedulable" else []
+        return bool(found)
+
+    await until(lambda: f"kube-scheduler does not say that {name} is unschedulable", seen)
+    assert found[0].status == "False"
+    return found[0]
+
+
 # --- pods that find no devices ----------------------------------------------------------------------------------------
 
 
@@ -212,16 +227,30 @@ async def test_handover_leaves_pods_for_which_there_are_no_devices_to_kube_sched
         await there.pod("late", templates=("gpu",))
         message = await there.waits("late", "NotManaged")
         assert message.startswith("left to kube-scheduler: ")
-
-        async def seen() -> bool:
-            scheduled = (await there.get_pod("late")).condition("PodScheduled")
-            return scheduled is not None and scheduled.reason == "Unschedulable"
-
-        await until(lambda: "kube-scheduler does not say that the pod is unschedulable", seen)
+        await is_unschedulable(there, "late")
         assert gates(await there.get_pod("mistaken")) == [GATE]
         await there.waits("mistaken", "ClassNotFound")
         await there.delete_pod("a", force=True)
         await is_left_to_the_scheduler(there, "late")
+
+
+async def test_a_node_that_is_added_for_a_pod_that_was_handed_over_serves_it(
+    bare: State, there: Stage, run: Any, tmp_path: Path
+) -> None:
+    """What cluster-autoscaler and Karpenter go by is the pod's condition; then they wait for it to be scheduled."""
+    inventory = tmp_path / "nodes.yaml"
+    inventory.write_text("nodes: [{name: added, profile: l4, gpus: 1}]")
+    flags = (f"--kubeconfig={bare.kubeconfig}", f"--inventory={inventory}", "--no-manifests")
+    await there.template()
+    async with run("--on-no-capacity=handover", "--handover-after=1"):
+        await fill(there)
+        await there.pod("late", templates=("gpu",))
+        scheduled = await is_unschedulable(there, "late")
+        assert "cannot allocate all claims" in scheduled.message
+        with contextmanager(sandbox)("added", *flags):
+            await there.running("late")
+            assert (await there.get_pod("late")).spec.node_name == "added"
+            await is_left_to_the_scheduler(there, "late")
 
 
 # --- pods that are not scheduled with their devices -------------------------------------------------------------------
