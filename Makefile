@@ -14,7 +14,7 @@ export DRA_OPERATOR_CONTROLPLANE_VERSION := $(CONTROLPLANE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: docs manifests help setup controlplane demo check audit test unit test-agent cluster e2e burst chaos conformance fuzz fuzz-cel bench-core bench-cel simtest simtest-bugs bench-e2e bench-scale validation-diff validation-record setup-kubelet e2e-kubelet bench-agent image clean
+.PHONY: docs manifests help setup controlplane demo check audit test unit test-agent cluster e2e burst chaos conformance fuzz fuzz-cel bench-core bench-cel simtest simtest-bugs bench-e2e bench-scale validation-diff validation-record setup-kubelet e2e-kubelet e2e-kueue bench-agent image clean
 
 help: ## this list
 	@echo 'targets:'
@@ -117,6 +117,10 @@ setup-kubelet: setup ## what a real kubelet needs: runc, busybox, CNI plugins, c
 
 e2e-kubelet: controlplane setup-kubelet ## users' pods on a real kubelet and containerd, with what the agent prepares
 	@$(BIN)/pytest tests/kubelet $(PYTEST_FLAGS)
+
+e2e-kueue: controlplane ## beside Kueue's own manager: quota, preemption, devices counted by class (Go builds it once, minutes)
+	@$(BIN)/python -m tests.kueue.manager
+	@$(BIN)/pytest tests/kueue $(PYTEST_FLAGS)
 
 bench-agent: controlplane ## the agent's start, memory, idle load, and how long it prepares
 	@$(BIN)/python -m tests.perf.bench_agent

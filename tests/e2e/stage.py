@@ -64,9 +64,10 @@ class Stage:
         ignore_term: bool = False,
         grace: int = 30,
         labels: dict[str, str] | None = None,
+        annotations: dict[str, str] | None = None,
         **spec: Any,
     ) -> Pod:
-        annotations = {}
+        annotations = dict(annotations or {})
         if run_for is not None:
             annotations[RUN_FOR_ANNOTATION] = str(run_for)
         if ignore_term:

@@ -45,27 +45,27 @@ async def kueue(facts: Facts) -> Iterable[Finding]:
         remark(
             "Kueue",
             "it is installed",
-            why="it gates pods before us; the operator gives out devices when ours is the last gate left",
-            cure=f"nothing to do; {_PAGE}",
+            why="it gates pods before us, and admits none with claims of a DeviceClass that it does not count",
+            cure=f"name the classes in its deviceClassMappings, or switch its rules for devices off; {_PAGE}",
         ),
     )
 
 
 @check("autoscalers", "whether an autoscaler is here")
 async def autoscalers(facts: Facts) -> Iterable[Finding]:
-    found = []
+    found = {}
     if "karpenter.sh" in await facts.groups():
-        found.append("Karpenter")
+        found["Karpenter"] = ", and Karpenter with --ignore-dra-requests=false"
     if any("cluster-autoscaler" in one.metadata.name for one in await facts.all(DEPLOYMENTS)):
-        found.append("cluster-autoscaler")
+        found["cluster-autoscaler"] = ""
     return [
         remark(
             name,
             "it is installed",
             why="it adds nodes for pods that kube-scheduler calls unschedulable, and does not see gated ones",
-            cure=f"run the operator with --on-no-capacity=handover if it should add nodes for devices; {_PAGE}",
+            cure=f"run the operator with --on-no-capacity=handover if it should add nodes for devices{more}; {_PAGE}",
         )
-        for name in found
+        for name, more in found.items()
     ]
 
 
