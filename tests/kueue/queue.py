@@ -119,6 +119,10 @@ class Queue:
         patch = '{"spec": {"active": false}}'
         self.kubectl.do("patch", "workloads.kueue.x-k8s.io", name, here, "--type=merge", f"--patch={patch}")
 
+    def end_jobs(self) -> None:
+        """Else they make their pods anew."""
+        self.kubectl.do("delete", "jobs", "--all", f"--namespace={self.stage.namespace}", "--cascade=foreground")
+
     async def finished(self, job: str) -> None:
         here = f"--namespace={self.stage.namespace}"
         self.kubectl.do("wait", "--for=condition=Complete", f"job/{job}", here, "--timeout=60s")

@@ -5,7 +5,7 @@ Kueue's own rules for devices are off: with them on it admits no pod whose Devic
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -31,9 +31,11 @@ def manager(cluster: State, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture
-async def queue(manager: None, here: Stage) -> Queue:
+async def queue(manager: None, here: Stage) -> AsyncIterator[Queue]:
     await here.template()
-    return Queue.of(here)
+    one = Queue.of(here)
+    yield one
+    one.end_jobs()
 
 
 async def test_a_pod_that_kueue_gates_holds_nothing_and_runs_when_there_is_quota(queue: Queue) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -19,9 +19,11 @@ def manager(cluster: State, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture
-async def queue(manager: None, here: Stage) -> Queue:
+async def queue(manager: None, here: Stage) -> AsyncIterator[Queue]:
     await here.template()
-    return Queue.of(here)
+    one = Queue.of(here)
+    yield one
+    one.end_jobs()
 
 
 async def test_pods_that_kueue_counts_run_as_far_as_the_quota_goes(queue: Queue) -> None:
