@@ -15,7 +15,7 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from dra_operator.access.admin import asks_admin_access
+from dra_operator.access.admin import asks_admin_access, grants_admin_access
 from dra_operator.api.meta import Uid
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import DeviceTaint
@@ -49,6 +49,7 @@ class StateCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield self._claims()
+        yield self._admins()
         yield self._waiting()
         yield self._by_state()
         yield CounterMetricFamily(
@@ -81,6 +82,24 @@ class StateCollector(Collector):
         )
         for (allocated, admin), count in sorted(counts.items()):
             metric.add_metric([str(allocated).lower(), str(admin).lower()], count)
+        return metric
+
+    def _admins(self) -> Metric:
+        """Both always: an alert needs a zero to come from. A namespace may be seen after its claims."""
+        metric = GaugeMetricFamily(
+            "dra_operator_admin_access_claims",
+            "ResourceClaims with admin access to devices now, by whether their namespace grants it",
+            labels=["granted"],
+        )
+        counts = Counter(
+            grants_admin_access(namespace)
+            for claim in self._view.claims.values()
+            if (namespace := self._view.namespaces.get(claim.metadata.namespace)) is not None
+            and claim.status.allocation is not None
+            and any(result.admin_access for result in claim.status.allocation.devices.results or ())
+        )
+        for granted in (False, True):
+            metric.add_metric([str(granted).lower()], counts[granted])
         return metric
 
     def _waiting(self) -> Metric:

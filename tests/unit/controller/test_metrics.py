@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from dra_operator.api.core import Pod
+from dra_operator.api.names import ADMIN_ACCESS_LABEL
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import DeviceTaint, ResourceClaimConsumerReference
 from dra_operator.cluster.pace import Endpoint
@@ -27,11 +28,11 @@ from dra_operator.lifecycle.actions import (
 from dra_operator.lifecycle.keys import PodRef
 from dra_operator.lifecycle.verdict import Verdict
 from dra_operator.lifecycle.view import View
-from tests.builders import DRIVER, allocation, claim, pod, slice_of
-from tests.unit.lifecycle.scene import view_of
+from tests.builders import DRIVER, allocated, allocation, claim, pod, request, result, slice_of
+from tests.unit.lifecycle.scene import namespace, show, view_of
 
 LABELS = {"reason", "kind", "action", "outcome", "status", "admin_access", "allocated", "driver", "state", "name"}
-BOUNDED = LABELS | {"device_class", "resource", "verb", "method", "code", "le"}
+BOUNDED = LABELS | {"granted", "device_class", "resource", "verb", "method", "code", "le"}
 
 
 def families(metrics: Metrics) -> dict[str, Metric]:
@@ -124,6 +125,21 @@ def test_waiting_pods_are_counted_by_the_reason_they_were_told() -> None:
     assert samples(metrics, "dra_operator_pods_waiting") == {("ClassNotFound",): 1, ("DevicesInUse",): 1}
     view.wakeups.waiting.discard(one.uid)
     assert samples(metrics, "dra_operator_pods_waiting") == {("ClassNotFound",): 1}
+
+
+def test_admin_access_is_counted_by_whether_it_is_still_granted() -> None:
+    monitor = claim(request(admin=True), name="monitor")
+    looks = structs.replace(
+        monitor, status=structs.replace(monitor.status, allocation=allocation(result("node-a/gpu-0", admin=True)))
+    )
+    labelled = namespace(**{ADMIN_ACCESS_LABEL: "true"})
+    view = view_of(looks, claim(request(admin=True), name="waits"), allocated(claim(), "node-a/gpu-1"))
+    metrics = Metrics(view)
+    assert samples(metrics, "dra_operator_admin_access_claims") == {("false",): 0, ("true",): 0}, "not seen yet"
+    show(view, labelled)
+    assert samples(metrics, "dra_operator_admin_access_claims") == {("false",): 0, ("true",): 1}
+    show(view, namespace(**{ADMIN_ACCESS_LABEL: "True"}))
+    assert samples(metrics, "dra_operator_admin_access_claims") == {("false",): 1, ("true",): 0}
 
 
 def test_devices_are_counted_by_state_and_again_when_that_changes() -> None:
