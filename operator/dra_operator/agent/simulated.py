@@ -35,7 +35,31 @@ class DeviceFile(Struct, frozen=True, kw_only=True):
     shared_counters: tuple[CounterSet, ...] = ()
 
 
-class ProfileSource:
+class _Controlled:
+    """What both sources have in common: a control file that says what ails their devices, and when all began anew."""
+
+    def __init__(self, control: Path | None) -> None:
+        self._control = ControlFile(control)
+        self._reloads = 0
+
+    @property
+    def injector(self) -> Injector:
+        return SimulatedInjector()
+
+    def attach(self, made: Callable[[], Collection[str]]) -> None:
+        """Simulated partitions are not made: they are always only possible."""
+
+    @property
+    def incarnation(self) -> object:
+        return self._reloads
+
+    def _look(self) -> Control:
+        control = self._control.read()
+        self._reloads = control.reloads
+        return control
+
+
+class ProfileSource(_Controlled):
     """`gpus` GPUs of a profile; without a number, as many as such a node usually has."""
 
     def __init__(
@@ -46,32 +70,19 @@ class ProfileSource:
         naming: Naming = Naming.OWN,
         control: Path | None = None,
     ) -> None:
+        super().__init__(control)
         self._profile = profile
         self._node_name = node_name
         self._gpus = gpus
         self._naming = naming
-        self._control = ControlFile(control)
         self._uuids = profile.uuids_of(node_name, gpus)
-        self._reloads = 0
-
-    @property
-    def injector(self) -> Injector:
-        return SimulatedInjector()
-
-    def attach(self, made: Callable[[], Collection[str]]) -> None:
-        """Simulated partitions are not made: they are always only possible."""
-
-    @property
-    def incarnation(self) -> object:
-        return self._reloads
 
     def read(self) -> NodeDevices:
         modes = {name: faults.mig for name, faults in self._control.read().devices.items() if faults.mig is not None}
         return self._profile.devices_of(self._node_name, self._gpus, self._naming, mig=modes)
 
     def signs(self) -> tuple[Sign, ...]:
-        control = self._control.read()
-        self._reloads = control.reloads
+        control = self._look()
         gpu = self._profile.gpu
         limit = gpu.thermal_slowdown_celsius if gpu is not None else None
         return _all_signs(control, self._uuids, {}, limit or _SLOWDOWN_CELSIUS)
@@ -80,24 +91,12 @@ class ProfileSource:
         return self._control.wait(seconds, lambda name: self._uuids.get(name, name))
 
 
-class FileSource:
+class FileSource(_Controlled):
     """The devices that a file lists at the moment of asking."""
 
     def __init__(self, path: Path, control: Path | None = None) -> None:
+        super().__init__(control)
         self._path = path
-        self._control = ControlFile(control)
-        self._reloads = 0
-
-    @property
-    def injector(self) -> Injector:
-        return SimulatedInjector()
-
-    def attach(self, made: Callable[[], Collection[str]]) -> None:
-        """Simulated partitions are not made: they are always only possible."""
-
-    @property
-    def incarnation(self) -> object:
-        return self._reloads
 
     def read(self) -> NodeDevices:
         self._control.read()
@@ -108,8 +107,7 @@ class FileSource:
             raise SourceError(f"{self._path}: {error}") from error
 
     def signs(self) -> tuple[Sign, ...]:
-        control = self._control.read()
-        self._reloads = control.reloads
+        control = self._look()
         limits = {
             device.name: limit.int_value
             for device in self.read().devices

@@ -8,7 +8,7 @@ import pytest
 
 from dra_operator.agent.gpu import NVIDIA_DRIVER, Naming, naming_of, power_profile, thermal_profile
 from dra_operator.agent.profiles import UnknownProfileError, load_profile, profile_names
-from dra_operator.api.names import DEFAULT_DRIVER, EXAMPLE_DRIVER
+from dra_operator.api.names import DEFAULT_DRIVER
 from dra_operator.api.quantity import Quantity
 from dra_operator.api.resource import BasicDevice, DeviceAttribute
 from dra_operator.api.semver import Version
@@ -157,7 +157,7 @@ def test_the_example_driver_deals_out_its_two_partitions_in_turn() -> None:
     profile = load_profile("driver-example")
     small, large, third = profile.devices_of("node-1", 3).devices
 
-    assert profile.driver == EXAMPLE_DRIVER
+    assert profile.driver == "driver.example.com"
     assert set(small.attributes or {}) == {"driverVersion", "index", "model", "uuid", "profile"}
     assert (attribute(small, "profile").string_value, memory(small)) == ("2g.10gb", Quantity.parse("10Gi"))
     assert (attribute(large, "profile").string_value, memory(large)) == ("3g.20gb", Quantity.parse("20Gi"))
