@@ -8,7 +8,7 @@ LIMIT ?= 20
 SEEDS ?= 20000
 seeds = $(if $(filter file,$(origin SEEDS)),$(1),$(SEEDS))
 
-# CONTROLPLANE=1.34 runs what follows on that release of Kubernetes; it is built once, like the usual one.
+# CONTROLPLANE=1.36 (1.35, 1.34) runs what follows on that release of Kubernetes; it is built once, like the usual one.
 ifdef CONTROLPLANE
 export DRA_OPERATOR_CONTROLPLANE_VERSION := $(CONTROLPLANE)
 endif
@@ -82,7 +82,7 @@ test-agent: setup ## the node agent as its kubelet meets it: gRPC over real sock
 cluster: controlplane ## the tests on a real control plane: integration, e2e, half a minute of chaos
 	@$(BIN)/pytest tests/integration tests/e2e tests/chaos $(PYTEST_FLAGS)
 
-e2e: controlplane ## one suite of scenarios in every way to install (E2E_FLAVOURS=native-adopt,... for some; CONTROLPLANE=1.34); prints the table
+e2e: controlplane ## one suite of scenarios in every way to install (E2E_FLAVOURS=native-adopt,... for some; CONTROLPLANE=1.36, 1.35 or 1.34); prints the table
 	@E2E_FLAVOURS=$(or $(E2E_FLAVOURS),all) $(BIN)/pytest tests/e2e/suite $(if $(CONTROLPLANE),tests/e2e/releases) $(PYTEST_FLAGS)
 
 burst: controlplane ## PODS=5000 pods at once on a real control plane: all run, none twice; what it took in memory and requests
