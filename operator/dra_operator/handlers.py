@@ -1,6 +1,8 @@
 """The Kopf registrations: `kopf run -m dra_operator.handlers --all-namespaces` is the whole operator.
 
 A handler passes its event on and returns; it never writes, so Kopf adds no annotation and no finalizer to anything.
+Each names group and version of its resource. Were one left out, Kopf would ask all groups what they have when
+it starts, and not begin while the server of one of them, which is none of ours, is away.
 Admission handlers answer from what is in the request: no mirror has to be synced, and no Lease be held.
 `dra-operator run` puts a started Controller into the memo, which then survives restarts of Kopf; `kopf run` does not,
 and the startup handler makes one from the environment (`DRA_OPERATOR_…`) and the file that `DRA_OPERATOR_CONFIG` names.
@@ -161,7 +163,7 @@ async def cleanup(memo: Any, **_: Any) -> None:
         await memo["controller"].stop()
 
 
-@kopf.on.event(PODS.plural)
+@kopf.on.event(PODS.group, PODS.version, PODS.plural)
 async def on_pod(event: Any, memo: Any, **_: Any) -> None:
     memo["controller"].observe(PODS, event["type"], event["object"])
 
@@ -171,7 +173,7 @@ async def on_template(event: Any, memo: Any, **_: Any) -> None:
     memo["controller"].observe(TEMPLATES, event["type"], event["object"])
 
 
-@kopf.on.event(NAMESPACES.plural)
+@kopf.on.event(NAMESPACES.group, NAMESPACES.version, NAMESPACES.plural)
 async def on_namespace(event: Any, memo: Any, **_: Any) -> None:
     memo["controller"].observe(NAMESPACES, event["type"], event["object"])
 
@@ -181,7 +183,7 @@ async def on_class(event: Any, memo: Any, **_: Any) -> None:
     memo["controller"].observe(CLASSES, event["type"], event["object"])
 
 
-@kopf.on.event(NODES.plural)
+@kopf.on.event(NODES.group, NODES.version, NODES.plural)
 async def on_node(event: Any, memo: Any, **_: Any) -> None:
     memo["controller"].observe(NODES, event["type"], event["object"])
 
@@ -189,7 +191,7 @@ async def on_node(event: Any, memo: Any, **_: Any) -> None:
 # --- admission: the ids are the paths that API servers ask (`admission.WEBHOOKS`) ------------------------------------
 
 
-@kopf.on.mutate(PODS.plural, id="gate", operations=["CREATE"])
+@kopf.on.mutate(PODS.group, PODS.version, PODS.plural, id="gate", operations=["CREATE"])
 async def gate(body: Any, namespace: str | None, patch: kopf.Patch, memo: Any, **_: Any) -> None:
     policy = memo["controller"].settings.policy()
     gates = find_gates(convert(dict(body), NewPod), namespace or "", policy)

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from dra_operator.cluster.census import FEW
 from dra_operator.cluster.http import ApiClient
-from dra_operator.cluster.kubeconfig import Credentials, find_credentials
+from dra_operator.cluster.kubeconfig import Credentials, connect, find_credentials
 from dra_operator.sandbox.state import State
 from tests.e2e.operators import launch, leading
 from tests.e2e.proxy import Proxy
@@ -71,6 +71,52 @@ async def test_lease_and_writes_outlive_kopf(bare: State, there: Stage, tmp_path
             await there.running("afterwards")
         finally:
             await operator.stop()
+
+
+class Asked(Proxy):
+    """Keeps which groups were asked what they have."""
+
+    def __init__(self, target: Credentials) -> None:
+        super().__init__(target)
+        self.groups: set[str] = set()
+
+    async def _forward(self, request: web.Request) -> web.StreamResponse:
+        parts = request.path.strip("/").split("/")
+        if parts[0] == "apis" and len(parts) == 3:
+            self.groups.add(parts[1])
+        return await super()._forward(request)
+
+
+_AWAY = "somebody.example"
+
+
+async def test_the_server_of_another_group_may_be_away(bare: State, tmp_path: Path) -> None:
+    """As metrics-server often is: what its group has Kopf must not want to know."""
+    service = {
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": {"name": f"v1.{_AWAY}"},
+        "spec": {
+            "group": _AWAY,
+            "version": "v1",
+            "groupPriorityMinimum": 100,
+            "versionPriority": 100,
+            "insecureSkipTLSVerify": True,
+            "service": {"namespace": "default", "name": "nobody"},
+        },
+    }
+    services = "/apis/apiregistration.k8s.io/v1/apiservices"
+    async with connect(bare.kubeconfig) as client, Asked(find_credentials(bare.operator_kubeconfig)) as proxy:
+        await client.request("POST", services, body=json.dumps(service).encode())
+        try:
+            operator = launch(proxy.write_kubeconfig(tmp_path / "kubeconfig"), tmp_path / "log", _FLAGS)
+            try:
+                await leading(operator)
+            finally:
+                await operator.stop()
+        finally:
+            await client.request("DELETE", f"{services}/v1.{_AWAY}")
+    assert proxy.groups <= {"resource.k8s.io", "admissionregistration.k8s.io", "apiextensions.k8s.io", "events.k8s.io"}
 
 
 class SilentProxy(Proxy):

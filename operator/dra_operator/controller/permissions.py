@@ -26,7 +26,7 @@ from dra_operator.controller.mirrors import KOPF_KINDS
 log = structlog.get_logger()
 
 _ROLES: Final = (CONTROLLER, CONTROLLER_OWN, EVICT, WEBHOOK, WEBHOOK_OWN)
-_BY_AN_AUTHORIZER: Final = " cannot {verb} resource "
+_BY_AN_AUTHORIZER: Final = (" cannot {verb} resource ", " cannot {verb} path ")
 _MIRRORED: Final = frozenset(kind.plural for kind in (*KOPF_KINDS, CLAIMS, SLICES))
 _LEASES: Final = "leases"
 
@@ -59,7 +59,9 @@ class Permissions:
         elif error.status == 401 and error.by_api and not self._unknown:
             self._unknown = True
             log.error("the API server does not accept our credentials", credentials=self._account)
-        elif error.status == 403 and _BY_AN_AUTHORIZER.format(verb=endpoint.verb) in error.message:
+        elif error.status == 403 and any(
+            words.format(verb=endpoint.verb) in error.message for words in _BY_AN_AUTHORIZER
+        ):
             self._refused(endpoint, path, error)
 
     def blocking(self) -> list[str]:
@@ -75,7 +77,9 @@ class Permissions:
         if endpoint in self._missing:
             return
         group, namespace = _scope(path)
-        text = f"not allowed to {endpoint.verb} {endpoint.resource}" + (f".{group}" if group else "")
+        text = f"not allowed to {endpoint.verb} {endpoint.resource}"
+        if group and not _is_discovery(endpoint):
+            text += f".{group}"
         grants = _granting(endpoint, group)
         self._missing[endpoint] = _Missing(endpoint, namespace, f"{text} ({grants} grants it)" if grants else text)
         log.error(text, granted_by=grants, answer=error.message)
@@ -93,7 +97,12 @@ def _texts(missing: Iterable[_Missing]) -> list[str]:
 
 def _blocks(endpoint: Endpoint) -> bool:
     mirrors = endpoint.verb in ("list", "watch") and endpoint.resource in _MIRRORED
-    return mirrors or endpoint.resource == _LEASES
+    return mirrors or endpoint.resource == _LEASES or _is_discovery(endpoint)
+
+
+def _is_discovery(endpoint: Endpoint) -> bool:
+    """Kopf asks what there is before it lists anything."""
+    return endpoint.resource.startswith("/api")
 
 
 def _scope(path: str) -> tuple[str, str]:
@@ -104,7 +113,9 @@ def _scope(path: str) -> tuple[str, str]:
 
 
 def _granting(endpoint: Endpoint, group: str) -> str:
-    """The role of `manifests/` that has this right."""
+    """The role that has this right: one of `manifests/`, or what Kubernetes gives to whom it knows."""
+    if _is_discovery(endpoint):
+        return "ClusterRole system:discovery"
     for role in _ROLES:
         for right in role.rights:
             if right.group == group and endpoint.resource in right.resources and endpoint.verb in right.verbs:

@@ -78,6 +78,14 @@ def test_what_is_seen_and_the_lease_decide_on_readiness(method: str, path: str, 
     assert (len(permissions.blocking()), len(permissions.hindering())) == ((1, 0) if blocks else (0, 1))
 
 
+def test_discovery_is_needed_and_granted_by_kubernetes_itself() -> None:
+    permissions = Permissions("the file")
+    path = "/apis/resource.k8s.io/v1"
+    refusal = ApiError(403, "Forbidden", f'forbidden: User "u" cannot get path "{path}"')
+    permissions.answered(endpoint_of("GET", path), path, refusal)
+    assert permissions.blocking() == [f"not allowed to get {path} (ClusterRole system:discovery grants it)"]
+
+
 def test_every_right_of_the_controller_is_found_again_in_its_role() -> None:
     for role in (CONTROLLER, CONTROLLER_OWN):
         for right in role.rights:
