@@ -173,7 +173,9 @@ class Metrics:
                 log.info("claim given devices", claim=str(action.key), devices=devices, seconds=round(seconds, 4))
             case WriteClaimStatus() if done:
                 log.info("claim released", claim=str(action.key), seconds=round(seconds, 4))
-            case PublishStatus(condition=condition) if done and condition is not None and not condition.status:
+            case PublishStatus(condition=condition) if (
+                done and condition is not None and condition.reason != Reason.ALLOCATED
+            ):
                 self._said_to_wait(action, condition)
             case Ungate() if done:
                 self._logged.pop(action.uid, None)

@@ -107,11 +107,14 @@ def test_a_pod_that_waits_is_one_line_of_the_log_for_each_reason() -> None:
         told("NoMatchingDevice", "none matches")
         metrics.wrote(Ungate(user.key, user.uid, "1", None), Done(None), 0.01)
         told("NoMatchingDevice", "none matches")
+        told("Allocated", "1 device in 1 claim")
+        told("UnschedulableAfterPin", "has its devices, but kube-scheduler does not place it")
     waits = [(one["pod"], one["reason"], one["message"]) for one in lines if one["event"] == "pod waits"]
     assert waits == [
         ("default/user", "DevicesInUse", "2 in use"),
         ("default/user", "NoMatchingDevice", "none matches"),
         ("default/user", "NoMatchingDevice", "none matches"),
+        ("default/user", "UnschedulableAfterPin", "has its devices, but kube-scheduler does not place it"),
     ]
 
 
