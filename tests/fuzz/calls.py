@@ -196,7 +196,8 @@ def differences(oracle: Oracle, seeds: range) -> Iterator[str]:
     asked = [each for seed in seeds for each in questions(make_call(Dice(seed)), VIEW)]
     answers = oracle.ask_all({"expression": question, "device": DEVICE} for question, _ in asked)
     for (expression, wanted), (question, answer) in zip(asked, answers, strict=True):
-        if answer["outcome"] not in (wanted, PANIC):
+        # A question that does not compile says nothing of the call; whether ours does not either is looked at below.
+        if answer["outcome"] not in (wanted, PANIC, COMPILE_ERROR):
             yield f"{expression}\n    {answer['outcome']} ({answer.get('message', '')}), ours {wanted}"
         elif how := difference(question, answer):
             yield f"{expression}\n    {how}"
