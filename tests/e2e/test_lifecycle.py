@@ -110,7 +110,7 @@ async def test_two_claims_of_a_pod_are_allocated_together_or_not_at_all(here: St
     await here.template("two", count=2)
     await here.template("one", count=1)
     pod = await here.pod("greedy", templates=("two", "one"))
-    await here.waits("greedy", "DevicesInUse")
+    await here.waits("greedy", "NoMatchingDevice")
     for claim in await here.claims_of(pod):
         assert claim.status.allocation is None
         assert not claim.status.reserved_for
