@@ -20,6 +20,8 @@ from dra_operator.cel.values import ORDERED, Duration, UInt, check_size, compare
 LIBRARY: Final = Library()
 
 _MAX_RANGE: Final = 1_000_000
+_INSERTED: Final = 12
+"""Go sorts so few by insertion; with more, and NaN among them, its order is nothing that anybody relies on."""
 _COMPARABLE: Final = ("int", "uint", "double", "bool", "duration", "timestamp", "string", "bytes")
 _ZEROS: Final[dict[str, Any]] = {"int": 0, "uint": UInt(0), "double": 0.0, "duration": Duration(0)}
 
@@ -149,10 +151,13 @@ def sort_by_keys(items: Sequence[Any], keys: Sequence[Any]) -> list[Any]:
         raise CELEvaluationError("list elements must have the same type")
     if keys and type(keys[0]) not in ORDERED:
         raise CELEvaluationError("list elements must be comparable")
-    if any(key != key for key in keys):
+    if len(keys) <= _INSERTED and any(key != key for key in keys):
         return [items[i] for i in _inserted(keys)]
-    positions = sorted(range(len(items)), key=lambda i: cmp_to_key(compare)(keys[i]))
+    positions = sorted(range(len(items)), key=lambda i: _BY_ORDER(keys[i]))
     return [items[i] for i in positions]
+
+
+_BY_ORDER: Final = cmp_to_key(lambda left, right: _order(left, right) or 0)
 
 
 def _inserted(keys: Sequence[Any]) -> list[int]:
