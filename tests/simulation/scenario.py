@@ -219,11 +219,11 @@ def _relists(rng: random.Random) -> list[Op]:
     """
     ops = []
     for number in range(rng.choice((0, 1, 2))):
-        at, seconds, who = rng.uniform(1, BUSY_SECONDS), rng.uniform(3.0, 6.0), rng.randrange(2)
+        at, seconds, who = rng.uniform(1, BUSY_SECONDS), rng.uniform(6.0, 9.0), rng.randrange(2)
         wants = rng.choice(("one", "slot"))
         ops.append(Op(at, "claims-relisted", (str(who), f"{seconds:.1f}")))
-        ops.append(Op(at + 0.4 * seconds, "pause", (str(1 - who), f"{0.6 * seconds + rng.uniform(0.0, 5.0):.1f}")))
-        for index, when in (("b", 0.05), ("a", 0.5), ("c", rng.uniform(0.0, 0.9))):
+        ops.append(Op(at + 0.6 * seconds, "pause", (str(1 - who), f"{0.4 * seconds + rng.uniform(0.0, 5.0):.1f}")))
+        for index, when in (("b", 0.05), ("a", 0.7), ("c", rng.uniform(0.0, 0.9))):
             ops.append(Op(at + when * seconds, "pod", (f"anew-{index}-{number}", "team", "-", wants, "-")))
     return ops
 

@@ -145,8 +145,9 @@ class Claims:
     def note_written(self, claim: ResourceClaim) -> set[Ref]:
         """What the API server answered a write of ours, or a live GET, with."""
         known = self.shown.get(claim.key)
-        if claim.uid in self._gone:
-            return set()
+        shown = known is not None and known.uid == claim.uid
+        if claim.uid in self._gone and not shown:
+            return set()  # deleted while the answer was on its way
         if known is not None and newer(known, claim):
             if not takes_back(known, claim):
                 return set()

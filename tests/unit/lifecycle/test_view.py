@@ -206,6 +206,15 @@ def test_what_we_wrote_before_the_list_was_made_is_gone_if_it_does_not_show_it()
     assert view.claim(KEY) is None
 
 
+def test_what_a_list_from_a_cache_that_lagged_did_not_show_is_known_again_once_the_watch_shows_it() -> None:
+    view = view_of(at(5))
+    show_list(view, version="3")
+    assert view.claim(KEY) is None
+    show(view, at(5))
+    view.note_written(at(7))
+    assert version_of(view) == "7", "an answer to our own write counts again"
+
+
 def test_a_list_shows_claims_anew_that_were_deleted_and_created_unseen() -> None:
     view = view_of(held(at(1, uid="old")))
     show_list(view, at(5, uid="new"), version="9")
