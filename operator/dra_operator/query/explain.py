@@ -241,7 +241,8 @@ def explain(
     requests: tuple[RequestReport, ...] = ()
     nearest: tuple[NodeReport, ...] = ()
     suggestions: list[Suggestion] = []
-    if live and standing.reason is Reason.ALLOCATED and not all(map(_is_allocated, before.values())):
+    given = any(_is_allocated(claim) and not _is_allocated(before[entry]) for entry, claim in claims.items())
+    if live and standing.reason is Reason.ALLOCATED and given:  # here, and not in the cluster
         hints.append(_outlook(claims))
         standing, claims = _not_yet(written), before
     elif state_of(standing.reason) == "Allocated":

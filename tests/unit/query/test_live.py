@@ -93,6 +93,16 @@ def test_a_pod_whose_claims_are_allocated_has_its_devices(told: tuple[str, str] 
     assert [one.device for claim in said.claims for one in claim.results] == ["gpu-0"]
 
 
+def test_an_entry_for_which_no_claim_is_needed_is_not_missed() -> None:
+    """kube-controller-manager publishes an entry without a name for it."""
+    more = yaml.safe_load(CLUSTER)[-1]
+    more["metadata"] |= {"name": "two", "uid": "two"}
+    more["spec"]["resourceClaims"].append({"name": "none", "resourceClaimTemplateName": "one"})
+    more["status"] = {"resourceClaimStatuses": [{"name": "gpu", "resourceClaimName": "two-gpu"}, {"name": "none"}]}
+    said = explained(yaml.safe_dump(more), CLAIM.replace("train", "two"), what="pod/two")
+    assert (said.state, said.hints) == ("Allocated", ())
+
+
 def test_of_files_it_is_said_what_they_would_get() -> None:
     objects = yaml.safe_load(CLUSTER)
     scene = build_scene(load_objects(Document("file", n, one) for n, one in enumerate(objects)), now=NOW)
