@@ -152,11 +152,11 @@ TEXTS: Final[dict[str, tuple[str, ...]]] = {
         *("0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "2026-01-02T03:04:05", "2026-01-02T03:04:05.Z"),
         *("2026-01-02T03:04:05+23:59", "2026-01-02T03:04:05+12:60", "-001-01-02T03:04:05Z"),
     ),
-    # Zones by name are left out: whether they are known depends on the machine.
+    # Zones by name and "Local" are left out: what they are depends on the machine.
     "getDate getDayOfMonth getDayOfWeek getDayOfYear getFullYear getHours getMilliseconds getMinutes getMonth "
     "getSeconds": (
         *("UTC", "+01:00", "-09:30", "02:00"),
-        *("", "Local", "Mars/Olympus", "+1:00", "-00:30", "24:00"),
+        *("", "Mars/Olympus", "+1:00", "-00:30", "24:00"),
         *("01:60", "a:b", "+23:59", "-1:5", ":", "99:99", "1:2:3"),
     ),
     "format": (
