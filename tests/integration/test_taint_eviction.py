@@ -23,6 +23,7 @@ from dra_operator.api.names import UNHEALTHY_TAINT
 from dra_operator.api.resource import DeviceTaint
 from dra_operator.cluster.http import ApiClient
 from dra_operator.controller.evictor import PATIENCE_SECONDS, Evictor, TaintEviction
+from dra_operator.controller.lists import Lists
 from dra_operator.lifecycle.actions import Notice
 from dra_operator.lifecycle.view import View
 from dra_operator.sandbox.controlplane import ControlPlane, Options
@@ -85,7 +86,7 @@ class Ground:
         return view
 
     def evictor(self, view: View, mode: TaintEviction) -> Evictor:
-        return Evictor(view, self.operator, mode, now=lambda: self.time, record=self.notices.append)
+        return Evictor(view, self.operator, mode, lists=Lists(), now=lambda: self.time, record=self.notices.append)
 
     async def going(self) -> set[str]:
         pods, _ = await self.admin.list_objects(PODS, namespace=self.namespace)

@@ -123,6 +123,7 @@ class Controller:
             self.view,
             self._client.guarded(self._may_write),
             settings.taint_eviction,
+            lists=lists,
             now=time.time,
             record=self._recorder.record,
         )

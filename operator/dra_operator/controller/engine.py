@@ -99,7 +99,7 @@ class Engine:
     leads: Callable[[], bool]
     limited: Callable[[], bool]
     watcher: Watcher
-    lists: Lists = field(default_factory=Lists)
+    lists: Lists
     """Those that are being taken in are waited for."""
     _busy: defaultdict[ObjectKey | Uid, set[Ref]] = field(default_factory=lambda: defaultdict(set))
     taken: int = 0

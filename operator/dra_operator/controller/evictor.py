@@ -21,6 +21,7 @@ from dra_operator.api.kinds import PODS
 from dra_operator.api.meta import Uid
 from dra_operator.api.resource import DeviceTaint
 from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer, NotSent
+from dra_operator.controller.lists import Lists
 from dra_operator.inventory.devices import DeviceId
 from dra_operator.lifecycle.actions import Notice
 from dra_operator.lifecycle.eviction import Eviction, Users, evictions
@@ -56,11 +57,13 @@ class Evictor:
         client: ApiClient,
         mode: TaintEviction,
         *,
+        lists: Lists,
         now: Callable[[], float],
         record: Callable[[Notice], None],
     ) -> None:
         self._view = view
         self._client = client
+        self._lists = lists
         self._patience = PATIENCE_SECONDS if mode is TaintEviction.AUTO else 0.0
         self._now = now
         self._record = record
@@ -81,7 +84,8 @@ class Evictor:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> None:
-        """Evict whoever is overdue."""
+        """Evict whoever is overdue. Half a list would tell of claims as they are and of taints as they were."""
+        await self._lists.ended()
         now = self._now()
         known, self._tainted = self._tainted, {}
 

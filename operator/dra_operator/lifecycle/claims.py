@@ -49,6 +49,8 @@ class Claims:
     _keys: dict[Uid, ObjectKey] = field(default_factory=dict)
     """Of what the mirror shows."""
     _gone: Tombstones = field(default_factory=Tombstones)
+    _listed_at: int = 0
+    """The version of the last list that was taken in."""
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -83,7 +85,7 @@ class Claims:
         if ahead is not None and newer(claim, ahead):
             del self._ahead[key]
             if takes_back(claim, ahead):
-                self.ledger.forget_assumed(claim.uid)
+                self.ledger.forget_assumed(ahead.uid)
                 dirty |= self.freed()
         self.shown[key] = claim
         self._keys[claim.uid] = key
@@ -134,11 +136,17 @@ class Claims:
             yield set()
         for key in [key for key in self.shown if key not in listed]:
             yield self.forget(key)
+        yield from self._forget_unlisted(listed, horizon)
+        for claim in claims:
+            yield self.observe(claim, live=False)
+        yield from self._forget_unlisted(listed, horizon)  # what was answered meanwhile
+        self._listed_at = horizon
+
+    def _forget_unlisted(self, listed: Collection[ObjectKey], horizon: int) -> Iterator[set[Ref]]:
+        """What only our own writes told us, and a list that was made later does not know."""
         for key in [key for key in self._ahead if key not in listed]:
             if (ahead := self._ahead.get(key)) is not None and version_of(ahead) <= horizon:
                 yield self.forget(key)
-        for claim in claims:
-            yield self.observe(claim, live=False)
 
     # --- our own writes ----------------------------------------------------------------------------------------------
 
@@ -148,6 +156,9 @@ class Claims:
         shown = known is not None and known.uid == claim.uid
         if claim.uid in self._gone and not shown:
             return set()  # deleted while the answer was on its way
+        if known is None and 0 < version_of(claim) <= self._listed_at:
+            self._gone.add(claim.uid, self.now())  # gone again when the list was made: no watch will tell
+            return set()
         if known is not None and newer(known, claim):
             if not takes_back(known, claim):
                 return set()
@@ -156,7 +167,11 @@ class Claims:
         before = self._ahead.get(claim.key)
         self._ahead[claim.key] = claim
         self._refer(claim.key, before)
-        return {ClaimRef(claim.key)} | self._pods_of(claim)
+        dirty: set[Ref] = {ClaimRef(claim.key), *self._pods_of(claim)}
+        if before is not None and takes_back(claim, before):
+            self.ledger.forget_assumed(before.uid)  # a list may show the claim so, and never as it was before
+            dirty |= self.freed()
+        return dirty
 
     def note_missing(self, key: ObjectKey) -> None:
         """The API server says that there is no such claim: drop what only our own write told us."""

@@ -498,6 +498,19 @@ def test_a_list_that_is_being_taken_in_is_waited_for_and_so_is_what_it_shows_tha
     mirror(scenario, listing("10", claim("a", 5)))
 
 
+def test_a_list_that_is_being_taken_in_for_long_is_not_cut_short_by_what_waits_for_it() -> None:
+    async def scenario(script: Script, sink: Sink, reflector: Reflector[ResourceClaim]) -> None:
+        watch = await script.watch(1)
+        catching_up = asyncio.create_task(reflector.catch_up())
+        await eventually(lambda: len(script.requests("GET")) == 2)
+        sink.takes = 3 * CATCH_UP_SECONDS
+        watch.send("ERROR", {"kind": "Status", "code": 410})
+        await catching_up
+        assert sink.heard[1:] == [("LIST", "90", ["b@50"])]
+
+    mirror(scenario, listing("10", claim("a", 5)), listing("90", claim("b", 50)))
+
+
 def test_once_the_watch_has_come_so_far_all_is_told_again() -> None:
     """Versions are compared with those of the list only as long as the watch is behind it."""
 

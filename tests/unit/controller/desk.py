@@ -23,6 +23,7 @@ from dra_operator.api.names import DEVICES_ALLOCATED
 from dra_operator.api.resource import ResourceClaim
 from dra_operator.cluster.queue import WorkQueue
 from dra_operator.controller.engine import Engine
+from dra_operator.controller.lists import Lists
 from dra_operator.controller.mirrors import ClaimMirror
 from dra_operator.lifecycle.actions import Action, CreateClaim, Notice, Outcome, Unknown
 from dra_operator.lifecycle.decide import Decider
@@ -91,6 +92,7 @@ class Desk:
             leads=lambda: self.leads,
             limited=lambda: False,
             watcher=self,
+            lists=Lists(),
         )
 
     # --- what a test does ------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from aiohttp import web
 from dra_operator.api.core import Pod
 from dra_operator.api.resource import DeviceTaint, DeviceToleration
 from dra_operator.controller.evictor import PATIENCE_SECONDS, Evictor, TaintEviction
+from dra_operator.controller.lists import Lists
 from dra_operator.lifecycle.actions import Notice
 from dra_operator.lifecycle.view import View
 from tests.builders import allocated, claim, node, pod, result, slice_of
@@ -50,7 +51,9 @@ class Desk:
         self.notices: list[Notice] = []
         self.refused: set[str] = set()
         self.client = server.client()
-        self.evictor = Evictor(view, self.client, mode, now=lambda: self.time, record=self.notices.append)
+        self.evictor = Evictor(
+            view, self.client, mode, lists=Lists(), now=lambda: self.time, record=self.notices.append
+        )
         server.faults.append(self.answer)
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -142,7 +145,7 @@ def test_an_eviction_that_fails_holds_up_no_other_and_a_look_that_fails_is_not_t
             told.append(notice.key.name)
             raise RuntimeError("a defect of one eviction")
 
-        evictor = Evictor(desk.view, desk.client, TaintEviction.ON, now=now, record=record)
+        evictor = Evictor(desk.view, desk.client, TaintEviction.ON, lists=Lists(), now=now, record=record)
         async with desk.client:
             run = asyncio.create_task(evictor.run())
             await until(lambda: len(told) == 4)

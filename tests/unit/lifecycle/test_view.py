@@ -251,6 +251,7 @@ ANSWERS = {
     "after the list": held(at(12)),
     "of the one that replaced it": held(at(6, uid="new")),
     "of the next of that name": held(at(12, uid="next")),
+    "that there is no such claim": None,
 }
 
 
@@ -265,18 +266,27 @@ def everything(view: View) -> tuple[object, ...]:
 @pytest.mark.parametrize("listed", LISTED.values(), ids=LISTED)
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
 def test_an_answer_between_two_pieces_of_a_list_comes_to_the_same_as_one_before_or_after_it(
-    listed: tuple[ResourceClaim, ...], answer: ResourceClaim
+    listed: tuple[ResourceClaim, ...], answer: ResourceClaim | None
 ) -> None:
+    def tell(view: View) -> None:
+        if answer is None:
+            view.note_claim_missing(KEY)
+        else:
+            view.note_written(answer)
+
     def taken_in(answer_at: int) -> tuple[int, tuple[object, ...]]:
         """The list, with the answer before the piece of that number. Returns how many there were, and the outcome."""
         view, number = view_of(USER, at(1)), 0
-        assert answer.status.allocation is not None
-        view.assume_allocation(answer, answer.status.allocation)
+        written = answer or held(at(4))
+        assert written.status.allocation is not None
+        view.assume_allocation(written, written.status.allocation)
+        if answer is None:
+            view.note_written(written)
         for number, _ in enumerate(view.replace_claims(listed, "9"), 1):
             if number == answer_at:
-                view.note_written(answer)
+                tell(view)
         if answer_at > number:
-            view.note_written(answer)
+            tell(view)
         return number, everything(view)
 
     pieces, after = taken_in(1_000)
