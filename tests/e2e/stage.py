@@ -213,10 +213,10 @@ class Stage:
         await until(lambda: f"claims are left over in {self.namespace}", empty)
         await self.client.delete(NAMESPACES, ObjectKey("", self.namespace))
 
-    async def events(self, pod: Pod) -> list[dict[str, Any]]:
+    async def events(self, about: Pod | ResourceClaim) -> list[dict[str, Any]]:
         answer = await self.client.request("GET", f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events")
         items: list[dict[str, Any]] = json.loads(answer.body)["items"]
-        return [one for one in items if one.get("regarding", {}).get("uid") == pod.uid]
+        return [one for one in items if one.get("regarding", {}).get("uid") == about.uid]
 
 
 def devices_of(claim: ResourceClaim) -> list[str]:

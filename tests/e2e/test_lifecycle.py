@@ -191,6 +191,18 @@ async def test_an_admin_sees_devices_in_use_and_takes_none(here: Stage) -> None:
     await here.pod("c", templates=("gpu",))
     await here.running("c")
 
+    await here.client.patch(
+        NAMESPACES,
+        ObjectKey("", here.namespace),
+        {"metadata": {"labels": {"resource.kubernetes.io/admin-access": None}}},
+        patch_type="merge",
+    )
+
+    async def told() -> bool:
+        return [one["reason"] for one in await here.events(claim)] == ["AdminAccessDenied"]
+
+    await until(lambda: "the claim is not told that its namespace grants it no more", told)
+
 
 async def test_many_waiting_pods_each_get_a_device_in_turn(here: Stage) -> None:
     await here.template()

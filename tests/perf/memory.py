@@ -61,7 +61,7 @@ class Mirrors:
 
     def __init__(self) -> None:
         self.view = View()
-        self._kopf = KopfMirror(self.view, lambda refs: None, lambda kind: None)
+        self._kopf = KopfMirror(self.view, lambda refs: None, lambda kind: None, lambda notice: None)
         self._kopf.note_synced()
         self._claims, self._lean_claim = ClaimMirror(self.view, lambda refs: None, Lists()), Lean().claim
         self._slices, self._lean_slice = SliceMirror(self.view, lambda refs: None, Lists()), Lean().slice

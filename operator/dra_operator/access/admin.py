@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dra_operator.api.core import Namespace
 from dra_operator.api.names import ADMIN_ACCESS_LABEL
-from dra_operator.api.resource import ResourceClaimSpec
+from dra_operator.api.resource import DeviceRequestAllocationResult, ResourceClaim, ResourceClaimSpec
 
 
 def asks_admin_access(spec: ResourceClaimSpec) -> bool:
@@ -19,6 +19,12 @@ def asks_admin_access(spec: ResourceClaimSpec) -> bool:
     return any(
         request.exactly is not None and request.exactly.admin_access is True for request in spec.devices.requests or ()
     )
+
+
+def admin_results(claim: ResourceClaim) -> tuple[DeviceRequestAllocationResult, ...]:
+    """The devices that the claim has admin access to now."""
+    allocation = claim.status.allocation
+    return tuple(one for one in (allocation and allocation.devices.results) or () if one.admin_access)
 
 
 def grants_admin_access(namespace: Namespace | None) -> bool:

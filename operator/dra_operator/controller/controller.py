@@ -52,6 +52,7 @@ from dra_operator.controller.settings import CANNOT_ADOPT, Settings
 from dra_operator.controller.sync import wait_until_shown
 from dra_operator.controller.takeover import Takeover
 from dra_operator.controller.tasks import find_ended, start_task
+from dra_operator.lifecycle.actions import Notice
 from dra_operator.lifecycle.decide import Decider
 from dra_operator.lifecycle.keys import Ref
 from dra_operator.lifecycle.lean import Lean
@@ -127,7 +128,7 @@ class Controller:
             now=time.time,
             record=self._recorder.record,
         )
-        self.kopf = KopfMirror(self.view, self.engine.mark, self._on_relisted)
+        self.kopf = KopfMirror(self.view, self.engine.mark, self._on_relisted, self._record)
         to_claims = ClaimMirror(self.view, self.engine.mark, lists)
         to_slices = SliceMirror(self.view, self.engine.mark, lists)
         claims = Reflector(self._client, CLAIMS, to_claims, rng=self._rng, prepare=Lean().claim)
@@ -293,6 +294,11 @@ class Controller:
 
     def _on_relisted(self, kind: Kind[Any]) -> None:
         self._censuses[kind.plural].request()
+
+    def _record(self, notice: Notice) -> None:
+        """What every replica sees, the leader tells."""
+        if self._may_write():
+            self._recorder.record(notice)
 
     def _may_write(self) -> bool:
         return self._takeover.complete and (not self.settings.leader_elect or self._lease.holds())

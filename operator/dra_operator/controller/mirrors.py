@@ -20,10 +20,12 @@ from dra_operator.api.meta import Object, ObjectKey, Uid
 from dra_operator.api.quantity import QuantityError
 from dra_operator.api.resource import DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice
 from dra_operator.controller.lists import Lists
+from dra_operator.lifecycle.actions import Notice
 from dra_operator.lifecycle.keys import Ref
 from dra_operator.lifecycle.lean import Lean
 from dra_operator.lifecycle.versions import version_of
 from dra_operator.lifecycle.view import View
+from dra_operator.lifecycle.withdrawn import find_withdrawn
 
 log = structlog.get_logger()
 
@@ -99,11 +101,17 @@ class _Uids(Mapping[ObjectKey, Uid], Generic[K]):
 class KopfMirror:
     """Takes what Kopf's handlers get. Knows nothing of Kopf but its event types: None is "listed"."""
 
-    def __init__(self, view: View, mark: Mark, relisted: Callable[[Kind[Any]], None]) -> None:
-        """`relisted` is called when Kopf lists a kind: what was deleted before the list it swallows."""
+    def __init__(
+        self, view: View, mark: Mark, relisted: Callable[[Kind[Any]], None], record: Callable[[Notice], None]
+    ) -> None:
+        """`relisted` is called when Kopf lists a kind: what was deleted before the list it swallows.
+
+        `record` is told what an event means to others than those who are marked.
+        """
         self._view = view
         self._mark = mark
         self._relisted = relisted
+        self._record = record
         self._lean = Lean()
         self._shown: set[Uid] | None = set()
 
@@ -187,6 +195,8 @@ class KopfMirror:
             case ResourceClaimTemplate():
                 self._mark(view.observe_template(object_))
             case Namespace():
+                for notice in find_withdrawn(view, object_):
+                    self._record(notice)
                 self._mark(view.observe_namespace(object_))
             case DeviceClass():
                 self._mark(view.observe_class(object_))

@@ -15,7 +15,7 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from dra_operator.access.admin import asks_admin_access, grants_admin_access
+from dra_operator.access.admin import admin_results, asks_admin_access, grants_admin_access
 from dra_operator.api.meta import Uid
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import DeviceTaint
@@ -94,9 +94,7 @@ class StateCollector(Collector):
         counts = Counter(
             grants_admin_access(namespace)
             for claim in self._view.claims.values()
-            if (namespace := self._view.namespaces.get(claim.metadata.namespace)) is not None
-            and claim.status.allocation is not None
-            and any(result.admin_access for result in claim.status.allocation.devices.results or ())
+            if (namespace := self._view.namespaces.get(claim.metadata.namespace)) is not None and admin_results(claim)
         )
         for granted in (False, True):
             metric.add_metric([str(granted).lower()], counts[granted])

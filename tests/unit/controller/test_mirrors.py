@@ -10,21 +10,27 @@ import pytest
 from dra_operator.api.codec import to_plain
 from dra_operator.api.kinds import CLASSES, NAMESPACES, NODES, PODS, TEMPLATES, Kind
 from dra_operator.api.meta import Object, Uid
+from dra_operator.api.names import ADMIN_ACCESS_LABEL
 from dra_operator.controller.mirrors import KopfMirror
+from dra_operator.lifecycle.actions import Notice
 from dra_operator.lifecycle.view import View
-from tests.builders import device_class, node, pod, template
-from tests.unit.lifecycle.scene import namespace
+from tests.builders import allocated, claim, device_class, node, pod, result, template
+from tests.unit.lifecycle.scene import namespace, show
 
 NAMED = [(CLASSES, device_class()), (NODES, node()), (TEMPLATES, template()), (NAMESPACES, namespace())]
 EVERY = [*NAMED, (PODS, pod())]
 
 
 class Desk:
-    """A mirror; `censuses` are the kinds for which it asked."""
+    """A mirror; `censuses` are the kinds for which it asked, `notices` what is to be told."""
 
     def __init__(self) -> None:
         self.censuses: list[str] = []
-        self.mirror = KopfMirror(View(), lambda refs: None, lambda kind: self.censuses.append(kind.plural))
+        self.notices: list[Notice] = []
+        self.view = View()
+        self.mirror = KopfMirror(
+            self.view, lambda refs: None, lambda kind: self.censuses.append(kind.plural), self.notices.append
+        )
 
     def take(self, kind: Kind[Any], type_: str | None, object_: Object) -> None:
         self.mirror.take(kind, type_, to_plain(object_))
@@ -77,3 +83,22 @@ def test_what_does_not_fit_is_left_out_and_was_shown() -> None:
 
     assert desk.uid(PODS, pod()) is None
     assert desk.mirror.was_shown(pod().uid)
+
+
+def test_whoever_has_admin_access_is_told_once_when_the_namespace_grants_it_no_more() -> None:
+    desk = Desk()
+    admin = msgspec.structs.replace(result("node-a/gpu-0"), admin_access=True)
+    show(
+        desk.view,
+        allocated(claim(name="monitor"), admin),
+        allocated(claim(name="plain"), result("node-a/gpu-1")),
+        allocated(claim(name="monitor", namespace="elsewhere"), admin),
+    )
+    granting = namespace(**{ADMIN_ACCESS_LABEL: "true"})
+    for here in (granting, granting, namespace(), namespace()):
+        desk.take(NAMESPACES, "MODIFIED", here)
+
+    assert [(one.kind, one.key.name, one.key.namespace, one.reason) for one in desk.notices] == [
+        ("ResourceClaim", "monitor", "default", "AdminAccessDenied")
+    ]
+    assert 'namespace "default" lost the label' in desk.notices[0].message

@@ -82,7 +82,7 @@ def test_what_our_own_agent_has_unprepared_is_free_at_once(order: str) -> None:
     view, _ = scene(published_by(FIELD_MANAGER))
     mine = allocated(claim(name="training"), "node-a/gpu-0", reserved_for=[RUNNING])
     show(view, mine)
-    kopf = KopfMirror(view, lambda refs: None, lambda kind: None)
+    kopf = KopfMirror(view, lambda refs: None, lambda kind: None, lambda notice: None)
     ended = {**to_plain(ENDED), "metadata": {**to_plain(ENDED)["metadata"], "resourceVersion": "2"}}
     if order != "one event says both":
         kopf.take(PODS, "MODIFIED", ended)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from dra_operator.access.admin import grants_admin_access
+from dra_operator.access.admin import admin_results, grants_admin_access
 from dra_operator.api.core import Pod
 from dra_operator.api.kinds import CLAIMS, NAMESPACES, PODS
 from dra_operator.api.names import ADMIN_ACCESS_LABEL, DELETE_PROTECTION_FINALIZER, DEVICES_ALLOCATED, GATE
@@ -103,12 +103,7 @@ async def reservations(facts: Facts) -> Iterable[Finding]:
 @check("admin-grants", "admin access is still granted to whoever has it")
 async def admin_grants(facts: Facts) -> Iterable[Finding]:
     namespaces = {one.metadata.name: one for one in await facts.all(NAMESPACES)}
-    live = [
-        one
-        for one in await facts.all(CLAIMS)
-        if one.status.allocation is not None
-        and any(result.admin_access for result in one.status.allocation.devices.results or ())
-    ]
+    live = [one for one in await facts.all(CLAIMS) if admin_results(one)]
     findings = []
     for name in sorted({one.metadata.namespace for one in live}):
         here = [one for one in live if one.metadata.namespace == name]
