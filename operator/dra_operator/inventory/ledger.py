@@ -25,7 +25,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from dra_operator.api.meta import Uid
+from dra_operator.api.meta import Uid, as_number
 from dra_operator.api.resource import AllocationResult, DeviceRequestAllocationResult, ResourceClaim
 from dra_operator.inventory.changes import Changes
 from dra_operator.inventory.devices import DeviceId, PoolKey
@@ -49,6 +49,8 @@ class _Hold:
     """Devices of which there is a share, with what it consumes."""
     listing: int = 0
     """The number of the LIST that it was first seen through; 0 if it was seen live."""
+    since: int = 0
+    """Of what is assumed: the version of the claim that the write is based on. It shows in none before."""
     confirmed: bool = False
     rivals: set[Uid] = field(default_factory=set)
 
@@ -78,8 +80,9 @@ class Ledger:
     def observe(self, claim: ResourceClaim, *, live: bool) -> None:
         """The mirror shows the claim: `live` by a watch event, otherwise through a LIST.
 
-        What is assumed for the claim ends when exactly that is observed. Anything else that the mirror shows may be
-        older than the write that is under way, so both are held.
+        What is assumed for the claim ends when exactly that is observed, and not of an earlier state: a claim may be
+        given the same devices twice. Anything else that the mirror shows may be older than the write that is under
+        way, so both are held.
         """
         uid, allocation = claim.uid, claim.status.allocation
         known = self._observed.get(uid)
@@ -88,7 +91,8 @@ class Ledger:
             return
         results = allocation.devices.results or ()
         assumed = self._assumed.get(uid)
-        if assumed is not None and assumed.results == results:
+        version = as_number(claim.metadata.resource_version)
+        if assumed is not None and assumed.results == results and version >= assumed.since:
             self.forget_assumed(uid)
         if known is not None and known.results == results:
             return
@@ -110,10 +114,11 @@ class Ledger:
             opposed.rivals.discard(uid)
             opposed.confirmed = opposed.confirmed or not opposed.rivals
 
-    def assume(self, uid: Uid, allocation: AllocationResult) -> None:
-        """We are about to write this allocation."""
+    def assume(self, uid: Uid, allocation: AllocationResult, *, since: int = 0) -> None:
+        """We are about to write this allocation to the claim as it is at version `since`."""
         self.forget_assumed(uid)
-        self._assumed[uid] = self._take(uid, allocation.devices.results or ())
+        hold = self._assumed[uid] = self._take(uid, allocation.devices.results or ())
+        hold.since = since
 
     def forget_assumed(self, uid: Uid) -> None:
         """The write did not take effect, or its effect is observed. Nothing happens to what the mirror shows."""

@@ -253,7 +253,7 @@ class View:
 
     def assume_allocation(self, claim: ResourceClaim, allocation: AllocationResult) -> None:
         """An allocation is about to be written: its devices are taken from now on."""
-        self.ledger.assume(claim.uid, allocation)
+        self.ledger.assume(claim.uid, allocation, since=version_of(claim))
 
     def forget_allocation(self, uid: Uid) -> set[Ref]:
         """The write did not take effect, as far as we know. A late effect shows in the mirror, and is judged there."""

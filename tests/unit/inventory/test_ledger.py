@@ -24,8 +24,8 @@ def ledger() -> Ledger:
     return Ledger()
 
 
-def holding(name: str, *results: DeviceRequestAllocationResult | str) -> ResourceClaim:
-    return allocated(claim(name=name), *(results or (GPU,)))
+def holding(name: str, *results: DeviceRequestAllocationResult | str, version: int = 1) -> ResourceClaim:
+    return allocated(claim(name=name, version=version), *(results or (GPU,)))
 
 
 def uid(name: str) -> Uid:
@@ -231,6 +231,16 @@ def test_an_older_allocation_that_the_mirror_still_shows_does_not_end_the_assump
     assert ledger.holders(DEVICE) == {FIRST}
     assert ledger.holders(OTHER_DEVICE) == {FIRST}
     assert not ledger.confirmed(FIRST)
+
+
+def test_the_same_devices_as_the_claim_had_before_it_gave_them_back_do_not_end_the_assumption(ledger: Ledger) -> None:
+    ledger.assume(FIRST, allocation(GPU), since=31)
+    ledger.observe(holding("first", version=28), live=True)
+    ledger.observe(claim(name="first", version=29), live=True)
+    assert ledger.holders(DEVICE) == {FIRST}
+
+    ledger.observe(holding("first", version=32), live=True)
+    assert ledger.confirmed(FIRST)
 
 
 def test_forgetting_frees_only_what_is_assumed(ledger: Ledger) -> None:
