@@ -15,7 +15,6 @@ from __future__ import annotations
 import base64
 import os
 import ssl
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from msgspec import field
 
 from dra_operator.cluster.http import ApiClient
 from dra_operator.cluster.proxy import ProxyError, checked_proxy, proxy_of_environment
-from dra_operator.cluster.wire import Authenticator, CertificateFiles, fits_header
+from dra_operator.cluster.wire import Authenticator, Certificate, CertificateFiles, fits_header
 
 _ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -112,7 +111,7 @@ class Credentials:
             tls.verify_mode = ssl.CERT_NONE
         if self.certificate is not None and self.key is not None:
             try:
-                _load_certificate(tls, self.certificate, self.key)
+                Certificate(tls).load(self.certificate, self.key)
             except ssl.SSLError as error:
                 raise KubeconfigError(
                     f"{self.source}: client-certificate and client-key are no PEM certificate and its unencrypted key: "
@@ -124,18 +123,13 @@ class Credentials:
         if self.plugin is None:
             if self.token or self.token_file or self.certificate_files is None or not isinstance(tls, ssl.SSLContext):
                 return None
-            return CertificateFiles(tls, *self.certificate_files)
+            loaded = Certificate(tls)
+            if self.certificate is not None and self.key is not None:
+                loaded.load(self.certificate, self.key)
+            return CertificateFiles(loaded, *self.certificate_files)
         from dra_operator.cluster.plugins import PluginAuthenticator  # late: only these users pay for it
 
         return PluginAuthenticator(self.plugin, tls if isinstance(tls, ssl.SSLContext) else None)
-
-
-def _load_certificate(tls: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
-    """Be known by this certificate in connections to come."""
-    with tempfile.NamedTemporaryFile() as pair:  # ssl loads certificates from files only
-        pair.write(certificate + b"\n" + key)
-        pair.flush()
-        tls.load_cert_chain(pair.name, password="")  # an encrypted key fails instead of asking # nosec B106
 
 
 def connect(kubeconfig: str | Path | None = None, context: str | None = None) -> ApiClient:

@@ -43,8 +43,8 @@ class Lent:
             except (ApiError, NoAnswer):
                 pass  # nobody can sign in now, and the mirrors say why
             else:
-                if sign:
-                    request.headers["Authorization"] = sign
+                if sign.header:
+                    request.headers["Authorization"] = sign.header
                 elif refused:  # we are known by a certificate, which another connection begins with
                     request.headers["Connection"] = "close"
                 answer = await self._attempt(request, send)

@@ -16,11 +16,12 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
 from dra_operator.cluster.kubeconfig import Plugin
-from dra_operator.cluster.wire import ApiError, fits_header
+from dra_operator.cluster.wire import ApiError, Certificate, Sign, fits_header
 
 _LOOK_SECONDS: Final = 10.0
 """How long a token is used without looking whether it has expired, and the least time between two sign-ins."""
@@ -31,13 +32,13 @@ class PluginAuthenticator:
 
     def __init__(self, plugin: Plugin, tls: ssl.SSLContext | None) -> None:
         self._plugin = plugin
-        self._tls = tls
+        self._certificate = Certificate(tls) if tls is not None else None
         self._loader: Any = None
         self._value: str | None = None
         self._looked_at = 0.0
         self._one_at_a_time = asyncio.Lock()
 
-    async def authorization(self, *, refused: bool) -> str | None:
+    async def authorization(self, *, refused: bool) -> Sign:
         async with self._one_at_a_time:
             now = asyncio.get_running_loop().time()
             if self._loader is None or now >= self._looked_at + _LOOK_SECONDS:
@@ -50,7 +51,7 @@ class PluginAuthenticator:
                     who = f"{self._plugin.file}: user {self._plugin.user_name!r}"
                     expired = "; kubectl renews an expired token" if self._plugin.user.get("auth-provider") else ""
                     raise ApiError(401, "Unauthorized", f"{who} cannot sign in: {error}{expired}") from error
-            return self._value
+            return Sign(self._value, self._certificate.replaced if self._certificate is not None else 0)
 
     async def _sign_in(self, *, anew: bool) -> None:
         if self._loader is None or anew:
@@ -63,8 +64,8 @@ class PluginAuthenticator:
         if value is not None and not fits_header(value):
             raise ValueError("its token is not one line of text")
         self._value = value
-        if result.cert_file and result.key_file and self._tls is not None:
-            self._tls.load_cert_chain(result.cert_file, result.key_file)
+        if result.cert_file and result.key_file and self._certificate is not None:
+            self._certificate.read(Path(result.cert_file), Path(result.key_file))
 
     def _load(self) -> Any:
         from kubernetes_asyncio.config.kube_config import KubeConfigLoader

@@ -4,7 +4,7 @@ What is repeated, within the time that the caller gives for the whole request:
 - reads (GET): after a broken connection, a 429 or a 5xx;
 - anything that the server turned away before looking at it (429, and 503 with Retry-After), after the time it names,
   but never for more than `LATER_MAX`, and where it was not the API that spoke, others wait for that, too (`pace.py`);
-- once, with new credentials, what it refused with 401; where they are a certificate, over a new connection.
+- once, what it refused with 401, where there are other credentials by then. It has not looked at what was asked.
 
 A write whose answer was lost is the caller's to judge. Where a write barrier is given, it is asked before every single
 attempt, so that no repetition slips through after the lease was lost.
@@ -20,7 +20,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from tempfile import NamedTemporaryFile
+from typing import Final, NamedTuple, Protocol
 
 import aiohttp
 import msgspec
@@ -28,6 +29,7 @@ import msgspec
 from dra_operator.api.codec import decode
 from dra_operator.api.meta import Struct
 from dra_operator.cluster.pace import LATER_MAX, Endpoint, Pace, endpoint_of
+from dra_operator.cluster.sessions import Sessions
 
 _RETRIES: Final = 4
 _RETRY_PAUSE: Final = 0.2
@@ -78,11 +80,20 @@ class Response:
     body: bytes
 
 
-class Authenticator(Protocol):
-    """Who we are, as the Authorization header says it."""
+class Sign(NamedTuple):
+    """Who we are: one that is the same after a refusal will be refused again."""
 
-    async def authorization(self, *, refused: bool) -> str | None:
-        """The header's value, None for none. `refused`: the server did not take the last one; get another."""
+    header: str | None
+    """The value of Authorization, None for none."""
+    certificate: int = 0
+    """How often the client certificate was replaced. Connections that began before are known by an older one."""
+
+
+class Authenticator(Protocol):
+    """Who knows who we are."""
+
+    async def authorization(self, *, refused: bool) -> Sign:
+        """`refused`: the server did not take what it was given; get another, if there is one."""
 
 
 def bearer(token: str) -> str:
@@ -101,10 +112,10 @@ class Token:
     """A bearer token that never changes; None for a client certificate or nobody."""
 
     def __init__(self, token: str | None) -> None:
-        self._value = bearer(token) if token else None
+        self._sign = Sign(bearer(token) if token else None)
 
-    async def authorization(self, *, refused: bool) -> str | None:
-        return self._value
+    async def authorization(self, *, refused: bool) -> Sign:
+        return self._sign
 
 
 class TokenFile:
@@ -118,7 +129,7 @@ class TokenFile:
         self._seen: tuple[int, int, int] | None = None
         self._value: str | None = None
 
-    async def authorization(self, *, refused: bool) -> str | None:
+    async def authorization(self, *, refused: bool) -> Sign:
         try:
             stat = self._path.stat()
             seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
@@ -128,21 +139,48 @@ class TokenFile:
         except (OSError, ValueError) as error:
             if self._value is None:
                 raise NoAnswer(f"the token file {self._path} can't be read: {error}") from error
-        return self._value
+        return Sign(self._value)
+
+
+class Certificate:
+    """The client certificate of connections to come."""
+
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        self._tls = tls
+        self._pair: tuple[bytes, bytes] | None = None
+        self.replaced = 0
+        """How often there was another one."""
+
+    def load(self, certificate: bytes, key: bytes) -> None:
+        """PEM. Raises `ssl.SSLError` for what is none, and for an encrypted key; the last one stays then."""
+        if (certificate, key) == self._pair:
+            return
+        with NamedTemporaryFile() as pair:  # ssl loads certificates from files only
+            pair.write(certificate + b"\n" + key)
+            pair.flush()
+            # A half of the next pair would take the place of the last: it is tried elsewhere first.
+            for tls in (ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), self._tls):
+                tls.load_cert_chain(pair.name, password="")  # nosec B106
+        self.replaced += self._pair is not None
+        self._pair = certificate, key
+
+    def read(self, certificate: Path, key: Path) -> None:
+        """Load what stands in these files. Raises `OSError`, too."""
+        self.load(certificate.read_bytes(), key.read_bytes())
 
 
 class CertificateFiles:
     """A client certificate and its key in files, read again when the server refuses them: certificates are rotated."""
 
-    def __init__(self, tls: ssl.SSLContext, certificate: Path, key: Path) -> None:
-        self._tls = tls
+    def __init__(self, loaded: Certificate, certificate: Path, key: Path) -> None:
+        self._loaded = loaded
         self._files = certificate, key
 
-    async def authorization(self, *, refused: bool) -> str | None:
+    async def authorization(self, *, refused: bool) -> Sign:
         if refused:
             with suppress(OSError, ssl.SSLError):  # in the middle of a rotation: the next refusal reads them
-                self._tls.load_cert_chain(*self._files, password="")  # an encrypted key fails instead of asking # nosec B106
-        return None
+                self._loaded.read(*self._files)
+        return Sign(None, self._loaded.replaced)
 
 
 class _StatusDetails(Struct, frozen=True):
@@ -187,8 +225,8 @@ class Wire:
         self._headers = tuple(headers)
         self._timeout = timeout
         self.server_name = server_name
-        self._requests: aiohttp.ClientSession | None = None
-        self._watches: aiohttp.ClientSession | None = None
+        self._requests = Sessions(self.open)
+        self._watches = Sessions(self.open)
         self.called: Callable[[str, int | None], None] = lambda method, status: None
         """Told of every attempt, a watch's too."""
         self.answered: Callable[[Endpoint, str, ApiError | None], None] = lambda endpoint, path, error: None
@@ -196,10 +234,8 @@ class Wire:
         self.pace = Pace()
 
     async def close(self) -> None:
-        for session in (self._requests, self._watches):
-            if session is not None:
-                await session.close()
-        self._requests = self._watches = None
+        await self._requests.close()
+        await self._watches.close()
 
     async def request(
         self,
@@ -222,14 +258,15 @@ class Wire:
         headers = {"Accept": accept} if body is None else {"Accept": accept, "Content-Type": content_type}
         endpoint = endpoint_of(method, path)
 
-        async def attempt(sign: str | None) -> Response:
+        async def attempt(sign: Sign) -> Response:
             await self._turn(endpoint, deadline)
             if allow is not None and not allow():
                 raise NotSent(f"{method} {path}")
             try:
                 async with (
                     asyncio.timeout_at(deadline),
-                    self._for_requests().request(
+                    self._requests.use(sign.certificate) as session,
+                    session.request(
                         method,
                         self.server + path,
                         params=params,
@@ -290,7 +327,7 @@ class Wire:
         if self._distrusted is not None and isinstance(error, aiohttp.ClientConnectorCertificateError):
             self._distrusted()
 
-    async def _with_credentials(self, attempt: Callable[[str | None], Awaitable[Response]]) -> Response:
+    async def _with_credentials(self, attempt: Callable[[Sign], Awaitable[Response]]) -> Response:
         """An attempt; a second one, where the server refused our credentials and there are newer ones."""
         sign = await self.authenticator.authorization(refused=False)
         try:
@@ -299,20 +336,9 @@ class Wire:
             if error.status != 401:
                 raise
             renewed = await self.authenticator.authorization(refused=True)
-            if renewed is None:
-                await self._reconnect()
-            elif renewed == sign:
+            if renewed == sign:
                 raise
         return await attempt(renewed)
-
-    async def _reconnect(self) -> None:
-        """Who has no token is known by a certificate, and that by what the connection began with.
-
-        What is under way on the old ones would be refused as well.
-        """
-        old, self._requests = self._requests, None
-        if old is not None:
-            await old.close()
 
     async def lines(
         self, path: str, *, params: Mapping[str, str], seconds: float, idle_seconds: float
@@ -323,14 +349,19 @@ class Wire:
         begun = False
         try:
             sign = await self.authenticator.authorization(refused=False)
-            async with self._for_watches().get(
-                self.server + path,
-                params=params,
-                headers=_signed({"Accept": "application/json"}, sign),
-                server_hostname=self.server_name,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=seconds + _WATCH_GRACE, sock_connect=10, sock_read=idle_seconds),
-            ) as answer:
+            async with (
+                self._watches.use(sign.certificate) as session,
+                session.get(
+                    self.server + path,
+                    params=params,
+                    headers=_signed({"Accept": "application/json"}, sign),
+                    server_hostname=self.server_name,
+                    allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(
+                        total=seconds + _WATCH_GRACE, sock_connect=10, sock_read=idle_seconds
+                    ),
+                ) as answer,
+            ):
                 self.called("GET", answer.status)
                 begun = True
                 if answer.status == 401:
@@ -352,16 +383,6 @@ class Wire:
             if not begun:
                 self.failed("GET", error)
             raise NoAnswer(f"watch of {path}: {_said(error)}") from error
-
-    def _for_requests(self) -> aiohttp.ClientSession:
-        if self._requests is None:
-            self._requests = self.open()
-        return self._requests
-
-    def _for_watches(self) -> aiohttp.ClientSession:
-        if self._watches is None:
-            self._watches = self.open()
-        return self._watches
 
     def open(self, *middlewares: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
         """A session of its own, which the caller closes. Who does not use `request` sees to credentials and pace."""
@@ -402,8 +423,8 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
     return ApiError(status, said.reason, said.message, later, by_api=said.kind == "Status")
 
 
-def _signed(headers: Mapping[str, str], sign: str | None) -> dict[str, str]:
-    return {**headers, "Authorization": sign} if sign else dict(headers)
+def _signed(headers: Mapping[str, str], sign: Sign) -> dict[str, str]:
+    return {**headers, "Authorization": sign.header} if sign.header else dict(headers)
 
 
 def _said(error: BaseException) -> str:

@@ -14,7 +14,8 @@ from dra_operator.api.meta import ObjectKey, ObjectMeta
 from dra_operator.api.resource import ResourceClaim
 from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer, NotSent
 from dra_operator.cluster.pace import LATER_MAX
-from tests.unit.cluster.script import Answer, Hang, Reset, Script, Told, eventually, failure, listing, play
+from dra_operator.cluster.wire import Sign
+from tests.unit.cluster.script import Answer, Hang, Reset, Script, Seen, Slow, Told, eventually, failure, listing, play
 
 T = TypeVar("T")
 KEY = ObjectKey("ns", "a")
@@ -291,9 +292,9 @@ class Renewing:
     def __init__(self) -> None:
         self.number = 1
 
-    async def authorization(self, *, refused: bool) -> str | None:
+    async def authorization(self, *, refused: bool) -> Sign:
         self.number += refused
-        return f"Bearer t{self.number}"
+        return Sign(f"Bearer t{self.number}")
 
 
 def test_refused_credentials_are_renewed_once() -> None:
@@ -316,6 +317,56 @@ def test_refused_credentials_that_stay_the_same_are_not_tried_again() -> None:
 
     _, script = talk(ask, failure(401, "Unauthorized"), token="t")
     assert len(script.seen) == 1
+
+
+@pytest.mark.parametrize("authenticator", [None, Renewing()], ids=["nobody", "a token"])
+def test_writes_that_are_refused_for_their_credentials_cut_off_no_other(authenticator: Renewing | None) -> None:
+    """Its answer would be lost, although the server may have taken it."""
+
+    async def scenario(script: Script) -> None:
+        script.tell(Slow(Answer(201, POD), 5.0))
+        script.otherwise = failure(401, "Unauthorized")
+        async with ApiClient(script.url, authenticator=authenticator) as client:
+            under_way = asyncio.ensure_future(client.create(PODS, POD))
+            await eventually(lambda: script.seen)
+            refused = await asyncio.gather(*(client.create(PODS, POD) for _ in range(32)), return_exceptions=True)
+            assert [getattr(one, "status", one) for one in refused] == [401] * 32
+            assert (await under_way).uid == "u"
+
+    play(scenario)
+
+
+class Rotating:
+    """A client certificate that is another one as soon as the first is refused."""
+
+    replaced = 0
+
+    async def authorization(self, *, refused: bool) -> Sign:
+        self.replaced |= refused
+        return Sign(None, self.replaced)
+
+
+def test_writes_that_are_refused_with_an_old_certificate_are_sent_over_new_connections_and_cut_off_no_other() -> None:
+    async def scenario(script: Script) -> None:
+        known = 0
+
+        def answer(seen: Seen) -> Answer:
+            nonlocal known
+            known += 1
+            return failure(401, "Unauthorized") if known <= 32 else Answer(201, POD)
+
+        script.tell(Slow(Answer(201, POD), 5.0))
+        script.otherwise = answer
+        async with ApiClient(script.url, authenticator=Rotating()) as client:
+            under_way = asyncio.ensure_future(client.create(PODS, POD))
+            await eventually(lambda: script.seen)
+            created = await asyncio.gather(*(client.create(PODS, POD) for _ in range(32)))
+            assert [one.uid for one in created] == ["u"] * 32
+            assert not under_way.done()
+            assert (await under_way).uid == "u"
+        assert len(script.seen) == 1 + 32 + 32
+
+    play(scenario)
 
 
 def test_a_watch_that_is_refused_for_its_credentials_renews_them() -> None:

@@ -24,7 +24,7 @@ from dra_operator.cluster import kubeconfig, plugins
 from dra_operator.cluster.http import ApiError, NoAnswer
 from dra_operator.cluster.kubeconfig import Credentials, KubeconfigError, connect, find_credentials
 from dra_operator.cluster.proxy import proxy_of_environment
-from tests.unit.cluster.script import Answer, Script, failure
+from tests.unit.cluster.script import Answer, Script, Seen, failure
 
 POD = {"metadata": {"namespace": "ns", "name": "a", "uid": "u", "resourceVersion": "1"}}
 
@@ -185,20 +185,45 @@ async def test_a_client_certificate_that_is_rotated_is_used_when_the_old_one_is_
         user = exec_user(tmp_path, f"cat {tmp_path}/answer.json")
     accepted = "client"
     async with Script().serve(certificates.server_tls()) as script:
-        script.otherwise = lambda seen: (
-            Answer(200, POD) if script.peers[-1] == accepted else failure(401, "Unauthorized")
-        )
+
+        def judged(seen: Seen) -> Answer:
+            return Answer(200, POD) if script.peers[-1] == accepted else failure(401, "Unauthorized")
+
+        script.otherwise = judged
         cluster = {"server": script.url, "certificate-authority": str(certificates.authority)}
         async with connect(write(tmp_path / "config", cluster=cluster, user=user)) as client:
             await client.get(PODS, ObjectKey("ns", "a"))
+            script.tell_watches(judged, judged)
+            assert [line async for line in client.watch(PODS, resource_version="1", timeout=60)] == []
             async with client.lend() as session:
                 async with session.get(f"{script.url}/api/v1/nodes") as answer:
                     assert answer.status == 200
                 rotate("server")
                 accepted = "server"
                 await client.get(PODS, ObjectKey("ns", "a"))
+                assert [line async for line in client.watch(PODS, resource_version="1", timeout=60)] == []
                 async with session.get(f"{script.url}/api/v1/nodes") as answer:
                     assert answer.status == 200
+
+
+async def test_half_of_a_new_certificate_takes_nothing_away(certificates: Certificates, tmp_path: Path) -> None:
+    """A certificate and its key are two files, and replaced one after the other."""
+    shutil.copy(certificates.client, tmp_path / "my.pem")
+    shutil.copy(certificates.client_key, tmp_path / "my.key")
+    async with Script(Answer(200, POD)).serve(certificates.server_tls()) as script:
+        cluster = {"server": script.url, "certificate-authority": str(certificates.authority)}
+        user = {"client-certificate": "my.pem", "client-key": "my.key"}
+        async with connect(write(tmp_path / "config", cluster=cluster, user=user)) as client:
+            shutil.copy(certificates.server, tmp_path / "my.pem")
+            script.tell(failure(401, "Unauthorized"))
+            with pytest.raises(ApiError, match="Unauthorized"):
+                await client.get(PODS, ObjectKey("ns", "a"))
+            async with client.lend() as session, session.get(f"{script.url}/api/v1/nodes") as answer:
+                assert answer.status == 200
+            shutil.copy(certificates.server_key, tmp_path / "my.key")
+            script.tell(failure(401, "Unauthorized"))
+            await client.get(PODS, ObjectKey("ns", "a"))
+    assert script.peers == ["client", "client", "client", "server"]
 
 
 async def test_unless_one_says_that_it_does_not_matter(certificates: Certificates, tmp_path: Path) -> None:

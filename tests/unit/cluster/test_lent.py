@@ -12,6 +12,7 @@ import pytest
 
 from dra_operator.cluster.http import ApiClient, ApiError
 from dra_operator.cluster.pace import Endpoint, PaceObserver
+from dra_operator.cluster.wire import Sign
 from tests.unit.cluster.script import Answer, Hang, Script, Seen, failure, play
 
 NODES = "/api/v1/nodes"
@@ -148,11 +149,11 @@ def test_a_plugin_that_fails_for_a_while_is_waited_for() -> None:
     class Failing:
         calls = 0
 
-        async def authorization(self, *, refused: bool) -> str | None:
+        async def authorization(self, *, refused: bool) -> Sign:
             self.calls += 1
             if self.calls < 4:
                 raise ApiError(401, "Unauthorized", "cannot sign in")
-            return "Bearer at-last"
+            return Sign("Bearer at-last")
 
     async def scenario(script: Script) -> None:
         script.otherwise = OK
