@@ -8,6 +8,9 @@ A 401 or 403 is not handed over: the request waits, and is sent again until it i
 some of them, all of it and not only what asks for the one resource, and as long as a right is missing starting it again
 makes nothing better. Its other resources are watched meanwhile, and when the right is there it goes on.
 
+Neither is a 429: Kopf would wait for as long as Retry-After says, were it an hour, and end where that is a date. It is
+sent again after that time, but no later than others of our requests (`LATER_MAX`).
+
 Only reads are lent. What changes something goes through `Wire.request`, which knows what may be repeated.
 
 Upstream: client-go's `rest.HTTPClientFor`, which informers share with everybody else.
@@ -23,6 +26,7 @@ import aiohttp
 from dra_operator.cluster.pace import endpoint_of
 from dra_operator.cluster.wire import REQUEST_SECONDS, ApiError, NoAnswer, Wire, error_of
 
+_NOT_HANDED_OVER: Final = (401, 403, 429)
 _PAUSE_MIN: Final = 1.0
 _PAUSE_MAX: Final = 15.0
 
@@ -34,10 +38,11 @@ class Lent:
         self._wire = wire
 
     async def __call__(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        """One request, as often as we are not let in."""
+        """One request, as often as we are not let in, or asked to come later."""
         request.server_hostname = self._wire.server_name
         pause, refused = _PAUSE_MIN, False
         while True:
+            later: float | None = None
             try:
                 sign = await self._wire.authenticator.authorization(refused=refused)
             except (ApiError, NoAnswer):
@@ -47,14 +52,17 @@ class Lent:
                     request.headers["Authorization"] = sign.header
                 elif refused:  # we are known by a certificate, which another connection begins with
                     request.headers["Connection"] = "close"
-                answer = await self._attempt(request, send)
-                if answer.status not in (401, 403):
+                answer, error = await self._attempt(request, send)
+                if error is None or error.status not in _NOT_HANDED_OVER:
                     return answer
-                refused = answer.status == 401
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _PAUSE_MAX)
+                refused, later = error.status == 401, error.retry_after
+            if later is None:
+                later, pause = pause, min(2 * pause, _PAUSE_MAX)
+            await asyncio.sleep(later)
 
-    async def _attempt(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    async def _attempt(
+        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> tuple[aiohttp.ClientResponse, ApiError | None]:
         """In its turn, and counted. What is not a success has been read."""
         wire, path = self._wire, request.url.path
         endpoint = endpoint_of(request.method, path, watch="watch" in request.url.query)
@@ -69,6 +77,5 @@ class Lent:
         wire.called(request.method, answer.status)
         if answer.status < 300:
             wire.answered(endpoint, path, None)
-        else:
-            wire.heard(endpoint, path, error_of(answer.status, answer.headers, content))
-        return answer
+            return answer, None
+        return answer, wire.heard(endpoint, path, error_of(answer.status, answer.headers, content))

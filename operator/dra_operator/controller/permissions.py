@@ -3,7 +3,8 @@
 Read off the answers to what is asked anyway, so it is what holds, whoever decides it: RBAC, a webhook, a new token. A
 403 that no authorizer gave (a quota, an admission webhook, a namespace that ends) is none of this, and is told by its
 words: all authorizers' are worded by the API server itself. A tenant's webhook could copy them for a write; of reads,
-which are what readiness depends on beside the Lease, no webhook is asked.
+which are what readiness depends on beside the Lease, no webhook is asked. Nor is a 401 that a webhook gave, which the
+API server puts its own words before.
 
 Upstream: `forbiddenMessage` of k8s.io/apiserver/pkg/endpoints/handlers/responsewriters. Not here: which rights there
 have to be (`api/rights.py`); asking for all of them beforehand (`doctor`).
@@ -27,6 +28,7 @@ log = structlog.get_logger()
 
 _ROLES: Final = (CONTROLLER, CONTROLLER_OWN, EVICT, WEBHOOK, WEBHOOK_OWN)
 _BY_AN_AUTHORIZER: Final = (" cannot {verb} resource ", " cannot {verb} path ")
+_BY_A_WEBHOOK: Final = "admission webhook "
 _MIRRORED: Final = frozenset(kind.plural for kind in (*KOPF_KINDS, CLAIMS, SLICES))
 _LEASES: Final = "leases"
 
@@ -56,7 +58,7 @@ class Permissions:
                 log.info("the API server knows us again", credentials=self._account)
             if self._missing:
                 self._allowed(endpoint, path)
-        elif error.status == 401 and error.by_api and not self._unknown:
+        elif error.status == 401 and error.by_api and not error.message.startswith(_BY_A_WEBHOOK) and not self._unknown:
             self._unknown = True
             log.error("the API server does not accept our credentials", credentials=self._account)
         elif error.status == 403 and any(

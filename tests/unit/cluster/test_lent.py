@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dra_operator.cluster.http import ApiClient, ApiError
-from dra_operator.cluster.pace import Endpoint, PaceObserver
+from dra_operator.cluster.pace import LATER_MAX, Endpoint, PaceObserver
 from dra_operator.cluster.wire import Sign
 from tests.unit.cluster.script import Answer, Hang, Script, Seen, failure, play
 
@@ -77,12 +77,32 @@ def test_it_is_counted_whatever_becomes_of_it() -> None:
 
 def test_who_was_told_to_come_later_keeps_it_back_too() -> None:
     async def scenario(script: Script) -> None:
-        script.tell(Answer(429, "busy", {"Retry-After": "7"}), OK)
+        script.tell(Answer(429, "busy", {"Retry-After": "7"}))
+        script.otherwise = OK
         async with ApiClient(script.url) as client, lent(client) as ask:
-            assert await ask(NODES) == 429, "Kopf hears of it"
+            told = ask(NODES)
+            await asyncio.sleep(1)
+            other = ask(NODES)
+            assert (await told, await other) == (200, 200), "Kopf does not hear of it"
+        first, *later = script.seen
+        assert len(later) == 2
+        assert all(seen.at - first.at >= 7 for seen in later)
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("said", ["3600", "Wed, 21 Oct 2037 07:28:00 GMT", ""], ids=["an hour", "a date", "nothing"])
+@pytest.mark.parametrize("by_api", [True, False], ids=["the API", "a page"])
+def test_no_time_to_come_later_is_longer_than_for_others(said: str, by_api: bool) -> None:
+    """Kopf would wait for an hour, and end with a ValueError where it is a date."""
+
+    async def scenario(script: Script) -> None:
+        busy = failure(429, "TooManyRequests") if by_api else Answer(429, "busy")
+        script.tell(Answer(429, busy.body, {"Retry-After": said} if said else {}), OK)
+        async with ApiClient(script.url) as client, lent(client) as ask:
             assert await ask(NODES) == 200
         first, second = script.seen
-        assert second.at - first.at >= 7
+        assert 1 <= second.at - first.at <= 1.1 * LATER_MAX
 
     play(scenario)
 

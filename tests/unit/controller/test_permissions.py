@@ -125,3 +125,15 @@ def test_credentials_that_are_not_accepted_are_said_once_until_they_are() -> Non
     assert permissions.blocking() == ["the API server does not accept our credentials (the file)"]
     permissions.answered(endpoint, NODES, None)
     assert permissions.blocking() == []
+
+
+@pytest.mark.parametrize(
+    ("message", "unknown"),
+    [("Unauthorized", True), ('admission webhook "w.tenant.example" denied the request: log in first', False)],
+    ids=["the API server", "a webhook"],
+)
+def test_a_webhook_that_answers_401_is_not_the_api_server_that_does_not_know_us(message: str, unknown: bool) -> None:
+    permissions = Permissions("the file")
+    path = CLAIMS.format("tenant")
+    permissions.answered(endpoint_of("POST", path), path, ApiError(401, "Unauthorized", message))
+    assert bool(permissions.blocking()) is unknown
