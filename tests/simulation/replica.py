@@ -18,6 +18,7 @@ from typing import Any
 from unittest.mock import patch
 
 from dra_operator.cluster.http import ApiClient
+from dra_operator.cluster.sessions import Sessions
 from dra_operator.controller.controller import Controller
 from dra_operator.controller.lists import Lists
 from dra_operator.controller.settings import Settings
@@ -39,7 +40,7 @@ class _Credentials:
     def client(self) -> ApiClient:
         client = ApiClient(MODEL_URL)
         session: Any = SimulatedSession(self.network, self.process)
-        client._wire._requests = client._wire._watches = session
+        client._wire._requests = client._wire._watches = Sessions(lambda: session)
         return client
 
 

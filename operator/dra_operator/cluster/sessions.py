@@ -35,7 +35,7 @@ class Sessions:
 
     @asynccontextmanager
     async def use(self, certificate: int) -> AsyncIterator[aiohttp.ClientSession]:
-        """A session for one request of who has the so-manieth certificate, or a later one."""
+        """A session for one request of a client whose certificate was replaced so often, or a later one's."""
         used = self._newest
         if used is None or used.certificate < certificate:
             old, used = used, _Open(self._begin(), certificate)
