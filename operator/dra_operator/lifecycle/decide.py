@@ -5,9 +5,12 @@ node; if the rest does not fit there and only this pod uses what is allocated, t
 pod holds nothing while it waits.
 
 Answers "does not fit" are remembered per signature (what is asked, and where it may go) for as long as nothing has
-become free: a thousand equal waiting pods cost one search. The first of them may cost a second where there are
-thousands of nodes, or a puzzle on one of them; such a look ends `Unfinished`, and the caller drives the search on, in
-steps.
+become free: a thousand equal waiting pods cost one search. Devices and room that are taken meanwhile leave that true,
+but not the words for it: where a pod says something else, they are found anew. So words never give way to older ones,
+and two operators that see the same do not contradict each other for ever.
+
+The first of equal pods may cost a second where there are thousands of nodes, or a puzzle on one of them; such a look
+ends `Unfinished`, and the caller drives the search on, in steps.
 
 Upstream: the dynamicresources plugin of kube-scheduler (PreFilter, Filter, Reserve); here one loop decides serially.
 """
@@ -28,9 +31,11 @@ from dra_operator.allocation.place import Placement, place_steps
 from dra_operator.allocation.strategy import Strategy
 from dra_operator.api.codec import encode
 from dra_operator.api.core import Pod
+from dra_operator.api.names import DEVICES_ALLOCATED
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import ResourceClaim
 from dra_operator.lifecycle.generate import Blocked, admin_access_denied
+from dra_operator.lifecycle.publish import MESSAGE_MAX_LENGTH
 from dra_operator.lifecycle.reservation import Reservation, find_reservation
 from dra_operator.lifecycle.view import View
 from dra_operator.lifecycle.waiting import Group, turn
@@ -55,6 +60,20 @@ class Unfinished:
     search: Search
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What did not fit, and what was taken when that was found."""
+
+    decision: Unschedulable | AllocationError
+    taken: tuple[int, int]
+
+    def is_told(self, pod: Pod) -> bool:
+        """Whether the pod says so, or nothing yet."""
+        current = pod.condition(DEVICES_ALLOCATED)
+        told = self.decision.reason, self.decision.message[:MESSAGE_MAX_LENGTH]
+        return current is None or (current.reason, current.message) == told
+
+
 Decision: TypeAlias = Placement | Unschedulable | AllocationError | Unfinished
 
 
@@ -68,7 +87,7 @@ class Decider:
     steps_in_one_go: int | None = None
     """What a look may search before it is `Unfinished`, in steps of `place_steps`; None: as long as it takes."""
     allocator: Allocator = field(init=False)
-    _refused: dict[_Key, Unschedulable | AllocationError] = field(init=False, default_factory=dict)
+    _refused: dict[_Key, _Answer] = field(init=False, default_factory=dict)
     _hopeless: set[bytes] = field(init=False, default_factory=set)
     """What no node could be kept for."""
     _epoch: int = field(init=False, default=-1)
@@ -99,8 +118,12 @@ class Decider:
             self._refused.clear()
             self._hopeless.clear()
             self._epoch = view.wakeups.epoch
-        if signature is not None and (signature, avoid) in self._refused:
-            return self._refused[signature, avoid]
+        key = None if signature is None else (signature, avoid)
+        known = self._refused.get(key) if key is not None else None
+        # What a search has just found is good enough, or one that takes long would never be done with.
+        if known is not None and (self._unfinished or known.taken == self._taken() or known.is_told(pod)):
+            self._unfinished = 0
+            return known.decision
         steps = place_steps(
             pod,
             claims,
@@ -109,7 +132,6 @@ class Decider:
             allocator=self.allocator,
             avoid=avoid,
         )
-        key = None if signature is None else (signature, avoid)
         most = self.steps_in_one_go if self._unfinished < _UNFINISHED_MAX else None
         for number in count():
             try:
@@ -135,7 +157,11 @@ class Decider:
 
     def _remember(self, key: _Key | None, decision: Placement | Unschedulable | AllocationError) -> None:
         if key is not None and not isinstance(decision, Placement):
-            self._refused[key] = decision
+            self._refused[key] = _Answer(decision, self._taken())
+
+    def _taken(self) -> tuple[int, int]:
+        """Changes with every device and all room that is taken."""
+        return self.view.ledger.version, self.view.placements.version
 
     def group(self, pod: Pod, claims: Sequence[ResourceClaim]) -> Group | None:
         """Those for whom the pod's refusal holds too; None where it waits alone."""

@@ -24,9 +24,10 @@ class _ByNode(dict[str, NodeUsage]):
 
 
 class Placements:
-    """See the module. `usage` is what is taken up, by node: those that pods are on."""
+    """See the module. `usage` is what is taken up, by node: those that pods are on. `version` grows as it changes."""
 
     def __init__(self) -> None:
+        self.version = 0
         self.usage: dict[str, NodeUsage] = _ByNode()
         self._nodes: dict[Uid, str] = {}
 
@@ -44,6 +45,7 @@ class Placements:
         if node is None:
             return None
         if resized and self._nodes.get(pod.uid) == node:
+            self.version += 1
             return node if self.usage[node].add(pod) else None
         return self.assume(pod, node)
 
@@ -52,6 +54,7 @@ class Placements:
         if self._nodes.get(pod.uid) == node:
             return None
         left = self.remove(pod.uid)
+        self.version += 1
         self._nodes[pod.uid] = node
         self.usage.setdefault(node, NodeUsage()).add(pod)
         return left
@@ -60,6 +63,7 @@ class Placements:
         """Count the pod nowhere. Returns the node on which room became free."""
         node = self._nodes.pop(uid, None)
         if node is not None:
+            self.version += 1
             self.usage[node].remove(uid)
             if not self.usage[node].pods(uid):
                 del self.usage[node]

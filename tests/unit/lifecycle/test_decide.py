@@ -11,7 +11,7 @@ from dra_operator.api.resource import ResourceClaim
 from dra_operator.lifecycle.decide import Decider, Decision, Unfinished
 from dra_operator.lifecycle.view import View
 from tests.builders import claim, container, device_class, node, pod, request, slice_of
-from tests.unit.lifecycle.scene import PROTECTED, full, gated, gpus, held, show, view_of
+from tests.unit.lifecycle.scene import PROTECTED, full, gated, gpus, held, says, show, view_of
 
 NODES = 40
 USER = pod("user")
@@ -110,6 +110,67 @@ def test_a_pod_that_asks_for_something_else_gets_its_own_answer() -> None:
     decider = Decider(view)
     first = decider.place(user, [claim()])
     assert decider.place(user, [claim(request(count=2))]) is not first
+
+
+def cordoned() -> tuple[View, ResourceClaim]:
+    """The only GPU is free, on a cordoned node; and a claim that takes it."""
+    one = node(cordoned=True), *gpus()[1:]
+    return view_of(*one), held(claim(name="taker"), by=[pod("runner", claims=["taker"], node_name="node-a")])
+
+
+def test_what_a_pod_says_since_devices_were_taken_does_not_give_way_to_what_was_found_before() -> None:
+    view, taker = cordoned()
+    early, late = Decider(view), Decider(view)
+    before = early.place(USER, [claim()])
+    show(view, taker)
+    now = late.place(USER, [claim()])
+    assert isinstance(before, Unschedulable)
+    assert isinstance(now, Unschedulable)
+    assert (before.reason, now.reason) == ("NodeUnsuitable", "DevicesInUse")
+    assert early.place(says(USER, now.reason, now.message), [claim()]) == now
+    assert late.place(says(USER, before.reason, before.message), [claim()]) is now
+
+
+def test_what_a_pod_says_since_room_was_taken_does_not_give_way_either() -> None:
+    small = node(allocatable={"cpu": "2", "pods": "1"})
+    user = pod("user", containers=[container({"cpu": "4"})])
+    view = view_of(small, *gpus()[1:])
+    early = Decider(view)
+    before = early.place(user, [claim()])
+    show(view, pod("another", node_name="node-a"))
+    now = Decider(view).place(user, [claim()])
+    assert isinstance(now, Unschedulable)
+    assert before != now
+    assert early.place(says(user, now.reason, now.message), [claim()]) == now
+
+
+def test_pods_that_say_so_or_nothing_yet_cost_no_search_when_devices_are_taken() -> None:
+    view, taker = cordoned()
+    decider = Decider(view)
+    first = decider.place(USER, [claim()])
+    show(view, taker)
+    assert isinstance(first, Unschedulable)
+    assert decider.place(says(USER, first.reason, first.message), [claim()]) is first
+    assert decider.place(pod("another"), [claim()]) is first
+
+
+def test_what_a_long_search_has_just_found_is_told_though_devices_were_taken_meanwhile() -> None:
+    nodes = [f"node-{number:02}" for number in range(NODES)]
+    view = cluster(*(node(name, cordoned=True) for name in nodes))
+    user = says(USER, "ClaimMissing")
+    decider = Decider(view, steps_in_one_go=4)
+    decision = decider.place(user, [claim()])
+    assert isinstance(decision, Unfinished)
+    for _ in decision.search:
+        pass
+    show(view, held(claim(name="taker"), "node-31/gpu-0", by=[pod("runner", claims=["taker"])], on="node-31"))
+    assert isinstance(decider.place(user, [claim()]), Unschedulable)
+
+
+def test_searches_that_end_do_not_make_a_later_one_go_on_without_a_break() -> None:
+    view = cluster()
+    decider = Decider(view, steps_in_one_go=4)
+    assert [decide(decider, claims=(claim(request(count=count)),))[1] for count in range(2, 8)] == [1] * 6
 
 
 # --- what is asked for -----------------------------------------------------------------------------------------------
