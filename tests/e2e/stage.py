@@ -202,7 +202,11 @@ class Stage:
     async def clear(self) -> None:
         """End all pods, and wait until every claim is gone with them."""
         for pod in (await self.client.list_objects(PODS, namespace=self.namespace))[0]:
-            await self.client.delete(PODS, pod.key, grace_seconds=0)
+            try:
+                await self.client.delete(PODS, pod.key, grace_seconds=0)
+            except ApiError as refused:
+                if refused.status != 404:  # it may have gone by itself
+                    raise
         for claim in await self.claims():
             if claim.metadata.controller is None and claim.metadata.deletion_timestamp is None:
                 await self.client.delete(CLAIMS, claim.key)

@@ -267,8 +267,21 @@ class Invariants:
                 continue
             if not is_gated(pod):
                 continue  # kube-scheduler's to place, or somebody's to give up
+            if self._waits_behind_another(pod):
+                continue
             if (place := find_place(self.cluster, pod, adopts=self.adopts)) is not None:
                 raise ViolationError(f"{name_of(pod)} waits, {_told(pod)}, although {place}")
+
+    def _waits_behind_another(self, pod: Json) -> bool:
+        """Whether it is told that a node is kept, and there is somebody who waits for what is in use.
+
+        That takes minutes of waiting, or a clock that was wrong when the other was told to wait.
+        """
+        return "kept for a pod that has waited longer" in _told(pod) and any(
+            is_gated(one) and "told DevicesInUse" in _told(one)
+            for one in self.cluster.store.all("pods")
+            if one["metadata"]["uid"] != pod["metadata"]["uid"]
+        )
 
 
 def is_gated(pod: Json) -> bool:

@@ -213,6 +213,8 @@ def _sum_up(walk: _Walk, nodes: Mapping[str, Node]) -> Steps[Unschedulable]:
         reason = reason if kinds else why
     avoided = nodes.get(scope.avoid) if scope.avoid is not None else None
     kept = avoided is not None and scope.reaches(avoided)
+    if avoided is not None and kept and reason is Reason.NO_MATCHING_DEVICE and plan.shortage(avoided) is not None:
+        reason = Reason.DEVICES_IN_USE  # the others have none; it has, and they are spoken for
     if within + kept < len(nodes):
         parts.append(f"{len(nodes) - within - kept} cannot reach devices that are allocated already")
     if kept:

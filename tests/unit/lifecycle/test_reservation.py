@@ -7,6 +7,7 @@ import msgspec
 from dra_operator.allocation.outcome import Unschedulable
 from dra_operator.allocation.place import Placement
 from dra_operator.api.core import Pod
+from dra_operator.api.reasons import Reason
 from dra_operator.lifecycle.decide import Decider
 from dra_operator.lifecycle.keys import PodRef
 from dra_operator.lifecycle.policy import Policy
@@ -39,6 +40,18 @@ def test_a_pod_that_waits_for_a_short_time_keeps_nothing() -> None:
     assert view.wakeups.reservation is None
 
 
+def test_who_finds_devices_only_on_the_node_that_is_kept_is_not_told_that_there_are_none() -> None:
+    view, _ = scene(waited=301)
+    kept = view.wakeups.reservation
+    assert kept is not None
+    for slice_ in [one for one in view.inventory.slices() if one.spec.node_name != kept.node]:
+        view.forget_slice(slice_.metadata.name)
+
+    refused = Decider(view).place(gated("small", claims=["small"]), [SMALL])
+    assert isinstance(refused, Unschedulable)
+    assert refused.reason is Reason.DEVICES_IN_USE
+
+
 def test_after_a_while_others_pass_a_node_over_until_it_is_served() -> None:
     view, large = scene(waited=301)
     decider, small = Decider(view), gated("small", claims=["small"])
@@ -53,6 +66,7 @@ def test_after_a_while_others_pass_a_node_over_until_it_is_served() -> None:
     refused = decider.place(small, [SMALL])
     assert isinstance(refused, Unschedulable)
     assert "1 is kept for a pod that has waited longer" in refused.message
+    assert refused.reason is Reason.DEVICES_IN_USE
 
     view.forget_claim(claim(name=kept[-1]).key)
     served = decider.place(large, [LARGE])
