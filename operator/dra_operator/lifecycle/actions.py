@@ -124,7 +124,7 @@ class ReadPod:
 
 @dataclass(frozen=True, slots=True)
 class ReadClaim:
-    """Live GET of a claim, after a write whose outcome is not known or that met a conflict."""
+    """Live GET of a claim: after a write whose outcome is not known, or of one that only a pod's status tells of."""
 
     key: ObjectKey
 

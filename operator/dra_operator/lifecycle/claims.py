@@ -49,6 +49,8 @@ class Claims:
     _keys: dict[Uid, ObjectKey] = field(default_factory=dict)
     """Of what the mirror shows."""
     _gone: Tombstones = field(default_factory=Tombstones)
+    _missing: Tombstones = field(default_factory=Tombstones)
+    """Names of which the API server said that there is no such claim."""
     _listed_at: int = 0
     """The version of the last list that was taken in."""
 
@@ -61,6 +63,10 @@ class Claims:
     def is_catching_up(self, key: ObjectKey) -> bool:
         """Whether a write of ours to this claim has not come back through the mirror yet."""
         return key in self._ahead
+
+    def is_missing(self, key: ObjectKey) -> bool:
+        """Whether the API server said that there is no claim of that name; one that was made since may have it."""
+        return str(key) in self._missing
 
     # --- the mirror --------------------------------------------------------------------------------------------------
 
@@ -175,6 +181,7 @@ class Claims:
 
     def note_missing(self, key: ObjectKey) -> None:
         """The API server says that there is no such claim: drop what only our own write told us."""
+        self._missing.add(Uid(str(key)), self.now())
         self._refer(key, self._ahead.pop(key, None))
 
     # --- who refers to it --------------------------------------------------------------------------------------------

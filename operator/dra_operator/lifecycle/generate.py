@@ -11,7 +11,8 @@ the next attempt.
 
 Invariant: one pod claim of one pod has one claim. An existing claim that carries owner and annotation is adopted,
 whoever made it; of several, the one that the pod's status names stays, since that is what kube-scheduler and the
-kubelet go by, and before any is published, the one in use.
+kubelet go by, and before any is published, the one in use. None takes the place of a published one before a live GET
+says that it is gone: that the mirror has none of that name only says that it is late.
 
 Upstream: `handleClaim` of k8s.io/kubernetes/pkg/controller/resourceclaim, `resourceclaim.Name` and `IsForPod` of
 k8s.io/dynamic-resource-allocation.
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from dra_operator.access.admin import asks_admin_access, grants_admin_access
@@ -52,6 +53,8 @@ class Found:
 
     Listed once the claim is published: before that, their generator may be about to publish one of them.
     """
+    unseen: ObjectKey | None = None
+    """The published claim, if that is another which the mirror does not have, and which is not known to be gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class ToCreate:
 
     claim: ResourceClaim
     template: ObjectKey
+    unseen: ObjectKey | None = None
+    """As that of `Found`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,14 +183,16 @@ def _resolve_template(view: View, pod: Pod, entry: str, template_name: str) -> R
     published = next((status for status in pod.status.resource_claim_statuses or () if status.name == entry), None)
     if published is not None and published.resource_claim_name is None:
         return NotNeeded()
-    shared = _find_shared(view, pod, entry, published.resource_claim_name if published is not None else None)
+    name = published.resource_claim_name if published is not None else None
+    shared = _find_shared(view, pod, entry, name)
     if shared is not None:
         return _usable(shared, pod)
     ours = [claim for claim in view.claims_owned_by(pod.uid) if generated_for(claim, pod, entry)]
     live = [claim for claim in ours if _stays(claim, pod)]
+    unseen = _find_unseen(view, pod, name)
     if live:
         ending = [claim for claim in ours if claim.status.reserved_for and not _stays(claim, pod)]
-        return _choose(live, ending, pod, published.resource_claim_name if published is not None else None)
+        return replace(_choose(live, ending, pod, name), unseen=unseen)
     template = view.templates.get(key)
     if template is None:
         return Blocked(
@@ -195,10 +202,10 @@ def _resolve_template(view: View, pod: Pod, entry: str, template_name: str) -> R
     if asks_admin_access(template.spec.spec) and not grants_admin_access(view.namespaces.get(pod.metadata.namespace)):
         return Blocked(Reason.ADMIN_ACCESS_DENIED, admin_access_denied(f'ResourceClaimTemplate "{key}"', pod))
     for attempt in range(_ATTEMPTS):
-        name = claim_name(pod, entry, attempt)
-        holder = view.claim(ObjectKey(pod.metadata.namespace, name))
+        made = claim_name(pod, entry, attempt)
+        holder = view.claim(ObjectKey(pod.metadata.namespace, made))
         if holder is None:
-            return ToCreate(build_claim(pod, entry, template, name), key)
+            return ToCreate(build_claim(pod, entry, template, made), key, unseen)
         if generated_for(holder, pod, entry):
             return Blocked(
                 Reason.CLAIM_DELETING,
@@ -208,8 +215,15 @@ def _resolve_template(view: View, pod: Pod, entry: str, template_name: str) -> R
     return Blocked(
         Reason.CLAIM_NOT_OWNED,
         f'the names for the claim "{entry}" of this pod are all taken, last by ResourceClaim '
-        f'"{pod.metadata.namespace}/{name}"; delete it',
+        f'"{pod.metadata.namespace}/{made}"; delete it',
     )
+
+
+def _find_unseen(view: View, pod: Pod, published: str | None) -> ObjectKey | None:
+    if published is None:
+        return None
+    key = ObjectKey(pod.metadata.namespace, published)
+    return key if view.claim(key) is None and not view.claim_is_missing(key) else None
 
 
 def _find_shared(view: View, pod: Pod, entry: str, published: str | None) -> ResourceClaim | None:

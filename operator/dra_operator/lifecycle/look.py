@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dra_operator.api.core import Pod
+from dra_operator.api.meta import ObjectKey
 from dra_operator.api.names import DEVICES_ALLOCATED
 from dra_operator.api.resource import ResourceClaim
 from dra_operator.lifecycle.decide import Decider
@@ -40,6 +41,8 @@ class Look:
     """The names of claims that were generated for the pod, by entry, as its status has to have them."""
     missing: tuple[ToCreate, ...]
     duplicates: tuple[ResourceClaim, ...]
+    unseen: tuple[ObjectKey, ...]
+    """Published claims that the mirror lacks, where others are there: not known to be gone (`Found.unseen`)."""
     blocked: tuple[Blocked, ...]
 
     @classmethod
@@ -50,12 +53,15 @@ class Look:
         names: dict[str, str] = {}
         missing: list[ToCreate] = []
         duplicates: list[ResourceClaim] = []
+        unseen: list[ObjectKey] = []
         blocked: list[Blocked] = []
         for entry, resolution in resolve(decider.view, pod):
             match resolution:
                 case ToCreate():
                     missing.append(resolution)
-                case Found(claim, spare):
+                case Found(claim, spare, published):
+                    if published is not None:
+                        unseen.append(published)
                     claims.setdefault(claim.uid, claim)
                     entries[entry.name] = claim
                     duplicates += spare
@@ -75,6 +81,7 @@ class Look:
             names=names,
             missing=tuple(missing),
             duplicates=tuple(duplicates),
+            unseen=tuple(unseen),
             blocked=tuple(blocked),
         )
 

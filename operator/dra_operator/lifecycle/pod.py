@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import inf
+from typing import Final
 
 from dra_operator.api.meta import Uid
 from dra_operator.api.reasons import Reason
-from dra_operator.lifecycle.actions import CreateClaim, DeleteClaim, ReadPod
+from dra_operator.lifecycle.actions import CreateClaim, DeleteClaim, ReadClaim, ReadPod
 from dra_operator.lifecycle.claim import DELETE_AGAIN
 from dra_operator.lifecycle.decide import Decider
 from dra_operator.lifecycle.gate import is_gated, other_gates
@@ -34,6 +35,9 @@ from dra_operator.lifecycle.turns import SILENCE
 from dra_operator.lifecycle.ungated import step_ungated
 from dra_operator.lifecycle.verdict import NOTHING, Verdict
 
+READ_AGAIN: Final = 1.0
+"""Seconds until a live GET is repeated whose answer was not taken in: what it showed was deleted meanwhile."""
+
 
 def reconcile_pod(decider: Decider, uid: Uid, policy: Policy, now: float) -> Verdict:
     """The next step for a pod. `now`: seconds since the epoch."""
@@ -48,11 +52,24 @@ def reconcile_pod(decider: Decider, uid: Uid, policy: Policy, now: float) -> Ver
     if not pod.spec.resource_claims:
         return Verdict(actions=(ungate(pod),)) if is_gated(pod) and not other_gates(pod) else NOTHING
     look = Look.at(pod, decider, policy, now)
-    return _renounce_duplicates(look) or _complete_claims(look) or _step(look)
+    return _read_unseen(look) or _renounce_duplicates(look) or _complete_claims(look) or _step(look)
 
 
 def _step(look: Look) -> Verdict:
     return step_gated(look) if is_gated(look.pod) else step_ungated(look)
+
+
+def _read_unseen(look: Look) -> Verdict | None:
+    """Before another claim takes the place of a published one, the API server is asked for that: a mirror may be late.
+
+    None is made in the other generator's turn: until then the mirror may show it, which takes no request.
+    """
+    unseen = list(look.unseen)
+    if look.missing and _others_turn(look) <= 0:
+        unseen += [missing.unseen for missing in look.missing if missing.unseen is not None]
+    if not unseen:
+        return None
+    return Verdict(actions=tuple(map(ReadClaim, unseen)), awaits_claims=bool(look.missing), requeue_after=READ_AGAIN)
 
 
 def _renounce_duplicates(look: Look) -> Verdict | None:

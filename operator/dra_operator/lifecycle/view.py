@@ -113,6 +113,10 @@ class View:
         """The claim as last known, our own writes included."""
         return self._claims.get(key)
 
+    def claim_is_missing(self, key: ObjectKey) -> bool:
+        """Whether the API server said that there is no such claim."""
+        return self._claims.is_missing(key)
+
     def claim_catching_up(self, key: ObjectKey) -> bool:
         """Whether a write of ours to this claim has not come back through the mirror yet."""
         return self._claims.is_catching_up(key)

@@ -23,7 +23,7 @@ from dra_operator.api.meta import Object, ObjectKey, Uid
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice
 from dra_operator.inventory.nodeselector import matches_node_selector
-from dra_operator.lifecycle.actions import Action, Done, ReadPod, WriteClaimStatus
+from dra_operator.lifecycle.actions import Action, Done, Missing, ReadClaim, ReadPod, WriteClaimStatus
 from dra_operator.lifecycle.claim import reconcile_claim
 from dra_operator.lifecycle.decide import Decider
 from dra_operator.lifecycle.gate import NewPod, NewPodSpec, excludes_namespace, find_gates
@@ -185,9 +185,11 @@ class Simulation:
             if claim is not None and claim.status.allocation is None:
                 self.view.assume_allocation(claim, action.allocation)
         outcome = self.store.perform(action, timestamp(self.now))
-        if not isinstance(outcome, Done):
+        if isinstance(action, ReadClaim) and isinstance(outcome, Missing):
+            self.view.note_claim_missing(action.key)
+        elif not isinstance(outcome, Done):
             raise NotAtRest(f"{type(action).__name__} of {ref}: {outcome}")
-        if isinstance(action, ReadPod) and outcome.object is None:
+        elif isinstance(action, ReadPod) and outcome.object is None:
             self._mark(self.view.note_gone(action.uid))
 
     def _reconcile(self, ref: Ref) -> Verdict:

@@ -37,7 +37,7 @@ from dra_operator.lifecycle.keys import ClaimRef, PodRef
 from dra_operator.lifecycle.publish import timestamp
 from tests.builders import claim, node, pod, request, template
 from tests.unit.controller.desk import ANSWER_LOST, BROKEN, REQUEST_LOST, Call, Desk, Fate, now, play
-from tests.unit.lifecycle.scene import NOW, PROTECTED, gated, gpus, held
+from tests.unit.lifecycle.scene import NOW, PROTECTED, gated, generated, gpus, held, publishes, show
 
 YEAR = 365 * 86400.0
 QUOTA = Refused(403, "exceeded quota: claims")
@@ -331,6 +331,33 @@ def test_it_is_read_ever_more_slowly_until_it_is_known() -> None:
         reads = times(desk.calls(ReadClaim))
         gaps = [round(second - first, 3) for first, second in pairwise(reads)]
         assert gaps == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]
+
+    play(scenario)
+
+
+def test_a_published_claim_that_no_watch_shows_yet_is_read_and_used() -> None:
+    """None is made beside it, however late the watch of claims is."""
+
+    async def scenario(desk: Desk) -> None:
+        desk.watch_delay = 30.0
+        one = desk.store.create(publishes(gated(templates=["template"]), {"template": "theirs"}))
+        desk.store.create(generated(one, name="theirs", uid=""))
+        show(desk.view, *gpus(), template(), one)
+        desk.sweep()
+        await desk.until(lambda: bool(desk.calls(WriteClaimStatus)), "it is allocated")
+        assert [call.target for call in desk.calls(ReadClaim)] == ["default/theirs"]
+        assert [call.target for call in desk.calls(WriteClaimStatus)] == ["default/theirs"]
+        assert desk.calls(CreateClaim) == []
+
+    play(scenario)
+
+
+def test_a_published_claim_that_is_gone_is_read_once() -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.create(*gpus(), template(), publishes(gated(templates=["template"]), {"template": "gone"}))
+        await desk.until(desk.ungated, "the pod is ungated")
+        assert [call.target for call in desk.calls(ReadClaim)] == ["default/gone"]
+        assert len(desk.calls(CreateClaim)) == 1
 
     play(scenario)
 

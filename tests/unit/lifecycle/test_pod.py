@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
-from dra_operator.api.core import PodResourceClaim
+from dra_operator.api.core import Pod, PodResourceClaim
+from dra_operator.api.meta import ObjectKey
 from dra_operator.api.reasons import Reason
 from dra_operator.lifecycle.actions import (
     CreateClaim,
     DeleteClaim,
     PodCondition,
     PublishStatus,
+    ReadClaim,
     WriteClaimStatus,
 )
 from dra_operator.lifecycle.generate import claim_name
-from dra_operator.lifecycle.policy import Policy
+from dra_operator.lifecycle.policy import ClaimsMode, Policy
 from dra_operator.lifecycle.publish import timestamp
 from dra_operator.lifecycle.refusal import Refusal
+from dra_operator.lifecycle.turns import SILENCE
 from dra_operator.lifecycle.verdict import NOTHING, Verdict
 from tests.builders import (
     allocation,
@@ -49,6 +53,8 @@ from tests.unit.lifecycle.scene import (
     waits,
     writes,
 )
+
+UNGATED = pod(templates=["template"])
 
 # --- step by step ----------------------------------------------------------------------------------------------------
 
@@ -166,10 +172,54 @@ def test_a_duplicate_that_somebody_deletes_gives_its_devices_back() -> None:
 def test_a_published_claim_that_is_gone_gives_way_to_ours_by_force() -> None:
     user = publishes(USER, {"template": "deleted"})
     ours = held(generated(user, name="ours"), by=[user])
-    [write] = look(view_of(user, ours, *gpus()), user).actions
+    view = view_of(user, ours, *gpus())
+    view.note_claim_missing(ObjectKey("default", "deleted"))
+    [write] = look(view, user).actions
     assert isinstance(write, PublishStatus)
     assert [status.resource_claim_name for status in write.claim_statuses] == ["ours"]
     assert write.force
+
+
+@pytest.mark.parametrize("user", [USER, UNGATED], ids=["gated", "ungated"])
+def test_a_published_claim_that_the_mirror_does_not_have_is_read_before_another_is_made(user: Pod) -> None:
+    """The mirror of claims may be late, and the pod may run with the one it does not show."""
+    told = publishes(user, {"template": "late"})
+    view, late = view_of(told, template(), namespace(), *gpus()), generated(told, name="late")
+    assert look(view, told).actions == (ReadClaim(late.key),)
+    view.note_written(late)
+    assert not any(isinstance(action, CreateClaim) for action in look(view, told).actions)
+    view.forget_claim(late.key)
+    assert look(view, told).actions == (ReadClaim(late.key),)
+    view.note_claim_missing(late.key)
+    [create] = look(view, told).actions
+    assert isinstance(create, CreateClaim)
+
+
+@pytest.mark.parametrize("user", [USER, UNGATED], ids=["gated", "ungated"])
+def test_a_published_claim_that_the_mirror_does_not_have_is_read_before_another_is_published(user: Pod) -> None:
+    """Else a pod that runs with the one is told of the other, and keeps both as long as it lives."""
+    told = publishes(user, {"template": "late"})
+    ours, late = generated(told, name="ours"), held(generated(told, name="late"), by=[told])
+    view = view_of(told, ours, template(), namespace(), *gpus())
+    assert look(view, told).actions == (ReadClaim(late.key),)
+    view.note_written(late)
+    assert look(view, told).actions == (DeleteClaim(ours.key, ours.uid, "1"),)
+
+
+def test_a_published_claim_is_not_read_while_it_may_be_about_to_be_shown() -> None:
+    """In the other generator's turn nothing is done in its place, so nothing has to be known."""
+    told = publishes(USER, {"template": "late"})
+    verdict = look(view_of(told, template(), *gpus()), told, Policy(claims=ClaimsMode.AUTO))
+    assert (verdict.actions, verdict.awaits_claims) == ((), True)
+
+
+def test_what_is_read_instead_of_making_a_claim_does_not_begin_the_others_turn_anew() -> None:
+    told, policy = publishes(USER, {"template": "gone"}), Policy(claims=ClaimsMode.AUTO)
+    view = view_of(told, template(), *gpus())
+    view.turns.begin(told.uid, NOW)
+    verdict = look(view, told, policy, now=NOW + SILENCE)
+    assert verdict.actions == (ReadClaim(ObjectKey("default", "gone")),)
+    assert verdict.awaits_claims
 
 
 def test_a_refused_creation_is_told_and_tried_again_later() -> None:

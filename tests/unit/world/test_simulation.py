@@ -14,6 +14,7 @@ from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import ResourceClaim
 from dra_operator.world.simulation import Simulation
 from tests.builders import claim, device_class, node, pod, request, slice_of, template
+from tests.unit.lifecycle.scene import publishes
 
 NOW = 1_800_000_000.0
 
@@ -77,6 +78,16 @@ def test_a_deleted_pod_gives_its_device_to_one_that_waits() -> None:
     simulation.run()
     assert simulation.standing[pod_of(simulation, "second").uid].reason is Reason.ALLOCATED
     assert len(list(simulation.store.all(ResourceClaim))) == 1
+
+
+def test_a_pod_whose_published_claim_is_not_there_gets_another() -> None:
+    one = publishes(user(), {"gpu": "gone"})
+    simulation = cluster(one)
+    simulation.run()
+    assert simulation.standing[pod_of(simulation).uid].reason is Reason.ALLOCATED
+    [made] = simulation.view.claims.values()
+    [published] = pod_of(simulation).status.resource_claim_statuses or ()
+    assert published.resource_claim_name == made.metadata.name
 
 
 def test_settling_one_pod_leaves_others_as_they_are() -> None:
