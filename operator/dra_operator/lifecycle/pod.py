@@ -69,7 +69,8 @@ def _read_unseen(look: Look) -> Verdict | None:
         unseen += [missing.unseen for missing in look.missing if missing.unseen is not None]
     if not unseen:
         return None
-    return Verdict(actions=tuple(map(ReadClaim, unseen)), awaits_claims=bool(look.missing), requeue_after=READ_AGAIN)
+    waited = look.view.turns.waited(look.pod.uid, look.now) > 0  # what the pod has waited counts on
+    return Verdict(actions=tuple(map(ReadClaim, unseen)), awaits_claims=waited, requeue_after=READ_AGAIN)
 
 
 def _renounce_duplicates(look: Look) -> Verdict | None:

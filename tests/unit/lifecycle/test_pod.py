@@ -216,6 +216,7 @@ def test_a_published_claim_is_not_read_while_it_may_be_about_to_be_shown() -> No
 def test_what_is_read_instead_of_making_a_claim_does_not_begin_the_others_turn_anew() -> None:
     told, policy = publishes(USER, {"template": "gone"}), Policy(claims=ClaimsMode.AUTO)
     view = view_of(told, template(), *gpus())
+    assert not look(view, told).awaits_claims, "nobody is waited for"
     view.turns.begin(told.uid, NOW)
     verdict = look(view, told, policy, now=NOW + SILENCE)
     assert verdict.actions == (ReadClaim(ObjectKey("default", "gone")),)
