@@ -127,7 +127,7 @@ async def test_a_generated_claim_deleted_under_a_waiting_pod_is_generated_anew(h
     await here.delete_claim(old.metadata.name)
     new = await another_claim(here, pod, old)
     await here.delete_pod("two")
-    await recovers(here, pod, "DevicesInUse")
+    await recovers(here, pod, "ClaimDeleting")  # DevicesInUse was told before and after that
     [used] = await here.claims_of(pod)
     assert used.uid == new.uid
     [published] = (await here.get_pod("late")).status.resource_claim_statuses or ()
