@@ -81,7 +81,7 @@ class Answers:
             case Missing(message):
                 pause = 0.1
                 if isinstance(action, ReadClaim | SetFinalizers | WriteClaimStatus):
-                    self._view.note_claim_missing(action.key)
+                    self._mark(self._view.note_claim_missing(action.key))
             case Refused(_, message):
                 pause = 1.0
                 if isinstance(action, CreateClaim) and isinstance(ref, PodRef) and ref.uid in self._view.pods:

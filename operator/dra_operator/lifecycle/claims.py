@@ -90,10 +90,11 @@ class Claims:
             dirty.add(ClaimRef(key))  # else the answer to our write said all this, and was looked at
         if ahead is not None and newer(claim, ahead):
             del self._ahead[key]
-            if takes_back(claim, ahead):
+            if _ends(claim, ahead):
                 self.ledger.forget_assumed(ahead.uid)
                 dirty |= self.freed()
         self.shown[key] = claim
+        self._missing.discard(Uid(str(key)))
         self._keys[claim.uid] = key
         self._refer(key, known, ahead)
         rivals = self.ledger.rivals(claim.uid)
@@ -145,8 +146,8 @@ class Claims:
         yield from self._forget_unlisted(listed, horizon)
         for claim in claims:
             yield self.observe(claim, live=False)
-        yield from self._forget_unlisted(listed, horizon)  # what was answered meanwhile
         self._listed_at = horizon
+        yield from self._forget_unlisted(listed, horizon)  # what was answered meanwhile
 
     def _forget_unlisted(self, listed: Collection[ObjectKey], horizon: int) -> Iterator[set[Ref]]:
         """What only our own writes told us, and a list that was made later does not know."""
@@ -166,23 +167,29 @@ class Claims:
             self._gone.add(claim.uid, self.now())  # gone again when the list was made: no watch will tell
             return set()
         if known is not None and newer(known, claim):
-            if not takes_back(known, claim):
+            if not _ends(known, claim):
                 return set()
-            self.ledger.forget_assumed(known.uid)
+            self.ledger.forget_assumed(claim.uid)
             return self.freed()
         before = self._ahead.get(claim.key)
         self._ahead[claim.key] = claim
+        self._missing.discard(Uid(str(claim.key)))
         self._refer(claim.key, before)
         dirty: set[Ref] = {ClaimRef(claim.key), *self._pods_of(claim)}
-        if before is not None and takes_back(claim, before):
+        if before is not None and _ends(claim, before):
             self.ledger.forget_assumed(before.uid)  # a list may show the claim so, and never as it was before
             dirty |= self.freed()
         return dirty
 
-    def note_missing(self, key: ObjectKey) -> None:
+    def note_missing(self, key: ObjectKey) -> set[Ref]:
         """The API server says that there is no such claim: drop what only our own write told us."""
         self._missing.add(Uid(str(key)), self.now())
-        self._refer(key, self._ahead.pop(key, None))
+        ahead = self._ahead.pop(key, None)
+        self._refer(key, ahead)
+        if ahead is None:
+            return set()
+        self.ledger.forget_assumed(ahead.uid)  # the mirror may never show the claim, nor that it went
+        return self.freed()
 
     # --- who refers to it --------------------------------------------------------------------------------------------
 
@@ -206,6 +213,11 @@ class Claims:
             if key is not None:
                 dirty |= self._pods_of(self.shown[key])
         return dirty
+
+
+def _ends(later: ResourceClaim, written: ResourceClaim) -> bool:
+    """Whether what we wrote is no more by the later state of that name: another object, or without our results."""
+    return later.uid != written.uid or takes_back(later, written)
 
 
 def _is_same(known: ResourceClaim, claim: ResourceClaim) -> bool:

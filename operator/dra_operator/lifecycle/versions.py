@@ -42,6 +42,11 @@ class Tombstones:
             self._begun, self._old, self._new = now, self._new, {}
         self._new[uid] = now
 
+    def discard(self, uid: Uid) -> None:
+        """It is there after all."""
+        self._new.pop(uid, None)
+        self._old.pop(uid, None)
+
     def __contains__(self, uid: object) -> bool:
         return uid in self._new or uid in self._old
 

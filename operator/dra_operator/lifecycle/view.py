@@ -293,9 +293,9 @@ class View:
         self.horizon.note_read(uid, horizon)
         return dirty
 
-    def note_claim_missing(self, key: ObjectKey) -> None:
+    def note_claim_missing(self, key: ObjectKey) -> set[Ref]:
         """The API server says that there is no such claim: drop what only our own write told us."""
-        self._claims.note_missing(key)
+        return self._claims.note_missing(key)
 
     # --- everything else ---------------------------------------------------------------------------------------------
 

@@ -186,7 +186,7 @@ class Simulation:
                 self.view.assume_allocation(claim, action.allocation)
         outcome = self.store.perform(action, timestamp(self.now))
         if isinstance(action, ReadClaim) and isinstance(outcome, Missing):
-            self.view.note_claim_missing(action.key)
+            self._mark(self.view.note_claim_missing(action.key))
         elif not isinstance(outcome, Done):
             raise NotAtRest(f"{type(action).__name__} of {ref}: {outcome}")
         elif isinstance(action, ReadPod) and outcome.object is None:

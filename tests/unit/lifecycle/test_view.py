@@ -215,6 +215,64 @@ def test_what_a_list_from_a_cache_that_lagged_did_not_show_is_known_again_once_t
     assert version_of(view) == "7", "an answer to our own write counts again"
 
 
+def written_by_us() -> View:
+    """We created a claim and allocated it, and no mirror has shown it yet."""
+    view = view_of()
+    view.note_written(at(5, uid="ours"))
+    allocated_by_us = held(at(8, uid="ours"))
+    assert allocated_by_us.status.allocation is not None
+    view.assume_allocation(at(5, uid="ours"), allocated_by_us.status.allocation)
+    view.note_written(allocated_by_us)
+    return view
+
+
+def test_devices_of_a_claim_that_no_mirror_has_shown_are_free_when_the_api_server_has_none() -> None:
+    view = written_by_us()
+    view.note_claim_missing(KEY)
+    assert not view.ledger.held
+
+
+@pytest.mark.parametrize("how", ["list", "watch", "answer"])
+def test_devices_of_a_claim_that_no_mirror_has_shown_are_those_of_the_next_of_its_name(how: str) -> None:
+    """It may well be given the same: names of generated claims follow from their pod."""
+    view, next_one = written_by_us(), held(at(15, uid="next"))
+    if how == "list":
+        show_list(view, next_one, version="20")
+    elif how == "watch":
+        show(view, next_one)
+    else:
+        view.note_written(next_one)
+        show(view, next_one)
+    assert view.ledger.confirmed(next_one.uid)
+    view.forget_claim(KEY)
+    assert not view.ledger.held
+
+
+def test_what_is_answered_as_the_list_ends_and_was_gone_then_is_gone() -> None:
+    view, other = view_of(), claim(name="other", version=3)
+    pieces = view.replace_claims([other], "9")
+    while other.key not in view.claims:
+        next(pieces)
+    view.note_written(at(5))
+    next(pieces)
+    late = claim(name="late", version=6)
+    view.note_written(late)
+    assert [*pieces] == []
+    assert (view.claim(KEY), view.claim(late.key)) == (None, None)
+
+
+@pytest.mark.parametrize("again", ["shown", "answered"])
+def test_a_name_that_had_no_claim_is_not_missing_when_one_has_it_again(again: str) -> None:
+    view = view_of()
+    view.note_claim_missing(KEY)
+    assert view.claim_is_missing(KEY)
+    if again == "shown":
+        show(view, at(5))
+    else:
+        view.note_written(at(5))
+    assert not view.claim_is_missing(KEY)
+
+
 def test_a_list_shows_claims_anew_that_were_deleted_and_created_unseen() -> None:
     view = view_of(held(at(1, uid="old")))
     show_list(view, at(5, uid="new"), version="9")
