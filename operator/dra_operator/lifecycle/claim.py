@@ -28,6 +28,7 @@ from dra_operator.api.names import DELETE_PROTECTION_FINALIZER
 from dra_operator.api.resource import ResourceClaim, ResourceClaimConsumerReference
 from dra_operator.lifecycle.actions import Action, DeleteClaim, ReadPod, SetFinalizers, WriteClaimStatus
 from dra_operator.lifecycle.answer import is_allocated_by_us
+from dra_operator.lifecycle.groups import owning_group
 from dra_operator.lifecycle.verdict import NOTHING, Verdict
 from dra_operator.lifecycle.view import View
 
@@ -80,6 +81,8 @@ def _unused(view: View, claim: ResourceClaim) -> Verdict:
         return _one(_release(claim))
     if owner is not None or any(not pod.done for pod in view.pods_naming(claim.key)):
         return NOTHING
+    if owning_group(claim) is not None:
+        return NOTHING  # kube-scheduler protects it first, then allocates it; its pods name the template
     if claim.status.allocation is not None:
         return _one(_release(claim)) if is_allocated_by_us(claim) else NOTHING
     return _one(_unprotect(claim)) if protected else NOTHING

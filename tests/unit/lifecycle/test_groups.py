@@ -19,7 +19,7 @@ from dra_operator.lifecycle.policy import ClaimsMode, Policy
 from dra_operator.lifecycle.turns import KNOWN_PATIENCE, MISSES, SILENCE, Turns
 from dra_operator.lifecycle.verdict import NOTHING
 from tests.builders import claim, pod, template
-from tests.unit.lifecycle.scene import NOW, generated, gpus, held, look, made_by, publishes, view_of
+from tests.unit.lifecycle.scene import NOW, PROTECTED, generated, gpus, held, look, made_by, publishes, view_of
 
 GANG = "gang"
 GENERATE = Policy(claims=ClaimsMode.GENERATE)
@@ -155,3 +155,11 @@ def test_a_claim_of_a_group_shows_that_another_generates() -> None:
     turns = Turns()
     turns.note_new(made_by("kube-controller-manager", shared()))
     assert turns.patience(ClaimsMode.AUTO) == KNOWN_PATIENCE
+
+
+def test_a_claim_of_a_group_that_kube_scheduler_is_about_to_allocate_keeps_its_protection() -> None:
+    claimed = shared()
+    protected = msgspec.structs.replace(
+        claimed, metadata=msgspec.structs.replace(claimed.metadata, finalizers=PROTECTED)
+    )
+    assert reconcile_claim(view_of(member(), protected), protected.key) == NOTHING
