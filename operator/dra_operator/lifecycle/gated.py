@@ -181,6 +181,8 @@ def _let_go(look: Look) -> Verdict:
     if not _confirmed(look, claims):
         return Verdict(requeue_after=look.policy.confirm_timeout)
     nodes = {node for claim in claims if (node := allocated_node(allocation_of(claim))) is not None}
+    if len(nodes) > 1:  # two operators allocated a claim each, for different nodes: no node has all of them
+        return undo(look, [claim for claim in claims if allocated_node(allocation_of(claim)) is not None])
     # Where the allocation means one node, that is it: what we assumed may be of a write that another's came before.
     node = nodes.pop() if len(nodes) == 1 else view.placed_on(pod.uid)
     if node is not None and (misfit := _misfit(look, node)) is not None:

@@ -14,6 +14,7 @@ from dra_operator.lifecycle.actions import (
     PublishStatus,
     SetFinalizers,
     Ungate,
+    WriteClaimStatus,
 )
 from dra_operator.lifecycle.policy import OnNoCapacity, Policy
 from dra_operator.lifecycle.verdict import NOTHING
@@ -331,3 +332,13 @@ def test_without_the_gate_a_pod_that_is_gated_all_the_same_is_let_go_unallocated
     user = gated(claims=["mine"])
     view = view_of(user, claim(name="mine", finalizers=PROTECTED), *gpus())
     assert look(view, user, Policy(allocates=False)).actions == (ungates(user, pinned_to=None),)
+
+
+def test_a_pod_whose_claims_two_operators_allocated_on_two_nodes_is_not_let_go() -> None:
+    user = gated(claims=["one", "two"])
+    here = held(claim(name="one", finalizers=PROTECTED), "node-a/gpu-0", by=[user], on="node-a")
+    there = held(claim(name="two", finalizers=PROTECTED), "node-b/gpu-0", by=[user], on="node-b")
+    view = view_of(*gpus(node="node-a"), *gpus(node="node-b"), user, here, there)
+    verdict = look(view, user)
+    assert verdict.reason is Reason.CONFLICT
+    assert {action.key for action in verdict.actions if isinstance(action, WriteClaimStatus)} == {here.key, there.key}
