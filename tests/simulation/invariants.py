@@ -26,7 +26,7 @@ from tests.simulation.cluster import (
 )
 from tests.simulation.feasible import find_place
 from tests.simulation.model.fields import Json
-from tests.simulation.model.store import ADMIN_LABEL, Change
+from tests.simulation.model.store import ADMIN_LABEL, Change, Key
 
 OPERATOR: Final = "operator-"
 """What the names of the operator's replicas begin with."""
@@ -57,6 +57,8 @@ class Invariants:
     """By UID of a claim or a pod, who wrote it last when: a replica may not have seen that yet."""
     _deleted_at: float = -1e9
     """When somebody else last took a claim away."""
+    _names_deleted: dict[Key, float] = field(default_factory=dict)
+    """The same, by namespace and name: another operator may have made the next claim of that name since."""
     _labels: dict[tuple[str, str, str], float] = field(default_factory=dict)
     """When a namespace last had a label of a value."""
 
@@ -95,7 +97,7 @@ class Invariants:
                 known = self.books.held.get(uid)
                 self.books.note_claim(None if gone else change.object, uid, change.version, change.actor)
                 if gone and not ours:
-                    self._deleted_at = self.now()
+                    self._deleted_at = self._names_deleted[change.key] = self.now()
                 if ours:
                     self._our_claim_write(change, newly=known is None and uid in self.books.held)
             case "pods" if ours:
@@ -186,7 +188,7 @@ class Invariants:
                 if self.now() <= self._deleted_at + LAG_SECONDS:
                     continue  # a moment ago
                 raise ViolationError(f"{name_of(pod)} is ungated although its claim {entry} does not exist")
-            if self._may_not_know(claim):
+            if self._may_not_know(claim) or self._was_replaced(claim):
                 continue
             users = {user["uid"] for user in claim["status"].get("reservedFor") or ()}
             if not claim["status"].get("allocation") or pod["metadata"]["uid"] not in users:
@@ -205,6 +207,11 @@ class Invariants:
         return any(
             self.now() <= when + LAG_SECONDS for who, when in writers.items() if who in (USER, GENERATOR, COLLECTOR)
         )
+
+    def _was_replaced(self, claim: Json) -> bool:
+        """Whether somebody else took away the claim of this name a moment ago: it may be all that a replica knows."""
+        key = claim["metadata"]["namespace"], claim["metadata"]["name"]
+        return self.now() <= self._names_deleted.get(key, -1e9) + LAG_SECONDS
 
     def _note_labels(self, change: Change) -> None:
         """Labels count as long as they are there, and a while longer."""

@@ -16,6 +16,8 @@ What can happen to a watch, and what is done (tests/unit/cluster/test_reflector.
 | any other HTTP error, any other ERROR event           | list anew after a pause that grows                        |
 | a line that is no watch event, or far too long        | the same: something may be missing                        |
 | the LIST fails                                        | list again after a pause that grows                       |
+| the LIST is older than what the mirror shows          | the same: what came since must not be forgotten           |
+| the eighth such LIST in a row                         | taken in: the cluster was restored from a backup          |
 | an object that does not fit the type                  | named in the log; its last readable version stays         |
 | a BOOKMARK                                            | only the resourceVersion moves on                         |
 
@@ -26,7 +28,7 @@ has yet to tell of objects that came and went before that moment is not handed o
 An object that can't be read any more stays as it was last read until it is deleted: a claim that was forgotten would
 free its devices. One that never could be read is left out; `unreadable` names all of them.
 
-Upstream: `Reflector` of client-go/tools/cache.
+Upstream: `Reflector` of client-go/tools/cache, which does not go back in time either (`relistResourceVersion`).
 """
 
 from __future__ import annotations
@@ -57,6 +59,8 @@ _PAUSE_MIN: Final = 0.2
 _PAUSE_MAX: Final = 30.0
 _FAILURES_MAX: Final = 16
 _LIST_AFTER_FAILURES: Final = 4
+_OLDER_LISTS_MAX: Final = 7
+"""A cache that lags behind catches up within that many attempts, most of a minute."""
 _SHORT_SECONDS: Final = 1.0
 _GONE: Final = 410
 TURN_BYTES: Final = 4 * 1024 * 1024
@@ -135,6 +139,10 @@ class Reflector(Generic[O]):
         self._watch_seconds = watch_seconds
         self._prepare = prepare
         self._version = ""
+        self._shown = 0
+        """The version up to which the mirror was ever shown what there is."""
+        self._older_lists = 0
+        """In a row, that were older than that."""
         self._failures = 0
         """In a row, without a line in between."""
         self._said = Said()
@@ -256,6 +264,7 @@ class Reflector(Generic[O]):
         )
         if not version:
             raise GarbledWatch("a list without a resourceVersion")
+        self._refuse_older(as_number(version))
         objects: dict[ObjectKey, O] = {}
         unreadable, self.unreadable = self.unreadable, {}
         turn = 0
@@ -273,9 +282,25 @@ class Reflector(Generic[O]):
                 objects = {key: object_ for key, object_ in objects.items() if not later.was_gone(object_.metadata)}
             await self._sink.replace(list(objects.values()), version)
             self._objects = objects
-            self._version = version
+            self._move_on(version)
         self.lists += 1
         self.synced.set()
+
+    def _refuse_older(self, version: int) -> None:
+        """Raises `GarbledWatch` for a list from before what the mirror shows, unless the API server insists on it."""
+        if version >= self._shown:
+            self._older_lists = 0
+            return
+        self._older_lists += 1
+        told = f"a list at version {version}, which is older than what was shown at {self._shown}"
+        if self._older_lists <= _OLDER_LISTS_MAX:
+            raise GarbledWatch(told)
+        log.error(
+            f"{told}, {self._older_lists} times in a row: was the cluster restored from a backup? "
+            "Then restart everything that watches it, this operator too",
+            resource=self._kind.plural,
+        )
+        self._older_lists, self._shown = 0, version
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
@@ -303,9 +328,9 @@ class Reflector(Generic[O]):
             event = decode(line, _Event)
             match event.type:
                 case "ADDED" | "MODIFIED" | "DELETED":
-                    self._version = self._change(event) or self._version
+                    self._move_on(self._change(event))
                 case "BOOKMARK":
-                    self._version = decode(event.object, _Head).metadata.resource_version or self._version
+                    self._move_on(decode(event.object, _Head).metadata.resource_version)
                 case "ERROR":
                     said = decode(event.object, _Head)
                     raise _ErrorEvent(said.code, said.message)
@@ -313,6 +338,12 @@ class Reflector(Generic[O]):
                     raise GarbledWatch(f"an event of the unknown type {event.type!r}")
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise GarbledWatch(f"a line that is no watch event: {error}") from error
+
+    def _move_on(self, version: str) -> None:
+        """The mirror shows what there was at this version. An object without one says nothing."""
+        if version:
+            self._version = version
+            self._shown = max(self._shown, as_number(version))
 
     def _change(self, event: _Event) -> str:
         """Hand an event to the sink. Returns its resourceVersion."""

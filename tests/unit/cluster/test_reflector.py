@@ -266,14 +266,33 @@ def test_but_no_server_is_left_alone_for_a_year() -> None:
     mirror(scenario, failure(503, "ServiceUnavailable", retry_after=year), listing("10"))
 
 
-def test_a_version_of_the_future_ends_in_a_new_list() -> None:
+def test_a_version_of_the_future_ends_in_the_list_that_is_told_time_and_again() -> None:
     """After a restore of etcd: the server waits for that version, and says 504 each time."""
 
     async def scenario(script: Script, sink: Sink, _: Reflector[ResourceClaim]) -> None:
         script.tell_watches(*[failure(504, "Timeout", "Too large resource version: 99, current: 10")] * 4)
-        assert (await script.watch(1)).version == "10"
+        watch = await script.watch(1)
+        assert watch.version == "10"
+        watch.send("ERROR", error(410, "Expired"))
+        assert (await script.watch(2)).version == "10"  # from now on that is the time
 
-    assert mirror(scenario, listing("99"), listing("10"))[0][-1] == ("LIST", "10", [])
+    told, script = mirror(scenario, listing("99"), listing("10"))
+    assert told == [("LIST", "99", []), ("LIST", "10", []), ("LIST", "10", [])]
+    assert [seen.query.get("watch") for seen in script.seen].count(None) == 1 + 8 + 1
+
+
+@pytest.mark.parametrize("last", [("ADDED", claim("b", 12)), ("BOOKMARK", {"metadata": {"resourceVersion": "12"}})])
+def test_a_list_older_than_what_was_shown_is_asked_for_again(last: tuple[str, Any]) -> None:
+    """Of a cache that lags behind: a claim that it lacks is not gone, nor free the devices that it shows as free."""
+
+    async def scenario(script: Script, sink: Sink, _: Reflector[ResourceClaim]) -> None:
+        watch = await script.watch(1)
+        watch.send(*last)
+        watch.send("ERROR", error(410, "Expired"))
+        assert (await script.watch(2)).version == "12"
+
+    told = mirror(scenario, listing("10"), listing("10"), listing("11"), listing("12", claim("b", 12)))[0]
+    assert [heard[:2] for heard in told if heard[0] == "LIST"] == [("LIST", "10"), ("LIST", "12")]
 
 
 def test_gone_by_status_lists_anew_at_once() -> None:
