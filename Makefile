@@ -70,8 +70,8 @@ audit: setup ## known weaknesses of the locked packages; asks PyPI's advisories,
 simtest: setup ## the whole controller against a cluster that fails in every way: SEEDS=2000 [FIRST=0 JOBS=2]
 	@$(BIN)/python -m tests.simulation --seed $(or $(FIRST),0) --seeds $(call seeds,2000) --jobs $(or $(JOBS),2) --shrink
 
-simtest-bugs: setup ## defects planted on purpose: each is caught within SEEDS=1000, nearly all within 100
-	@$(BIN)/python -m tests.simulation --bugs --seeds $(call seeds,1000) --jobs $(or $(JOBS),2)
+simtest-bugs: setup ## defects planted on purpose: each is caught within SEEDS=500, nearly all within 100
+	@$(BIN)/python -m tests.simulation --bugs --seeds $(call seeds,500) --jobs $(or $(JOBS),2)
 
 bench-core: setup ## our decisions beside those of kube-scheduler's library, on the same inventories (minutes)
 	@$(BIN)/python -m tests.perf

@@ -5,7 +5,7 @@ Each takes one rule out of the operator, where that rule stands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -18,7 +18,7 @@ from dra_operator.cluster import writer as writer_module
 from dra_operator.cluster.http import ApiClient
 from dra_operator.cluster.lease import LeaderElection
 from dra_operator.controller import engine as engine_module
-from dra_operator.controller.engine import Engine
+from dra_operator.controller.lists import Lists
 from dra_operator.controller.mirrors import KopfMirror
 from dra_operator.controller.sending import Sender
 from dra_operator.inventory.ledger import Ledger
@@ -34,6 +34,7 @@ from dra_operator.lifecycle.actions import (
 )
 from dra_operator.lifecycle.claim import _Fate
 from dra_operator.lifecycle.decide import Decider
+from dra_operator.lifecycle.keys import Ref
 from dra_operator.lifecycle.verdict import NOTHING, Verdict
 from dra_operator.lifecycle.view import View
 
@@ -84,9 +85,13 @@ def _true(self: Ledger, uid: Uid) -> bool:
     return True
 
 
-async def _leads(self: Engine) -> bool:
-    """Whether it may decide, be a list taken in by half or not."""
-    return self.leads()
+async def _take_in_like_events(
+    self: Lists, pieces: Iterable[Iterable[Ref]], mark: Callable[[Iterable[Ref]], None]
+) -> None:
+    """Each piece of a list is looked at as soon as it is taken in."""
+    for dirty in pieces:
+        mark(dirty)
+        await self.turn()
 
 
 def _nobody(self: Ledger, uid: Uid) -> frozenset[Uid]:
@@ -179,7 +184,7 @@ BUGS: dict[str, Bug] = {
     "census ignored": _replacing((KopfMirror, "vanished", lambda self, kind, key, uid: None)),
     "no write barrier": _replacing((ApiClient, "guarded", lambda self, allow: self)),
     "leading without a deadline": _replacing((LeaderElection, "holds", lambda self: self._renewed_at is not None)),
-    "deciding between two pieces of a list": _replacing((Engine, "_may_decide", _leads)),
+    "deciding between two pieces of a list": _replacing((Lists, "take_in", _take_in_like_events)),
     "counters not accounted": _replacing((Counters, "consume", _bottomless), (Book, "has_room", _room)),
     "capacity not accounted": _replacing(
         (Ledger, "consumed", lambda self, device: {}),

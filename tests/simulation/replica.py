@@ -69,7 +69,7 @@ def _slow_lists(rng: random.Random) -> Lists:
     """Between any two objects of a list others have their turn, and now and then much happens."""
 
     async def turn() -> None:
-        await asyncio.sleep(rng.choice((0.0, 0.0, 0.0, 0.002, 0.02, 0.1)))
+        await asyncio.sleep(rng.choice((0.0, 0.0, 0.0, 0.002, 0.02, 0.1, 0.4)))
 
     return Lists(clock=_monotonic, turn_seconds=0.0, turn=turn)
 

@@ -215,16 +215,17 @@ def _handovers(rng: random.Random) -> list[Op]:
 def _relists(rng: random.Random) -> list[Op]:
     """One of two that do not know of each other lists claims anew, in which both have written meanwhile.
 
-    The other stands still by then, and takes nothing back. What it wrote before comes late in the list.
+    The other stands still by then, and takes nothing back. What it wrote before comes last in the list, what the one
+    wrote since comes first, and much in between.
     """
     ops = []
-    for number in range(rng.choice((0, 1, 2))):
+    for number in range(rng.choice((1, 1, 2))):
         at, seconds, who = rng.uniform(1, BUSY_SECONDS), rng.uniform(6.0, 9.0), rng.randrange(2)
         wants = rng.choice(("one", "slot"))
         ops.append(Op(at, "claims-relisted", (str(who), f"{seconds:.1f}")))
         ops.append(Op(at + 0.6 * seconds, "pause", (str(1 - who), f"{0.4 * seconds + rng.uniform(0.0, 5.0):.1f}")))
-        for index, when in (("b", 0.05), ("a", 0.7), ("c", rng.uniform(0.0, 0.9))):
-            ops.append(Op(at + when * seconds, "pod", (f"anew-{index}-{number}", "team", "-", wants, "-")))
+        for name, when in (("z-before", 0.05), ("a-since", 0.7), ("m-between", rng.uniform(0.0, 0.9))):
+            ops.append(Op(at + when * seconds, "pod", (f"{name}-{number}", "team", "-", wants, "-")))
     return ops
 
 
