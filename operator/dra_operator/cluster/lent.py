@@ -50,9 +50,9 @@ class Lent:
             else:
                 if sign.header:
                     request.headers["Authorization"] = sign.header
-                elif refused:  # we are known by a certificate, which another connection begins with
+                else:  # known by a certificate, if at all: only another connection begins with a newer one
                     request.headers["Connection"] = "close"
-                answer, error = await self._attempt(request, send)
+                answer, error = await self._attempt(request, send, again=refused)
                 if error is None or error.status not in _NOT_HANDED_OVER:
                     return answer
                 refused, later = error.status == 401, error.retry_after
@@ -61,9 +61,12 @@ class Lent:
             await asyncio.sleep(later)
 
     async def _attempt(
-        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType, *, again: bool
     ) -> tuple[aiohttp.ClientResponse, ApiError | None]:
-        """In its turn, and counted. What is not a success has been read."""
+        """In its turn, and counted. What is not a success has been read.
+
+        `again`: the last one was refused for its credentials. The first such refusal is no news: there may be others.
+        """
         wire, path = self._wire, request.url.path
         endpoint = endpoint_of(request.method, path, watch="watch" in request.url.query)
         await wire.pace.wait(endpoint)
@@ -78,4 +81,5 @@ class Lent:
         if answer.status < 300:
             wire.answered(endpoint, path, None)
             return answer, None
-        return answer, wire.heard(endpoint, path, error_of(answer.status, answer.headers, content))
+        said = error_of(answer.status, answer.headers, content)
+        return answer, said if said.status == 401 and not again else wire.heard(endpoint, path, said)

@@ -31,6 +31,8 @@ from dra_operator.api.meta import Struct
 from dra_operator.cluster.pace import LATER_MAX, Endpoint, Pace, endpoint_of
 from dra_operator.cluster.sessions import Sessions
 
+_UNAUTHORIZED: Final = 401
+_NOT_FOUND: Final = 404
 _RETRIES: Final = 4
 _RETRY_PAUSE: Final = 0.2
 _WATCH_GRACE: Final = 30.0
@@ -48,10 +50,19 @@ class ApiError(Exception):
 
     `by_api`: it was a Status. The API itself said so, or a tenant's webhook through it, which leaves out what it likes,
     a reason for one. Anything else comes from before the API. `retry_after` is `LATER_MAX` at most.
+
+    `about`: the name of the object that it is about, where it says so.
     """
 
     def __init__(
-        self, status: int, reason: str, message: str, retry_after: float | None = None, *, by_api: bool = True
+        self,
+        status: int,
+        reason: str,
+        message: str,
+        retry_after: float | None = None,
+        *,
+        by_api: bool = True,
+        about: str = "",
     ) -> None:
         super().__init__(f"{status} {reason}: {message}" if reason else f"{status}: {message}")
         self.status = status
@@ -59,6 +70,16 @@ class ApiError(Exception):
         self.message = message
         self.retry_after = retry_after
         self.by_api = by_api
+        self.about = about
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the object that was asked for does not exist.
+
+        Any other 404 says nothing of it: the resource is not served at the moment (its definition or its group is
+        away, which the API server may say in a Status, too), or a proxy has lost the way.
+        """
+        return self.status == _NOT_FOUND and self.by_api and bool(self.about)
 
 
 class NoAnswer(Exception):
@@ -184,6 +205,7 @@ class CertificateFiles:
 
 
 class _StatusDetails(Struct, frozen=True):
+    name: str = ""
     retry_after_seconds: int = 0
 
 
@@ -281,6 +303,8 @@ class Wire:
                 self.failed(method, error)
                 raise NoAnswer(f"{method} {path}: {_said(error)}") from error
             self.called(method, answer.status)
+            if answer.status == _UNAUTHORIZED:
+                raise error_of(answer.status, answer.headers, content)
             if answer.status >= 300:
                 raise self.heard(endpoint, path, error_of(answer.status, answer.headers, content))
             self.answered(endpoint, path, None)
@@ -289,7 +313,7 @@ class Wire:
         unsure: ApiError | NoAnswer | None = None
         for number in range(_RETRIES + 1):
             try:
-                return await self._with_credentials(attempt)
+                return await self._with_credentials(endpoint, path, attempt)
             except (ApiError, NoAnswer) as problem:
                 if not (isinstance(problem, ApiError) and problem.status == 429):
                     unsure = problem
@@ -327,18 +351,32 @@ class Wire:
         if self._distrusted is not None and isinstance(error, aiohttp.ClientConnectorCertificateError):
             self._distrusted()
 
-    async def _with_credentials(self, attempt: Callable[[Sign], Awaitable[Response]]) -> Response:
+    async def _with_credentials(
+        self, endpoint: Endpoint, path: str, attempt: Callable[[Sign], Awaitable[Response]]
+    ) -> Response:
         """An attempt; a second one, where the server refused our credentials and there are newer ones."""
         sign = await self.authenticator.authorization(refused=False)
         try:
             return await attempt(sign)
         except ApiError as error:
-            if error.status != 401:
+            if error.status != _UNAUTHORIZED or (renewed := await self._renew(sign, endpoint, path, error)) is None:
                 raise
+        try:
+            return await attempt(renewed)
+        except ApiError as error:
+            if error.status == _UNAUTHORIZED:
+                self.heard(endpoint, path, error)
+            raise
+
+    async def _renew(self, refused: Sign, endpoint: Endpoint, path: str, refusal: ApiError) -> Sign | None:
+        """Other credentials than those. That they had to be renewed is no news; that there are no others is."""
+        renewed: Sign | None = None
+        try:
             renewed = await self.authenticator.authorization(refused=True)
-            if renewed == sign:
-                raise
-        return await attempt(renewed)
+        finally:
+            if renewed is None or renewed == refused:
+                self.heard(endpoint, path, refusal)
+        return None if renewed == refused else renewed
 
     async def lines(
         self, path: str, *, params: Mapping[str, str], seconds: float, idle_seconds: float
@@ -364,10 +402,12 @@ class Wire:
             ):
                 self.called("GET", answer.status)
                 begun = True
-                if answer.status == 401:
-                    await self.authenticator.authorization(refused=True)
                 if answer.status >= 300:
-                    raise self.heard(endpoint, path, error_of(answer.status, answer.headers, await answer.read()))
+                    error = error_of(answer.status, answer.headers, await answer.read())
+                    if error.status == _UNAUTHORIZED:
+                        await self._renew(sign, endpoint, path, error)
+                        raise error
+                    raise self.heard(endpoint, path, error)
                 self.answered(endpoint, path, None)
                 buffer = bytearray()
                 async for chunk in answer.content.iter_any():
@@ -420,7 +460,8 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
     later = min(float(header), LATER_MAX) if header.isdecimal() else None
     if later is None and said.details is not None and said.details.retry_after_seconds > 0:
         later = float(min(said.details.retry_after_seconds, LATER_MAX))
-    return ApiError(status, said.reason, said.message, later, by_api=said.kind == "Status")
+    about = said.details.name if said.details is not None else ""
+    return ApiError(status, said.reason, said.message, later, by_api=said.kind == "Status", about=about)
 
 
 def _signed(headers: Mapping[str, str], sign: Sign) -> dict[str, str]:

@@ -5,16 +5,17 @@
 | CreateClaim      | POST; AlreadyExists → GET: the one that is there, whosever it is        |
 | SetFinalizers    | merge patch of metadata with uid and resourceVersion                    |
 | WriteClaimStatus | merge patch of /status with uid and resourceVersion                     |
-| DeleteClaim, Pod | DELETE with uid and resourceVersion as preconditions; 404 is done       |
+| DeleteClaim, Pod | DELETE with uid and resourceVersion as preconditions; gone is done      |
 | PublishStatus    | server-side apply to /status with uid and resourceVersion, force if so  |
 |                  | decided                                                                 |
 | Ungate           | strategic merge patch with uid and resourceVersion                      |
-| ReadPod, Claim   | GET; for ReadPod another UID or 404 is "no such pod"                    |
+| ReadPod, Claim   | GET; for ReadPod another UID or none is "no such pod"                   |
 
 | answer                             | outcome                                   |
 |------------------------------------|-------------------------------------------|
 | 409                                | Conflict                                  |
-| 404                                | Missing                                   |
+| 404 that names what there is not   | Missing                                   |
+| any other 404: a path not served   | Unknown                                   |
 | any other 4xx but 408 and 429      | Refused                                   |
 | 429 after all repetitions          | Later: turned away, nothing took effect   |
 | 408, 5xx                           | Unknown                                   |
@@ -135,7 +136,7 @@ class Writer:
                 try:
                     pod = await self._reads.get(PODS, action.key)
                 except ApiError as error:
-                    if error.status == 404:
+                    if error.is_gone:
                         return Done(None)
                     raise
                 return Done(pod if pod.uid == action.uid else None)
@@ -151,7 +152,7 @@ class Writer:
         try:
             return Done(await self._reads.get(CLAIMS, action.claim.key))
         except ApiError as error:
-            if error.status != 404:
+            if not error.is_gone:
                 raise
             return Conflict(f"{action.claim.key} existed, and was deleted before it could be read")
 
@@ -160,7 +161,7 @@ class Writer:
         try:
             left = await self._writes.delete(kind, action.key, uid=action.uid, resource_version=action.resource_version)
         except ApiError as error:
-            if error.status != 404:
+            if not error.is_gone:
                 raise
             left = None
         return Done(left)
@@ -224,13 +225,13 @@ def _ungate_body(action: Ungate) -> dict[str, Any]:
 
 def _outcome(error: ApiError) -> Outcome:
     match error.status:
-        case 404:
+        case 404 if error.is_gone:
             return Missing(error.message)
         case 409:
             return Conflict(error.message)
         case 429:
             return Later(str(error), error.retry_after)
-        case 408:
+        case 404 | 408:
             return Unknown(str(error), error.retry_after)
         case status if 400 <= status < 500:
             return Refused(status, error.message)

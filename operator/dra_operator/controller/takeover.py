@@ -189,7 +189,7 @@ class Takeover:
                 log.error("pod left out until it can be read", name=str(key), error=str(error))
                 return
             except ApiError as error:
-                if error.status != 404:
+                if not error.is_gone:
                     log.error("pod left out until it can be read", name=str(key), error=str(error))
                     return
         if found is not None and found.uid != uid:

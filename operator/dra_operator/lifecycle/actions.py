@@ -158,7 +158,7 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """404: the object is gone, or its namespace is."""
+    """The object is gone, or its namespace is: the API says so by name (`ApiError.is_gone`)."""
 
     message: str
 

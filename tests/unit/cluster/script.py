@@ -70,11 +70,12 @@ class Slow:
 Told = Answer | Reset | Hang | Slow | Callable[[Seen], Answer]
 
 
-def failure(code: int, reason: str, message: str = "", *, retry_after: int | None = None) -> Answer:
-    """A `metav1.Status`."""
+def failure(code: int, reason: str, message: str = "", *, retry_after: int | None = None, about: str = "") -> Answer:
+    """A `metav1.Status`; `about` is the object that it names."""
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
     body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason}
-    return Answer(code, body | {"message": message or reason}, headers)
+    details = {"details": {"name": about}} if about else {}
+    return Answer(code, body | {"message": message or reason} | details, headers)
 
 
 def listing(version: str, *items: Any, more: str = "") -> Answer:

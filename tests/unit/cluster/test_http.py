@@ -297,6 +297,43 @@ class Renewing:
         return Sign(f"Bearer t{self.number}")
 
 
+def observed(client: ApiClient) -> list[int | None]:
+    """What is told of the answers: the status of each that was a failure."""
+    told: list[int | None] = []
+    client.observe(lambda *_: None, lambda endpoint, path, error: told.append(None if error is None else error.status))
+    return told
+
+
+def test_it_is_told_that_credentials_are_refused_only_where_there_are_no_others() -> None:
+    refusal = failure(401, "Unauthorized")
+
+    async def scenario(script: Script) -> None:
+        async with ApiClient(script.url, authenticator=Renewing()) as client:
+            told = observed(client)
+            script.tell(refusal, Answer(201, POD))
+            await client.create(PODS, POD)
+            assert told == [None]
+            script.tell(refusal, refusal)
+            with pytest.raises(ApiError):
+                await client.create(PODS, POD)
+            assert told == [None, 401]
+            script.tell_watches(refusal)
+            with pytest.raises(ApiError):
+                await anext(client.watch(PODS, resource_version="1", timeout=60))
+            assert told == [None, 401]
+        async with ApiClient(script.url, token="t") as client:
+            told = observed(client)
+            script.tell(refusal)
+            script.tell_watches(refusal)
+            with pytest.raises(ApiError):
+                await client.create(PODS, POD)
+            with pytest.raises(ApiError):
+                await anext(client.watch(PODS, resource_version="1", timeout=60))
+            assert told == [401, 401]
+
+    play(scenario)
+
+
 def test_refused_credentials_are_renewed_once() -> None:
     refusal = failure(401, "Unauthorized")
 

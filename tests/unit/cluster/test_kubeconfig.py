@@ -191,7 +191,9 @@ async def test_a_client_certificate_that_is_rotated_is_used_when_the_old_one_is_
 
         script.otherwise = judged
         cluster = {"server": script.url, "certificate-authority": str(certificates.authority)}
+        told: list[int | None] = []
         async with connect(write(tmp_path / "config", cluster=cluster, user=user)) as client:
+            client.observe(lambda *_: None, lambda at, path, error: told.append(error.status if error else None))
             await client.get(PODS, ObjectKey("ns", "a"))
             script.tell_watches(judged, judged)
             assert [line async for line in client.watch(PODS, resource_version="1", timeout=60)] == []
@@ -204,6 +206,7 @@ async def test_a_client_certificate_that_is_rotated_is_used_when_the_old_one_is_
                 assert [line async for line in client.watch(PODS, resource_version="1", timeout=60)] == []
                 async with session.get(f"{script.url}/api/v1/nodes") as answer:
                     assert answer.status == 200
+    assert told == [None] * 6, "a rotation is no news"
 
 
 async def test_half_of_a_new_certificate_takes_nothing_away(certificates: Certificates, tmp_path: Path) -> None:

@@ -148,6 +148,27 @@ def test_who_is_not_let_in_waits_ever_longer_and_goes_on_when_allowed(refusal: A
     play(scenario)
 
 
+def test_a_token_that_has_to_be_renewed_is_no_news() -> None:
+    class Renewing:
+        number = 1
+
+        async def authorization(self, *, refused: bool) -> Sign:
+            self.number += refused
+            return Sign(f"Bearer t{self.number}")
+
+    async def scenario(script: Script) -> None:
+        told: list[int | None] = []
+        script.tell(failure(401, "Unauthorized"), OK)
+        async with ApiClient(script.url, authenticator=Renewing()) as client, lent(client) as ask:
+            client.observe(
+                lambda *_: None, lambda endpoint, path, error: told.append(None if error is None else error.status)
+            )
+            assert await ask(NODES) == 200
+        assert told == [None]
+
+    play(scenario)
+
+
 def test_others_go_on_meanwhile() -> None:
     async def scenario(script: Script) -> None:
         def answer(seen: Seen) -> Answer:

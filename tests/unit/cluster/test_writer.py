@@ -263,6 +263,8 @@ def test_reads_are_plain(action: Action, path: str) -> None:
         (failure(403, "Forbidden"), Refused),
         (failure(413, "RequestEntityTooLarge"), Refused),
         (failure(422, "Invalid"), Refused),
+        (failure(404, "NotFound", "the server could not find the requested resource"), Unknown),
+        (Answer(404, b"404 page not found"), Unknown),
         (failure(408, "Timeout"), Unknown),
         (failure(429, "TooManyRequests"), Later),
         (Answer(429, b"a proxy"), Later),
@@ -284,7 +286,7 @@ def test_answers_to_writes(action: Action, told: Told, kind: type[Outcome]) -> N
 
 @pytest.mark.parametrize("action", [*WRITES, ReadClaim(KEY)], ids=named)
 def test_what_is_not_there(action: Action) -> None:
-    outcome, _ = perform(action, failure(404, "NotFound"))
+    outcome, _ = perform(action, failure(404, "NotFound", about=KEY.name))
     assert outcome == Done(None) if isinstance(action, DeleteClaim | DeletePod) else isinstance(outcome, Missing)
 
 
@@ -317,8 +319,23 @@ def test_a_claim_that_exists_is_read_so_that_one_sees_whose_it_is() -> None:
 
 
 def test_a_claim_that_existed_and_is_gone_is_a_conflict() -> None:
-    outcome, _ = perform(CREATE, failure(409, "AlreadyExists"), failure(404, "NotFound"))
+    outcome, _ = perform(CREATE, failure(409, "AlreadyExists"), failure(404, "NotFound", about=KEY.name))
     assert isinstance(outcome, Conflict)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        Answer(404, b"404 page not found"),
+        failure(404, "NotFound", "the server could not find the requested resource"),
+        Answer(404, {"details": {"name": KEY.name}}),
+    ],
+    ids=["the group is away", "the resource is away", "a proxy"],
+)
+@pytest.mark.parametrize("action", READS, ids=named)
+def test_what_cannot_be_asked_for_is_not_gone(action: Action, told: Told) -> None:
+    """The devices of a pod that runs would be another's, had a proxy lost its way for a moment."""
+    assert isinstance(perform(action, told)[0], Unknown)
 
 
 def test_a_deleted_claim_that_stays_for_its_finalizers_is_returned() -> None:
@@ -336,7 +353,7 @@ def test_a_live_pod_is_returned_and_another_of_its_name_is_not_it() -> None:
     assert isinstance(found, Done)
     assert isinstance(found.object, Pod)
     assert perform(ReadPod(KEY, UID), Answer(200, live))[0] == Done(None)
-    assert perform(ReadPod(KEY, UID), failure(404, "NotFound"))[0] == Done(None)
+    assert perform(ReadPod(KEY, UID), failure(404, "NotFound", about=KEY.name))[0] == Done(None)
     assert isinstance(perform(ReadPod(KEY, UID), failure(403, "Forbidden"))[0], Refused)
 
 

@@ -53,7 +53,7 @@ class Cluster:
         if key.name in self.unreadable:
             raise self.unreadable[key.name]
         if key not in self.pods:
-            raise ApiError(404, "NotFound", f'pods "{key.name}" not found')
+            raise ApiError(404, "NotFound", f'pods "{key.name}" not found', about=key.name)
         return self.pods[key]
 
     async def catch_up(self) -> None:
@@ -243,6 +243,7 @@ def test_a_pod_that_is_created_later_is_decided_on_at_once() -> None:
         NoAnswer("connection refused"),
         ApiError(403, "Forbidden", "no"),
         ApiError(500, "InternalError", "etcd"),
+        ApiError(404, "", "404 page not found", by_api=False),
     ],
     ids=str,
 )
