@@ -198,6 +198,8 @@ def _let_go(look: Look) -> Verdict:
         waited = pod.condition(DEVICES_ALLOCATED) is not None
         notices = (notice(look, "Normal", Reason.ALLOCATED, say.message),) if waited else ()
         return Verdict(actions=(write,), notices=notices, placement=node)
+    if not view.unelected.may_ungate(pod, pinned_to):
+        return _leave_to_another(look)
     pinned = pin(pod, pinned_to) if pinned_to is not None else None
     return Verdict(actions=(ungate(pod, pinned),), placement=node, reason=Reason.ALLOCATED, message=say.message)
 
@@ -218,7 +220,7 @@ def _misfit(look: Look, node: str) -> str | None:
 
 
 def _leave_to_another(look: Look) -> Verdict:
-    """Only who has allocated the claims may ungate the pod; if it does not for long, they are allocated anew."""
+    """Who has allocated the claims, or has seen them as they are, ungates the pod, or they are allocated anew."""
     left = look.view.unelected.patience(look.pod.uid, look.now)
     if left > 0:
         return Verdict(left_to_another=True, requeue_after=left)

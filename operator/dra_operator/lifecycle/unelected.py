@@ -10,6 +10,8 @@ rules make up for that; they meet in the pod's condition DevicesAllocated.
   Whoever is about to free one of them wrote the condition before that, so what he has seen is an older c, and he fails.
 
 So of two who are at it one fails, however late each sees what. It takes no further write where nobody else is at work.
+Anybody may ungate a pod that another has announced, if it is pinned to the node that was named along with that
+(`nominatedNodeName`): the claims as they are seen may be from before they were allocated anew.
 What another has allocated is left to it for `PATIENCE`, then taken back and decided anew: it may be gone.
 
 With leader election nothing of this is asked (`alone`): a new leader has caught up with the one before, and what that
@@ -91,6 +93,10 @@ class Unelected:
             return True
         wrote, now = self._wrote.get(pod.uid, {}), _condition_version(pod)
         return all(wrote.get(claim.uid) == now for claim in claims)
+
+    def may_ungate(self, pod: Pod, node: str | None) -> bool:
+        """Whether the node that the claims tie the pod to, as they are seen, is the one that was announced."""
+        return self._alone or (node or "") == pod.status.nominated_node_name
 
     def patience(self, uid: Uid, now: float) -> float:
         """Seconds for which what another has allocated is still left to it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import msgspec
+import pytest
 
 from dra_operator.api.core import Pod
 from dra_operator.api.meta import ManagedFieldsEntry, ObjectKey
@@ -12,6 +13,7 @@ from dra_operator.api.names import FIELD_MANAGER
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import ResourceClaim
 from dra_operator.lifecycle.actions import Conflict, Done, PublishStatus, Ungate, WriteClaimStatus
+from dra_operator.lifecycle.pin import pin
 from dra_operator.lifecycle.unelected import PATIENCE, Unelected, seen
 from dra_operator.lifecycle.verdict import NOTHING, Verdict
 from dra_operator.lifecycle.view import View
@@ -120,11 +122,24 @@ def test_a_condition_of_our_own_does_not() -> None:
     assert announces(look(view, told))
 
 
-def test_who_is_announced_may_be_ungated_by_anybody() -> None:
+def announced(node: str) -> Pod:
     told = at(says(publishes(USER, NAMES), "Allocated", "1 device in 1 claim"), 7)
+    return msgspec.structs.replace(told, status=msgspec.structs.replace(told.status, nominated_node_name=node))
+
+
+def test_who_is_announced_may_be_ungated_by_anybody() -> None:
+    told = announced("node-a")
     [action] = look(unelected(told, HELD), told).actions
     assert isinstance(action, Ungate)
-    assert action.resource_version == "7"
+    assert (action.resource_version, action.required) == ("7", pin(told, "node-a"))
+
+
+@pytest.mark.parametrize("node", ["node-b", ""])
+def test_but_not_by_who_sees_claims_that_are_not_those_that_were_announced(node: str) -> None:
+    """Another took them back and allocated them anew: we would pin the pod to the node of before."""
+    told = announced(node)
+    verdict = look(unelected(told, HELD), told)
+    assert (verdict.actions, verdict.left_to_another, verdict.requeue_after) == ((), True, PATIENCE)
 
 
 # --- taking back -----------------------------------------------------------------------------------------------------
