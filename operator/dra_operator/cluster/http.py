@@ -28,23 +28,11 @@ from dra_operator.api.kinds import Kind
 from dra_operator.api.meta import Object, ObjectKey, ObjectMeta, Struct, Uid
 from dra_operator.api.names import FIELD_MANAGER
 from dra_operator.api.quantity import QuantityError
+from dra_operator.cluster.errors import ApiError, GarbledWatch, NoAnswer, NotSent, error_of
 from dra_operator.cluster.lent import Lent
 from dra_operator.cluster.pace import Endpoint, Pace
-from dra_operator.cluster.wire import (
-    REQUEST_SECONDS,
-    WATCH_IDLE_SECONDS,
-    WATCH_LINE_MAX,
-    ApiError,
-    Authenticator,
-    GarbledWatch,
-    NoAnswer,
-    NotSent,
-    Response,
-    Token,
-    TokenFile,
-    Wire,
-    error_of,
-)
+from dra_operator.cluster.sign import Authenticator, Token, TokenFile
+from dra_operator.cluster.wire import REQUEST_SECONDS, WATCH_IDLE_SECONDS, WATCH_LINE_MAX, Response, Wire
 
 __all__ = [
     "LIST_CHUNK",

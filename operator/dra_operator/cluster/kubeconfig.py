@@ -27,7 +27,7 @@ from msgspec import field
 
 from dra_operator.cluster.http import ApiClient
 from dra_operator.cluster.proxy import ProxyError, checked_proxy, proxy_of_environment
-from dra_operator.cluster.wire import Authenticator, Certificate, CertificateFiles, fits_header
+from dra_operator.cluster.sign import Authenticator, Certificate, CertificateFiles, fits_header
 
 _ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 

@@ -23,8 +23,9 @@ from typing import Final
 
 import aiohttp
 
+from dra_operator.cluster.errors import ApiError, NoAnswer, error_of
 from dra_operator.cluster.pace import endpoint_of
-from dra_operator.cluster.wire import REQUEST_SECONDS, ApiError, NoAnswer, Wire, error_of
+from dra_operator.cluster.wire import REQUEST_SECONDS, Wire
 
 _NOT_HANDED_OVER: Final = (401, 403, 429)
 _PAUSE_MIN: Final = 1.0

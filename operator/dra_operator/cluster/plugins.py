@@ -20,8 +20,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
+from dra_operator.cluster.errors import ApiError
 from dra_operator.cluster.kubeconfig import Plugin
-from dra_operator.cluster.wire import ApiError, Certificate, Sign, fits_header
+from dra_operator.cluster.sign import Certificate, Sign, fits_header
 
 _LOOK_SECONDS: Final = 10.0
 """How long a token is used without looking whether it has expired, and the least time between two sign-ins."""

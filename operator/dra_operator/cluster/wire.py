@@ -1,4 +1,4 @@
-"""One HTTP exchange with the API server: connection, credentials, errors, and what may be repeated.
+"""One HTTP exchange with the API server: connection, credentials, and what may be repeated.
 
 What is repeated, within the time that the caller gives for the whole request:
 - reads (GET): after a broken connection, a 429 or a 5xx;
@@ -9,7 +9,8 @@ What is repeated, within the time that the caller gives for the whole request:
 A write whose answer was lost is the caller's to judge. Where a write barrier is given, it is asked before every single
 attempt, so that no repetition slips through after the lease was lost.
 
-Upstream: client-go's rest package and transport, `metav1.Status`. Not here: what the bodies mean (`http.py`).
+Upstream: client-go's rest package. Not here: who we are (`sign.py`), what an answer says went wrong (`errors.py`), what
+the bodies mean (`http.py`).
 """
 
 from __future__ import annotations
@@ -17,22 +18,17 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import Final, NamedTuple, Protocol
+from typing import Final
 
 import aiohttp
-import msgspec
 
-from dra_operator.api.codec import decode
-from dra_operator.api.meta import Struct
-from dra_operator.cluster.pace import LATER_MAX, Endpoint, Pace, endpoint_of
+from dra_operator.cluster.errors import ApiError, GarbledWatch, NoAnswer, NotSent, error_of
+from dra_operator.cluster.pace import Endpoint, Pace, endpoint_of
 from dra_operator.cluster.sessions import Sessions
+from dra_operator.cluster.sign import Authenticator, Sign
 
 _UNAUTHORIZED: Final = 401
-_NOT_FOUND: Final = 404
 _RETRIES: Final = 4
 _RETRY_PAUSE: Final = 0.2
 _WATCH_GRACE: Final = 30.0
@@ -45,175 +41,11 @@ WATCH_IDLE_SECONDS: Final = 200.0
 """A watch without any byte for so long is dead. Measured on an idle API server 1.37: the first bookmark after 120 s."""
 
 
-class ApiError(Exception):
-    """The answer was not a success: what a caller decides on, as `metav1.Status` has it.
-
-    `by_api`: it was a Status. The API itself said so, or a tenant's webhook through it, which leaves out what it likes,
-    a reason for one. Anything else comes from before the API. `retry_after` is `LATER_MAX` at most.
-
-    `about`: the name of the object that it is about, where it says so.
-    """
-
-    def __init__(
-        self,
-        status: int,
-        reason: str,
-        message: str,
-        retry_after: float | None = None,
-        *,
-        by_api: bool = True,
-        about: str = "",
-    ) -> None:
-        super().__init__(f"{status} {reason}: {message}" if reason else f"{status}: {message}")
-        self.status = status
-        self.reason = reason
-        self.message = message
-        self.retry_after = retry_after
-        self.by_api = by_api
-        self.about = about
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether the object that was asked for does not exist.
-
-        Any other 404 says nothing of it: the resource is not served at the moment (its definition or its group is
-        away, which the API server may say in a Status, too), or a proxy has lost the way.
-        """
-        return self.status == _NOT_FOUND and self.by_api and bool(self.about)
-
-
-class NoAnswer(Exception):
-    """The connection failed or the time was up; whether the request took effect is not known."""
-
-
-class NotSent(Exception):
-    """The write barrier is down: nothing was sent."""
-
-
-class GarbledWatch(Exception):
-    """What the watch sends is no watch event; from here on its order can't be relied on."""
-
-
 @dataclass(frozen=True, slots=True)
 class Response:
     status: int
     headers: Mapping[str, str]
     body: bytes
-
-
-class Sign(NamedTuple):
-    """Who we are: one that is the same after a refusal will be refused again."""
-
-    header: str | None
-    """The value of Authorization, None for none."""
-    certificate: int = 0
-    """How often the client certificate was replaced. Connections that began before are known by an older one."""
-
-
-class Authenticator(Protocol):
-    """Who knows who we are."""
-
-    async def authorization(self, *, refused: bool) -> Sign:
-        """`refused`: the server did not take what it was given; get another, if there is one."""
-
-
-def bearer(token: str) -> str:
-    """The header's value. Raises ValueError for a token that no header takes."""
-    if not token or not fits_header(token):
-        raise ValueError("it is not one line of text")
-    return f"Bearer {token}"
-
-
-def fits_header(value: str) -> bool:
-    """Whether a value can be sent. aiohttp raises ValueError at every request otherwise."""
-    return value.isprintable()
-
-
-class Token:
-    """A bearer token that never changes; None for a client certificate or nobody."""
-
-    def __init__(self, token: str | None) -> None:
-        self._sign = Sign(bearer(token) if token else None)
-
-    async def authorization(self, *, refused: bool) -> Sign:
-        return self._sign
-
-
-class TokenFile:
-    """A bearer token in a file, read again when the file changes: bound tokens are rotated.
-
-    A file that can't be read, or holds no token, in the middle of a rotation leaves the last one in use.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._seen: tuple[int, int, int] | None = None
-        self._value: str | None = None
-
-    async def authorization(self, *, refused: bool) -> Sign:
-        try:
-            stat = self._path.stat()
-            seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
-            if seen != self._seen or refused:
-                self._value = bearer(self._path.read_text().strip())
-                self._seen = seen
-        except (OSError, ValueError) as error:
-            if self._value is None:
-                raise NoAnswer(f"the token file {self._path} can't be read: {error}") from error
-        return Sign(self._value)
-
-
-class Certificate:
-    """The client certificate of connections to come."""
-
-    def __init__(self, tls: ssl.SSLContext) -> None:
-        self._tls = tls
-        self._pair: tuple[bytes, bytes] | None = None
-        self.replaced = 0
-        """How often there was another one."""
-
-    def load(self, certificate: bytes, key: bytes) -> None:
-        """PEM. Raises `ssl.SSLError` for what is none, and for an encrypted key; the last one stays then."""
-        if (certificate, key) == self._pair:
-            return
-        with NamedTemporaryFile() as pair:  # ssl loads certificates from files only
-            pair.write(certificate + b"\n" + key)
-            pair.flush()
-            # A half of the next pair would take the place of the last: it is tried elsewhere first.
-            for tls in (ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), self._tls):
-                tls.load_cert_chain(pair.name, password="")  # nosec B106
-        self.replaced += self._pair is not None
-        self._pair = certificate, key
-
-    def read(self, certificate: Path, key: Path) -> None:
-        """Load what stands in these files. Raises `OSError`, too."""
-        self.load(certificate.read_bytes(), key.read_bytes())
-
-
-class CertificateFiles:
-    """A client certificate and its key in files, read again when the server refuses them: certificates are rotated."""
-
-    def __init__(self, loaded: Certificate, certificate: Path, key: Path) -> None:
-        self._loaded = loaded
-        self._files = certificate, key
-
-    async def authorization(self, *, refused: bool) -> Sign:
-        if refused:
-            with suppress(OSError, ssl.SSLError):  # in the middle of a rotation: the next refusal reads them
-                self._loaded.read(*self._files)
-        return Sign(None, self._loaded.replaced)
-
-
-class _StatusDetails(Struct, frozen=True):
-    name: str = ""
-    retry_after_seconds: int = 0
-
-
-class _Status(Struct, frozen=True):
-    kind: str = ""
-    message: str = ""
-    reason: str = ""
-    details: _StatusDetails | None = None
 
 
 class Wire:
@@ -448,20 +280,6 @@ def _pause(problem: ApiError | NoAnswer, number: int, *, read: bool) -> float | 
     if problem.status in (429, 503) and problem.retry_after is not None:
         return problem.retry_after
     return growing if read and (problem.status == 429 or problem.status >= 500) else None
-
-
-def error_of(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
-    """The error that an answer carries; a body that is no Status is quoted in part."""
-    try:
-        said = decode(body, _Status)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        said = _Status(message=body[:200].decode(errors="replace").strip())
-    header = headers.get("Retry-After", "")
-    later = min(float(header), LATER_MAX) if header.isdecimal() else None
-    if later is None and said.details is not None and said.details.retry_after_seconds > 0:
-        later = float(min(said.details.retry_after_seconds, LATER_MAX))
-    about = said.details.name if said.details is not None else ""
-    return ApiError(status, said.reason, said.message, later, by_api=said.kind == "Status", about=about)
 
 
 def _signed(headers: Mapping[str, str], sign: Sign) -> dict[str, str]:

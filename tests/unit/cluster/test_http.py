@@ -14,7 +14,7 @@ from dra_operator.api.meta import ObjectKey, ObjectMeta
 from dra_operator.api.resource import ResourceClaim
 from dra_operator.cluster.http import ApiClient, ApiError, NoAnswer, NotSent
 from dra_operator.cluster.pace import LATER_MAX
-from dra_operator.cluster.wire import Sign
+from dra_operator.cluster.sign import Sign
 from tests.unit.cluster.script import Answer, Hang, Reset, Script, Seen, Slow, Told, eventually, failure, listing, play
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ import pytest
 
 from dra_operator.cluster.http import ApiClient, ApiError
 from dra_operator.cluster.pace import LATER_MAX, Endpoint, PaceObserver
-from dra_operator.cluster.wire import Sign
+from dra_operator.cluster.sign import Sign
 from tests.unit.cluster.script import Answer, Hang, Script, Seen, failure, play
 
 NODES = "/api/v1/nodes"
