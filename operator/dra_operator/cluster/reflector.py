@@ -300,7 +300,7 @@ class Reflector(Generic[O]):
             "Then restart everything that watches it, this operator too",
             resource=self._kind.plural,
         )
-        self._older_lists, self._shown = 0, version
+        self._older_lists, self._shown, self._listed = 0, version, None
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()

@@ -543,6 +543,21 @@ def test_once_the_watch_has_come_so_far_all_is_told_again() -> None:
     mirror(scenario, listing("10", claim("a", 5)), listing("90", claim("a", 5)))
 
 
+def test_what_a_restored_cluster_has_is_shown_although_it_was_gone_when_the_mirror_had_caught_up() -> None:
+    """Its versions are those of the past. A claim that was not shown would have its devices given to another."""
+
+    async def scenario(script: Script, sink: Sink, reflector: Reflector[ResourceClaim]) -> None:
+        watch = await script.watch(1)
+        await reflector.catch_up()
+        watch.send("BOOKMARK", claim("", 95))
+        script.tell(*[listing("20", claim("a", 5), claim("back", 15))] * 8)
+        watch.send("ERROR", error(410, "Expired"))
+        (await script.watch(2)).send("ADDED", claim("new", 21))
+        await heard(sink, ("LIST", "20", ["a@5", "back@15"]), ("ADDED", "new@21"))
+
+    mirror(scenario, listing("10", claim("a", 5)), listing("90", claim("a", 5)))
+
+
 def test_lists_that_fail_while_it_catches_up_keep_their_pauses() -> None:
     """A new leader must not ask a server in trouble for all claims each second."""
 
