@@ -63,6 +63,8 @@ def failure(error: StatusError) -> Answer:
         "reason": error.reason,
         "code": error.code,
     }
+    if error.about:
+        status["details"] = {"name": error.about}
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     return Answer(error.code, headers, msgspec.json.encode(status))
 

@@ -47,14 +47,17 @@ _CLAIM_LIKE: Final = ("resourceclaims", "resourceclaimtemplates")
 
 
 class StatusError(Exception):
-    """An answer that is not a success."""
+    """An answer that is not a success; `about` is the object that it names."""
 
-    def __init__(self, code: int, reason: str, message: str, retry_after: int | None = None) -> None:
+    def __init__(
+        self, code: int, reason: str, message: str, retry_after: int | None = None, *, about: str = ""
+    ) -> None:
         super().__init__(f"{code} {reason}: {message}")
         self.code = code
         self.reason = reason
         self.message = message
         self.retry_after = retry_after
+        self.about = about
 
 
 class Change(NamedTuple):
@@ -125,7 +128,7 @@ class ModelStore:
     def entry(self, resource: str, key: Key) -> Entry:
         entry = self.objects.get(resource, {}).get(key)
         if entry is None:
-            raise StatusError(404, "NotFound", f'{resource} "{key[1]}" not found')
+            raise StatusError(404, "NotFound", f'{resource} "{key[1]}" not found', about=key[1])
         return entry
 
     # --- writing -----------------------------------------------------------------------------------------------------
