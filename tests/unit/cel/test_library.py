@@ -15,6 +15,7 @@ from dra_operator.cel import CELRuntimeError
         "'héllo'.charAt(1) == 'é' && 'héllo'.charAt(5) == ''",
         "'tacocat'.indexOf('') == 0 && 'tacocat'.indexOf('ac', 3) == -1 && 'tacocat'.lastIndexOf('t', 3) == 0",
         "'abab'.replace('a', 'x', 1) == 'xbab' && 'abab'.replace('', '-') == '-a-b-a-b-'",
+        f"'{'a' * 1500}'.replace('a', '{'b' * 1500}', 1).size() == 2999",  # as long as it gets, not as it might
         "'abc'.split('', 2) == ['a', 'bc'] && 'a,b'.split(',', 0) == [] && ''.split(',') == ['']",
         "'ÄB'.lowerAscii() == 'Äb' && ' a\\u00a0'.trim() == 'a'",
         "strings.quote('a\\n\"') == '\"a\\\\n\\\\\"\"'",

@@ -82,8 +82,10 @@ def upper_ascii(text: str) -> str:
 
 @LIBRARY.function("string.replace(string, string) -> string", "string.replace(string, string, int) -> string")
 def replace(text: str, old: str, new: str, limit: int = -1) -> str:
-    check_size(len(text) + (text.count(old) * (len(new) - len(old)) if new else 0))
-    return text.replace(old, new, limit if limit >= 0 else -1)
+    found = text.count(old)
+    replaced = found if limit < 0 else min(found, limit)
+    check_size(len(text) + (replaced * (len(new) - len(old)) if new else 0))
+    return text.replace(old, new, replaced)
 
 
 @LIBRARY.function("string.split(string) -> list<string>", "string.split(string, int) -> list<string>")
