@@ -59,8 +59,9 @@ unit: setup ## the tests that need no cluster: unit, conformance, simulation
 conformance: setup ## golden vectors of any folder: VECTORS=DIR [LIMIT=20 failing ones shown for a file]
 	@$(BIN)/python -m tests.conformance "$(VECTORS)" --limit "$(LIMIT)" --near "$(PWD)"
 
-fuzz: setup ## generated cases and selectors, decided by Kubernetes' libraries too: SEEDS=20000 of each (Go builds them once)
+fuzz: setup ## generated and crossed cases, selectors and calls, decided by Kubernetes' libraries too: SEEDS=20000 of each (Go builds them once)
 	@$(BIN)/python -m tests.fuzz --seeds $(SEEDS)
+	@$(BIN)/python -m tests.fuzz --crossed --seeds $(SEEDS)
 	@$(BIN)/python -m tests.fuzz.selectors --seeds $(SEEDS)
 	@$(BIN)/python -m tests.fuzz.calls --seeds $(SEEDS)
 

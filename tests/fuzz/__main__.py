@@ -1,6 +1,6 @@
 """`make fuzz`: generated cases, answered by kube-scheduler's library and by ours, compared.
 
-    python -m tests.fuzz [--seeds N] [--start SEED] [--jobs N] [--seed SEED] [--keep FOLDER]
+    python -m tests.fuzz [--crossed] [--seeds N] [--start SEED] [--jobs N] [--seed SEED] [--keep FOLDER]
 
 Prints, for each feature, the share of cases that use it and what became of their nodes. Fails if anything differs (the
 case is made small and kept, see `data/`), or if a run of some length hardly uses a feature.
@@ -14,20 +14,22 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
 from tests.fuzz import features
 from tests.fuzz.cases import make_case
 from tests.fuzz.compare import compare, differences, gave_up
+from tests.fuzz.crossed import make_crossed
 from tests.fuzz.shrink import shrink
 from tests.oracle import Oracle, find_oracle
 
 Json = Any
+Make = Callable[[int], Json]
 
 FOUND: Final = Path(__file__).parent / "data"
 OUTCOMES: Final = ("allocated", "unschedulable", "error")
@@ -88,9 +90,9 @@ class Report:
         return [feature for feature in features.ALL if self.share(feature) < LEAST_SHARE]
 
 
-def answered(oracle: Oracle, seeds: range) -> Iterator[Json]:
+def answered(oracle: Oracle, seeds: range, make: Make = make_case) -> Iterator[Json]:
     """The cases of the seeds, with the library's answers."""
-    cases = map(make_case, seeds)
+    cases = map(make, seeds)
     for case, answer in oracle.ask_all({**case, "seconds": _SECONDS} for case in cases):
         del case["seconds"]
         yield {**case, "want": answer["want"]}
@@ -105,10 +107,10 @@ class Batch:
     """Cases, and how they differ."""
 
 
-def run_batch(seeds: range) -> Batch:
+def run_batch(make: Make, seeds: range) -> Batch:
     """The work of one process."""
     batch = Batch(Report(), [])
-    for case in answered(_own_oracle(), seeds):
+    for case in answered(_own_oracle(), seeds, make):
         batch.report.add(case)
         found = compare(case)
         batch.report.nodes["given up by us"] += found.given_up
@@ -123,10 +125,10 @@ def _own_oracle() -> Oracle:
     return Oracle("allocate")
 
 
-def run(seeds: range, jobs: int) -> Iterator[Batch]:
+def run(seeds: range, jobs: int, make: Make) -> Iterator[Batch]:
     batches = [seeds[first : first + _BATCH] for first in range(0, len(seeds), _BATCH)]
     with ProcessPoolExecutor(jobs) as pool:
-        yield from pool.map(run_batch, batches)
+        yield from pool.map(partial(run_batch, make), batches)
 
 
 def make_small(oracle: Oracle, case: Json) -> Json:
@@ -151,10 +153,10 @@ def keep(folder: Path, case: Json) -> Path:
     return file
 
 
-def show(seed: int) -> int:
+def show(seed: int, make: Make) -> int:
     """One case with its answers, and how ours differ."""
     with Oracle("allocate") as oracle:
-        (case,) = answered(oracle, range(seed, seed + 1))
+        (case,) = answered(oracle, range(seed, seed + 1), make)
     print(json.dumps(case, indent=1))
     lines = differences(case)
     print(*lines, sep="\n")
@@ -168,12 +170,16 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="how many processes")
     parser.add_argument("--seed", type=int, metavar="SEED", help="one case only, printed with its answers")
     parser.add_argument("--keep", type=Path, default=FOUND, metavar="FOLDER", help="where small cases that differ go")
+    parser.add_argument(
+        "--crossed", action="store_true", help="cases made of golden vectors, instead of generated ones"
+    )
     options = parser.parse_args()
+    make = make_crossed if options.crossed else make_case
     if options.seed is not None:
-        return show(options.seed)
+        return show(options.seed, make)
     find_oracle()  # built once, before the processes ask for it
     report, differing, begin = Report(), 0, time.monotonic()
-    for batch in run(range(options.start, options.start + options.seeds), options.jobs):
+    for batch in run(range(options.start, options.start + options.seeds), options.jobs, make):
         report.merge(batch.report)
         for case, lines in batch.differing:
             differing += 1
@@ -181,7 +187,7 @@ def main() -> int:
             if differing <= _SHRUNK:
                 print(f"  made small: {keep(options.keep, make_small(_own_oracle(), case))}", flush=True)
     print(*report.lines(), sep="\n")
-    rare = report.rare() if report.cases >= _ENOUGH else []
+    rare = report.rare() if report.cases >= _ENOUGH and not options.crossed else []
     if rare:
         print(f"used by less than {LEAST_SHARE:.0%} of the cases: {', '.join(rare)}")
     if report.is_impatient():

@@ -7,6 +7,7 @@ now and then.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 from tests.fuzz.dice import Dice
@@ -89,13 +90,13 @@ class _Claim:
         return {"metadata": {"name": name, "namespace": "default", "uid": uid}, "spec": {"devices": devices}}
 
     def _scope(self, scopes: list[str]) -> Json:
-        return {"requests": self.dice.some(scopes, 1, 2)} if self.dice.chance(0.4) and scopes else {}
+        return {"requests": self.dice.some(scopes, 1, 3)} if self.dice.chance(0.4) and scopes else {}
 
     def _constraint(self, scopes: list[str]) -> Json:
         dice = self.dice
         driver = self.driver
         names = {f"{driver}/numa": 3.0, PCIE: 3.0, LINE: 1.0, f"{driver}/model": 2.0, f"{driver}/index": 0.7}
-        names |= {f"{driver}/version": 1.0, f"{driver}/healthy": 1.0}
+        names |= {f"{driver}/version": 1.0, f"{driver}/healthy": 1.0, f"{driver}/socket": 2.0}
         if self.traits.lists:
             names[f"{driver}/links"] = 9.0
         if self.derived:
@@ -192,9 +193,21 @@ def make_allocated(dice: Dice, slices: list[Json]) -> list[Json]:
         for device in slice_["spec"].get("devices", ()):
             if dice.chance(share_of_used):
                 claims += _holders(dice, slice_["spec"], device)
+    claims = list(_together(dice, claims))
     for number, claim in enumerate(claims):
         claim["metadata"] = {"name": f"used-{number}", "namespace": "default", "uid": f"used-{number}"}
     return claims
+
+
+def _together(dice: Dice, claims: list[Json]) -> Iterator[Json]:
+    """Some claims made one, which then holds several devices, or several shares of one."""
+    dice.shuffle(claims)
+    while claims:
+        count = dice.weighted({1: 6.0, 2: 2.0, 4: 1.0})
+        several, claims = claims[:count], claims[count:]
+        yield _allocated(
+            [result for claim in several for result in claim["status"]["allocation"]["devices"]["results"]]
+        )
 
 
 def _holders(dice: Dice, spec: Json, device: Json) -> list[Json]:

@@ -89,7 +89,7 @@ def _live(dice: Dice, allocator: Allocator, past: Json, case: Json) -> None:
             events.append(partial(ledger.remove, passing))
     dice.shuffle(events)
     for event in events:
-        if dice.chance(0.15):
+        if nodes and dice.chance(0.15):
             allocator.allocate(claims, dice.pick(list(nodes.values())))
         if dice.chance(0.2):
             _place(allocator, case, nodes)

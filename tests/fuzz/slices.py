@@ -144,7 +144,7 @@ class _Pool:
         slices = [self._slice(part) for part in parts]
         if self.partitions:
             slices = self._with_counters(slices)
-        generation = dice.weighted({0: 1.0, 1: 6.0, 3: 2.0})
+        generation = dice.weighted({-1: 0.3, 0: 1.0, 1: 6.0, 3: 2.0})
         for slice_ in slices:
             slice_["spec"]["pool"] = {
                 "name": self.name,
@@ -152,7 +152,7 @@ class _Pool:
                 "resourceSliceCount": len(slices),
             }
             if self.traits.skipping and dice.chance(0.5):
-                slice_["spec"]["skipNodeOperations"] = dice.some(SKIPPED, 1, 2)
+                slice_["spec"]["skipNodeOperations"] = ["*"] if dice.chance(0.2) else dice.some(SKIPPED, 1, 2)
         if self.traits.broken and dice.chance(0.5):
             slices = self._broken(slices, generation)
         for number, slice_ in enumerate(slices):
@@ -239,6 +239,11 @@ class _Pool:
         if dice.chance(0.9):
             name = "numa" if dice.chance(0.9) else f"{self.driver}/numa"
             attributes[name] = {"int": dice.pick((0, 0, 1))} if dice.chance(0.95) else {"string": "0"}
+        # With and without the driver's domain, also both; selectors leave it alone, as they may see either of two.
+        if dice.chance(0.6):
+            attributes["socket"] = {"int": dice.pick((0, 1))}
+        if dice.chance(0.4):
+            attributes[f"{self.driver}/socket"] = {"int": dice.pick((0, 1))}
         if dice.chance(0.7):
             attributes["healthy"] = {"bool": dice.chance(0.8)}
         if dice.chance(0.7):
@@ -314,7 +319,7 @@ class _Pool:
                     device["name"] += "-spare"
             case "stale" | "newer" as kind:
                 other = copy.deepcopy(dice.pick(slices))
-                other["spec"]["pool"]["generation"] = max(generation - 1, 0) if kind == "stale" else generation + 1
+                other["spec"]["pool"]["generation"] = generation - 1 if kind == "stale" else generation + 1
                 if dice.chance(0.5) and "nodeName" in other["spec"]:
                     other["spec"]["nodeName"] = dice.pick(NODES)
                 slices.append(other)

@@ -17,13 +17,14 @@ from tests.fuzz import calls, selectors
 from tests.fuzz.__main__ import FOUND, answered
 from tests.fuzz.cases import make_case
 from tests.fuzz.compare import differences
+from tests.fuzz.crossed import GOLDEN, make_crossed
 from tests.fuzz.shrink import shrink
 from tests.oracle import Oracle
 
 Json = Any
 
-GOLDEN = Path(__file__).parents[1] / "conformance" / "data" / "allocator_random.jsonl.gz"
 SEEDS = range(200)
+CROSSED = range(60)
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,10 @@ def oracle() -> Iterator[Oracle]:
 
 def test_generated_cases_are_decided_as_by_the_library(oracle: Oracle) -> None:
     assert [line for case in answered(oracle, SEEDS) for line in differences(case)] == []
+
+
+def test_crossed_vectors_are_decided_as_by_the_library(oracle: Oracle) -> None:
+    assert [line for case in answered(oracle, CROSSED, make_crossed) for line in differences(case)] == []
 
 
 @pytest.mark.parametrize("file", sorted(FOUND.glob("*.json")), ids=lambda file: file.stem)
@@ -73,6 +78,7 @@ def test_selectors_that_differed_once_do_not_any_more() -> None:
 
 def test_a_seed_always_makes_the_same_case() -> None:
     assert make_case(7) == make_case(7) != make_case(8)
+    assert make_crossed(7) == make_crossed(7) != make_crossed(8)
 
 
 def test_a_wrong_answer_is_a_difference(oracle: Oracle) -> None:
