@@ -59,6 +59,9 @@ from dra_operator.api.resource import (
     DeviceSelector,
     DeviceSubRequest,
     DeviceTaint,
+    DeviceTaintRule,
+    DeviceTaintRuleSpec,
+    DeviceTaintSelector,
     DeviceToleration,
     ExactDeviceRequest,
     ResourceClaim,
@@ -494,6 +497,20 @@ def allocated(
 
 def taint(key: str = "unhealthy", effect: str = "NoSchedule", value: str = "") -> DeviceTaint:
     return DeviceTaint(key=key, effect=effect, value=value)
+
+
+def taint_rule(
+    name: str = "rule",
+    added: DeviceTaint | None = None,
+    *,
+    driver: str | None = None,
+    pool: str | None = None,
+    device: str | None = None,
+) -> DeviceTaintRule:
+    """The rule that taints these devices; what is not given is "any"."""
+    selector = DeviceTaintSelector(driver=driver, pool=pool, device=device)
+    spec = DeviceTaintRuleSpec(taint=added or taint(), device_selector=selector)
+    return DeviceTaintRule(metadata=meta("taintrule", name), spec=spec)
 
 
 def tolerate(key: str = "", operator: str = "Exists", value: str = "", effect: str = "") -> DeviceToleration:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from dra_operator.api.kinds import CLAIMS, NAMESPACES, SLICES, TEMPLATES
+from dra_operator.api.kinds import CLAIMS, NAMESPACES, SLICES, TAINT_RULES, TEMPLATES
 from dra_operator.api.meta import ObjectKey
 from dra_operator.api.names import ADMIN_ACCESS_LABEL, ALLOCATION_LABEL
 from dra_operator.api.reasons import Reason
@@ -53,6 +53,15 @@ class Scene:
         }
         slice_ = await self.here.client.create(SLICES, body)
         self.stack.push_async_callback(self.here.client.delete, SLICES, slice_.key)
+
+    async def taint(self, name: str, key: str) -> None:
+        """By a DeviceTaintRule."""
+        spec = {
+            "deviceSelector": {"driver": DRIVER, "pool": "reasons", "device": name},
+            "taint": {"key": key, "effect": "NoSchedule"},
+        }
+        rule = await self.here.client.create(TAINT_RULES, {"metadata": {"generateName": "reasons-"}, "spec": spec})
+        self.stack.push_async_callback(self.here.client.delete, TAINT_RULES, rule.key)
 
     async def template(self, name: str = "gpu", class_name: str = CLASS, **exactly: Any) -> None:
         ask = {"deviceClassName": class_name, **exactly}
@@ -204,7 +213,9 @@ async def _devices_in_use(on: Scene) -> None:
 
 @scene(Reason.DEVICES_TAINTED)
 async def _devices_tainted(on: Scene) -> None:
-    await on.publish([device("hot", taints=[{"key": "example.com/hot", "effect": "NoSchedule"}])])
+    """One by its driver, one by an admin's rule."""
+    await on.taint("tired", "example.com/tired")
+    await on.publish([device("hot", taints=[{"key": "example.com/hot", "effect": "NoSchedule"}]), device("tired")])
     await on.template()
     await on.here.pod(POD, templates=("gpu",))
 

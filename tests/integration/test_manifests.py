@@ -188,7 +188,7 @@ async def test_each_account_has_the_rights_that_the_program_says_it_needs(
         ("patch", "resourceclaims.resource.k8s.io/driver"),
         ("associated-node:patch", "resourceclaims.resource.k8s.io/driver"),
         ("arbitrary-node:patch", "resourceclaims.resource.k8s.io/driver"),
-        ("list", "devicetaintrules.resource.k8s.io"),
+        ("patch", "devicetaintrules.resource.k8s.io"),
         ("patch", "nodes"),
         ("patch", "namespaces"),
         ("get", "secrets"),

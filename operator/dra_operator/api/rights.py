@@ -78,6 +78,12 @@ CONTROLLER: Final = Role(
         ),
         Right(
             group=RESOURCE_GROUP,
+            resources=("devicetaintrules",),
+            verbs=_MIRROR,
+            why="Taints that admins give to devices, where the API server serves them (1.37 and later).",
+        ),
+        Right(
+            group=RESOURCE_GROUP,
             resources=("resourceclaims",),
             verbs=_READ,
             why="What decisions are made from. A claim is read where the answer to a write to it was lost.",
@@ -214,7 +220,7 @@ VIEW: Final = Role(
     rights=(
         Right(
             group=RESOURCE_GROUP,
-            resources=("deviceclasses", "resourceslices"),
+            resources=("deviceclasses", "resourceslices", "devicetaintrules"),
             verbs=_READ,
             why="What users may read beside their own namespace, so that `dra-operator explain` can tell them what "
             "there is.",

@@ -63,6 +63,7 @@ _OLDER_LISTS_MAX: Final = 7
 """A cache that lags behind catches up within that many attempts, most of a minute."""
 _SHORT_SECONDS: Final = 1.0
 _GONE: Final = 410
+_NOT_FOR_US: Final = (403, 404)
 TURN_BYTES: Final = 4 * 1024 * 1024
 """Decoded before other tasks of the event loop get their turn: some 20 ms, also of the largest slices there can be."""
 _OBJECT_BYTES: Final = 2048
@@ -150,6 +151,8 @@ class Reflector(Generic[O]):
         self.unreadable: dict[ObjectKey, str] = {}
         """Objects that do not fit the type, and why."""
         self.synced = asyncio.Event()
+        self.settled = asyncio.Event()
+        """Synced, or told that there is no such resource or not for us. It is asked for again."""
         self.lists = 0
         """How often it was listed; more than once says that watches were lost."""
         self._attempt: asyncio.Timeout | None = None
@@ -180,6 +183,8 @@ class Reflector(Generic[O]):
                 await self._list()
             await self._watch()
         except (ApiError, NoAnswer, GarbledWatch, _ErrorEvent) as error:
+            if isinstance(error, ApiError) and error.status in _NOT_FOR_US:
+                self.settled.set()
             pause = self._recover(error)
             if self._said.is_news(why := str(error) or type(error).__name__):
                 log.info(
@@ -285,6 +290,7 @@ class Reflector(Generic[O]):
             self._move_on(version)
         self.lists += 1
         self.synced.set()
+        self.settled.set()
 
     def _refuse_older(self, version: int) -> None:
         """Raises `GarbledWatch` for a list from before what the mirror shows, unless the API server insists on it."""

@@ -26,7 +26,7 @@ import aiohttp
 import structlog
 
 from dra_operator.allocation.features import Features
-from dra_operator.api.kinds import CLAIMS, SLICES, Kind
+from dra_operator.api.kinds import CLAIMS, SLICES, TAINT_RULES, Kind
 from dra_operator.api.meta import ObjectKey, Uid
 from dra_operator.cluster.census import Census
 from dra_operator.cluster.events import EventRecorder
@@ -45,7 +45,7 @@ from dra_operator.controller.health import HealthServer
 from dra_operator.controller.heap import settle
 from dra_operator.controller.lists import Lists
 from dra_operator.controller.metrics import Metrics
-from dra_operator.controller.mirrors import KOPF_KINDS, ClaimMirror, KopfMirror, SliceMirror
+from dra_operator.controller.mirrors import KOPF_KINDS, ClaimMirror, KopfMirror, SliceMirror, TaintRuleMirror
 from dra_operator.controller.permissions import Permissions
 from dra_operator.controller.progress import Progress
 from dra_operator.controller.settings import CANNOT_ADOPT, Settings
@@ -134,6 +134,9 @@ class Controller:
         claims = Reflector(self._client, CLAIMS, to_claims, rng=self._rng, prepare=Lean().claim)
         slices = Reflector(self._client, SLICES, to_slices, rng=self._rng, prepare=Lean().slice)
         self._reflectors = (claims, slices)
+        to_rules = TaintRuleMirror(self.view, self.engine.mark, lists)
+        self._taint_rules = Reflector(self._client, TAINT_RULES, to_rules, rng=self._rng)
+        """Served as v1 from Kubernetes 1.37 on: synced is not waited for."""
         self._takeover = Takeover(self._client, self.view, claims, mark=self.engine.mark, ready=self._lead)
         self._censuses = {kind.plural: self._census(kind) for kind in KOPF_KINDS}
         self._begins = asyncio.Event()
@@ -171,7 +174,7 @@ class Controller:
             await self._health.start()
             log.info("serving metrics and health", port=self._health.port)
         await self._find_api()
-        for reflector in self._reflectors:
+        for reflector in (*self._reflectors, self._taint_rules):
             self._spawn(reflector.run())
         self._spawn(self._recorder.run())
         self._spawn(self._decide())
@@ -246,6 +249,7 @@ class Controller:
         """Wait until the reflectors have listed, and Kopf has shown all that a list of metadata shows."""
         for reflector in self._reflectors:
             await reflector.synced.wait()
+        await self._taint_rules.settled.wait()
         for kind in KOPF_KINDS:
             await wait_until_shown(self._client, kind, self.kopf.was_shown)
         self.kopf.note_synced()

@@ -1,8 +1,8 @@
 """Where observations enter: Kopf's events and the reflectors' lists and watches, turned into verbs of the View.
 
-Each of them marks what has to be looked at. ResourceClaims and ResourceSlices come through reflectors, because their
-exact order matters, and a list of them is taken in with turns for others (`lists.py`); everything else comes from Kopf,
-event by event.
+Each of them marks what has to be looked at. ResourceClaims, ResourceSlices and the DeviceTaintRules that change these
+come through reflectors, because their exact order matters, and a list of them is taken in with turns for others
+(`lists.py`); everything else comes from Kopf, event by event.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dra_operator.api.core import Namespace, Node, Pod
 from dra_operator.api.kinds import CLASSES, NAMESPACES, NODES, PODS, TEMPLATES, Kind
 from dra_operator.api.meta import Object, ObjectKey, Uid
 from dra_operator.api.quantity import QuantityError
-from dra_operator.api.resource import DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice
+from dra_operator.api.resource import DeviceClass, DeviceTaintRule, ResourceClaim, ResourceClaimTemplate, ResourceSlice
 from dra_operator.controller.lists import Lists
 from dra_operator.lifecycle.actions import Notice
 from dra_operator.lifecycle.keys import Ref
@@ -78,6 +78,32 @@ class SliceMirror:
             self._mark(self._view.forget_slice(object_.metadata.name))
         else:
             self._mark(self._view.observe_slice(object_))
+
+
+class TaintRuleMirror:
+    """Sink of the reflector of DeviceTaintRules."""
+
+    def __init__(self, view: View, mark: Mark, lists: Lists) -> None:
+        self._view = view
+        self._mark = mark
+        self._lists = lists
+
+    async def replace(self, objects: Sequence[DeviceTaintRule], resource_version: str) -> None:
+        await self._lists.take_in(self._pieces(objects), self._mark)
+
+    def _pieces(self, objects: Sequence[DeviceTaintRule]) -> Iterator[set[Ref]]:
+        for rule in objects:
+            yield self._view.observe_taint_rule(rule)
+        listed = {rule.metadata.name for rule in objects}
+        for name in self._view.inventory.rules():
+            if name not in listed:
+                yield self._view.forget_taint_rule(name)
+
+    def apply(self, type_: str, object_: DeviceTaintRule) -> None:
+        if type_ == "DELETED":
+            self._mark(self._view.forget_taint_rule(object_.metadata.name))
+        else:
+            self._mark(self._view.observe_taint_rule(object_))
 
 
 class _Uids(Mapping[ObjectKey, Uid], Generic[K]):

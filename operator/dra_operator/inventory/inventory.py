@@ -1,7 +1,8 @@
 """All published ResourceSlices, kept by pool and by node as they come and go.
 
 `version` grows with every change that could matter; an identical slice changes nothing. Devices are built once per
-version of a slice, so what is cached on a Device (selector results) stays valid as long as its slice does.
+version of a slice, so what is cached on a Device (selector results) stays valid as long as its slice does. Slices are
+shown with the taints that DeviceTaintRules add to them (`taintrules.py`).
 
 Upstream: the slice informer and tracker of k8s.io/dynamic-resource-allocation/resourceslice.
 """
@@ -13,10 +14,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from dra_operator.api.core import Node
-from dra_operator.api.resource import ResourceSlice
+from dra_operator.api.resource import DeviceTaintRule, ResourceSlice
 from dra_operator.inventory.changes import Changes
 from dra_operator.inventory.devices import Device, DeviceId, PoolKey
 from dra_operator.inventory.pools import NodePools, NodeSelectorInvalid, PoolGates, gather_pools
+from dra_operator.inventory.taintrules import TaintRules, names_pool
 
 _ALL_GATES = PoolGates()
 _NOWHERE: Set[str] = frozenset()
@@ -42,6 +44,9 @@ class Inventory:
         self.version = 0
         self.changes: Changes[str] = Changes()
         """Nodes whose pools were published anew or withdrawn; `ANY_NODE` for a pool that names none."""
+        self._published: dict[str, ResourceSlice] = {}
+        """As their drivers have them."""
+        self._rules = TaintRules()
         self._slices: dict[str, ResourceSlice] = {}
         self._devices: dict[str, dict[str, Device]] = {}
         self._tainted: dict[str, tuple[Device, ...]] = {}
@@ -55,12 +60,44 @@ class Inventory:
 
     def apply_slice(self, slice_: ResourceSlice) -> None:
         """The slice is published like this now."""
+        self._published[slice_.metadata.name] = slice_
+        self._show(self._rules.taint(slice_))
+
+    def remove_slice(self, name: str) -> None:
+        """The slice is published no more."""
+        if self._published.pop(name, None) is not None:
+            self._hide(name)
+
+    def apply_rule(self, rule: DeviceTaintRule) -> None:
+        """Devices are tainted by this rule now."""
+        before = self._rules.get(rule.metadata.name)
+        if before is None or before.spec != rule.spec:
+            self._rules.put(rule)
+            self._taint_anew(before, rule)
+
+    def remove_rule(self, name: str) -> None:
+        """Devices are tainted by the rule no more."""
+        before = self._rules.get(name)
+        self._rules.remove(name)
+        self._taint_anew(before)
+
+    def rules(self) -> list[str]:
+        """The names of the rules."""
+        return self._rules.names()
+
+    def _taint_anew(self, *changed: DeviceTaintRule | None) -> None:
+        """What these rules name, or named, has other taints now."""
+        for slice_ in self._published.values():
+            if any(rule is not None and names_pool(rule, slice_) for rule in changed):
+                self._show(self._rules.taint(slice_))
+
+    def _show(self, slice_: ResourceSlice) -> None:
         name = slice_.metadata.name
         old = self._slices.get(name)
         if old is not None:
             if old.spec == slice_.spec:
                 return
-            self.remove_slice(name)
+            self._hide(name)
         key = PoolKey(slice_.spec.driver, slice_.spec.pool.name)
         self._slices[name] = slice_
         self._devices[name] = {basic.name: Device(slice_, basic) for basic in slice_.spec.devices or ()}
@@ -69,11 +106,8 @@ class Inventory:
         self._pools.setdefault(key, {})[name] = slice_
         self._touch(key)
 
-    def remove_slice(self, name: str) -> None:
-        """The slice is published no more."""
-        slice_ = self._slices.pop(name, None)
-        if slice_ is None:
-            return
+    def _hide(self, name: str) -> None:
+        slice_ = self._slices.pop(name)
         del self._devices[name]
         self._tainted.pop(name, None)
         key = PoolKey(slice_.spec.driver, slice_.spec.pool.name)

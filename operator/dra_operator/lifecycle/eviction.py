@@ -5,8 +5,8 @@ ever, or for `tolerationSeconds` (the shortest of the tolerations that match). T
 added; from when it was first seen, where the taint says no time that can be read. What an allocation tolerates is
 written into its results.
 
-Upstream: `claimEvictionTime` of k8s.io/kubernetes/pkg/controller/devicetainteviction. Not here: DeviceTaintRules,
-which that controller alone acts on.
+Upstream: `claimEvictionTime` of k8s.io/kubernetes/pkg/controller/devicetainteviction. Not here: taints that an admin's
+rules add (`inventory/taintrules.py`), which are among the devices' own by now.
 """
 
 from __future__ import annotations

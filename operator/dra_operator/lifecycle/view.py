@@ -25,6 +25,7 @@ from dra_operator.api.meta import Object, ObjectKey, Uid
 from dra_operator.api.resource import (
     AllocationResult,
     DeviceClass,
+    DeviceTaintRule,
     ResourceClaim,
     ResourceClaimTemplate,
     ResourceSlice,
@@ -309,8 +310,18 @@ class View:
         self.inventory.remove_slice(name)
         return self._published(before)
 
+    def observe_taint_rule(self, rule: DeviceTaintRule) -> set[Ref]:
+        before = self.inventory.version
+        self.inventory.apply_rule(rule)
+        return self._published(before)
+
+    def forget_taint_rule(self, name: str) -> set[Ref]:
+        before = self.inventory.version
+        self.inventory.remove_rule(name)
+        return self._published(before)
+
     def _published(self, before: int) -> set[Ref]:
-        """Slices came, changed or went since that version of the inventory."""
+        """Slices came, changed or went since that version of the inventory, or rules that taint their devices."""
         if self.inventory.version == before:
             return set()
         nodes = self.inventory.changes.since(before)

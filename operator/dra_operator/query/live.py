@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from dra_operator.api.kinds import CLAIMS, CLASSES, NAMESPACES, NODES, PODS, SLICES, TEMPLATES, Kind
+from dra_operator.api.kinds import CLAIMS, CLASSES, NAMESPACES, NODES, PODS, SLICES, TAINT_RULES, TEMPLATES, Kind
 from dra_operator.api.meta import Object
 from dra_operator.cluster.http import ApiClient, ApiError
 from dra_operator.cluster.kubeconfig import Credentials
@@ -23,13 +23,14 @@ from dra_operator.query.reach import ask_cluster
 
 O = TypeVar("O", bound=Object)  # noqa: E741
 
-_ALL: Final[tuple[Kind[Any], ...]] = (NODES, NAMESPACES, CLASSES, SLICES, CLAIMS, TEMPLATES, PODS)
+_ALL: Final[tuple[Kind[Any], ...]] = (NODES, NAMESPACES, CLASSES, SLICES, TAINT_RULES, CLAIMS, TEMPLATES, PODS)
 _CHUNK: Final = 2_000
 _WITHOUT: Final = {
     "nodes": "their room, labels and taints are not known",
     "namespaces": "their labels are not known",
     "deviceclasses": "what they select is not known",
     "resourceslices": "no device is known",
+    "devicetaintrules": "devices that they taint look healthy",
 }
 """What follows from not seeing a resource."""
 _ELSEWHERE: Final = {
@@ -75,6 +76,8 @@ async def _list(client: ApiClient, kind: Kind[O], cluster: Cluster, needs: Colle
     try:
         return (await client.list_objects(kind, limit=_CHUNK))[0]
     except ApiError as error:
+        if error.status == _NOT_FOUND and kind is TAINT_RULES:
+            return []  # before Kubernetes 1.37
         if error.status == _NOT_FOUND and kind.group:
             raise InputError(
                 f"{cluster.server} does not serve {kind.api_version} {kind.plural}: Kubernetes 1.34 and later do, "

@@ -22,7 +22,13 @@ from dra_operator.api.core import Namespace, Node, Pod
 from dra_operator.api.meta import Object, ObjectKey
 from dra_operator.api.quantity import QuantityError
 from dra_operator.api.reasons import Reason
-from dra_operator.api.resource import DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice
+from dra_operator.api.resource import (
+    DeviceClass,
+    DeviceTaintRule,
+    ResourceClaim,
+    ResourceClaimTemplate,
+    ResourceSlice,
+)
 from dra_operator.query.conversion import to_v1
 from dra_operator.query.documents import Document, InputError
 from dra_operator.query.suggest import did_you_mean
@@ -32,7 +38,7 @@ O = TypeVar("O", bound=Object)  # noqa: E741
 
 RESOURCE_GROUP: Final = "resource.k8s.io"
 DEFAULT_NAMESPACE: Final = "default"
-_CLUSTER_SCOPED: Final = (Namespace, Node, DeviceClass, ResourceSlice)
+_CLUSTER_SCOPED: Final = (Namespace, Node, DeviceClass, DeviceTaintRule, ResourceSlice)
 
 
 class PriorityClass(Object, frozen=True):
@@ -59,6 +65,7 @@ _KINDS: Final[Mapping[tuple[str, str], _Kind]] = {
     ("batch", "CronJob"): _Kind(CronJob, ("v1",)),
     ("scheduling.k8s.io", "PriorityClass"): _Kind(PriorityClass, ("v1",)),
     (RESOURCE_GROUP, "DeviceClass"): _Kind(DeviceClass, _DRA),
+    (RESOURCE_GROUP, "DeviceTaintRule"): _Kind(DeviceTaintRule, ("v1", "v1beta2")),
     (RESOURCE_GROUP, "ResourceSlice"): _Kind(ResourceSlice, _DRA),
     (RESOURCE_GROUP, "ResourceClaim"): _Kind(ResourceClaim, _DRA),
     (RESOURCE_GROUP, "ResourceClaimTemplate"): _Kind(ResourceClaimTemplate, _DRA),
@@ -234,7 +241,7 @@ def _pruned(value: Any) -> Any:
 
 def _refuse_typing_errors(place: str, group: str, kind: str, api_version: str) -> None:
     """A kind of ours that is misspelled, or of another group, is a mistake and not an unknown kind."""
-    if group == RESOURCE_GROUP and kind not in ("DeviceTaintRule", "ResourcePoolStatusRequest", "PodSchedulingContext"):
+    if group == RESOURCE_GROUP and kind not in ("ResourcePoolStatusRequest", "PodSchedulingContext"):
         known = [name for of, name in _KINDS if of == RESOURCE_GROUP]
         raise InputError(f"{place}: {api_version} has no kind {kind}{did_you_mean(kind, known)}")
     for of, name in _KINDS:

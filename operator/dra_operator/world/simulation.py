@@ -21,7 +21,13 @@ from dra_operator.allocation.nodefit import Fit
 from dra_operator.api.core import Namespace, Node, Pod, PodSchedulingGate
 from dra_operator.api.meta import Object, ObjectKey, Uid
 from dra_operator.api.reasons import Reason
-from dra_operator.api.resource import DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice
+from dra_operator.api.resource import (
+    DeviceClass,
+    DeviceTaintRule,
+    ResourceClaim,
+    ResourceClaimTemplate,
+    ResourceSlice,
+)
 from dra_operator.inventory.nodeselector import matches_node_selector
 from dra_operator.lifecycle.actions import Action, Done, Missing, ReadClaim, ReadPod, WriteClaimStatus
 from dra_operator.lifecycle.claim import reconcile_claim
@@ -261,6 +267,8 @@ class Simulation:
                 return view.forget_claim(key) if gone else view.observe_claim(object_, live=True)
             case ResourceSlice():
                 return view.forget_slice(key.name) if gone else view.observe_slice(object_)
+            case DeviceTaintRule():
+                return view.forget_taint_rule(key.name) if gone else view.observe_taint_rule(object_)
             case ResourceClaimTemplate():
                 return view.forget_template(key) if gone else view.observe_template(object_)
             case Namespace():

@@ -25,6 +25,7 @@ _KINDS: Final = {
     "resourceclaims": ("resource.k8s.io/v1", "ResourceClaimList"),
     "resourceclaimtemplates": ("resource.k8s.io/v1", "ResourceClaimTemplateList"),
     "resourceslices": ("resource.k8s.io/v1", "ResourceSliceList"),
+    "devicetaintrules": ("resource.k8s.io/v1", "DeviceTaintRuleList"),
     "deviceclasses": ("resource.k8s.io/v1", "DeviceClassList"),
     "leases": ("coordination.k8s.io/v1", "LeaseList"),
 }

@@ -371,6 +371,26 @@ def test_a_list_that_fails_is_tried_again_until_it_succeeds() -> None:
     ]
 
 
+@pytest.mark.parametrize("code", [403, 404])
+def test_a_resource_that_is_not_served_or_not_for_us_is_settled_and_asked_for_again(code: int) -> None:
+    async def played(script: Script) -> list[Heard]:
+        script.tell(failure(500, "InternalError"), *[failure(code, "")] * 2)
+        script.otherwise = listing("10", claim("a", 5))
+        sink = Sink()
+        async with ApiClient(script.url) as client:
+            reflector = Reflector(client, CLAIMS, sink, rng=random.Random(1))
+            running = asyncio.create_task(reflector.run())
+            await reflector.settled.wait()
+            assert len(script.requests("GET")) == 2
+            assert not reflector.synced.is_set()
+            await reflector.synced.wait()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        return sink.heard
+
+    assert play(played) == [("LIST", "10", ["a@5"])]
+
+
 # --- caught up -------------------------------------------------------------------------------------------------------
 
 

@@ -11,10 +11,11 @@ from dra_operator.api.codec import to_plain
 from dra_operator.api.kinds import CLASSES, NAMESPACES, NODES, PODS, TEMPLATES, Kind
 from dra_operator.api.meta import Object, Uid
 from dra_operator.api.names import ADMIN_ACCESS_LABEL
-from dra_operator.controller.mirrors import KopfMirror
+from dra_operator.controller.lists import Lists
+from dra_operator.controller.mirrors import KopfMirror, TaintRuleMirror
 from dra_operator.lifecycle.actions import Notice
 from dra_operator.lifecycle.view import View
-from tests.builders import allocated, claim, device_class, node, pod, result, template
+from tests.builders import allocated, claim, device_class, node, pod, result, slice_of, taint_rule, template
 from tests.unit.lifecycle.scene import namespace, show
 
 NAMED = [(CLASSES, device_class()), (NODES, node()), (TEMPLATES, template()), (NAMESPACES, namespace())]
@@ -102,3 +103,21 @@ def test_whoever_has_admin_access_is_told_once_when_the_namespace_grants_it_no_m
         ("ResourceClaim", "monitor", "default", "AdminAccessDenied")
     ]
     assert 'namespace "default" lost the label' in desk.notices[0].message
+
+
+async def test_taint_rules_are_what_was_listed_last_and_what_was_told_since() -> None:
+    view = View()
+    view.observe_slice(slice_of(gpus=3))
+    mirror = TaintRuleMirror(view, lambda refs: None, Lists())
+
+    def tainted() -> list[str]:
+        return [one.id.device for one in view.inventory.tainted()]
+
+    await mirror.replace([taint_rule("a", device="gpu-0"), taint_rule("b", device="gpu-1")], "5")
+    assert tainted() == ["gpu-0", "gpu-1"]
+    mirror.apply("MODIFIED", taint_rule("a", device="gpu-2"))
+    assert tainted() == ["gpu-1", "gpu-2"]
+    mirror.apply("DELETED", taint_rule("b"))
+    assert tainted() == ["gpu-2"]
+    await mirror.replace([taint_rule("c", device="gpu-0")], "9")
+    assert tainted() == ["gpu-0"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
+from dra_operator.api.resource import DeviceTaintRule
 from dra_operator.inventory.devices import DeviceId
 from dra_operator.inventory.inventory import Inventory
-from tests.builders import DRIVER, device, node, slice_of, taint
+from tests.builders import DRIVER, device, node, slice_of, taint, taint_rule
 
 
 def gpu(name: str, pool: str = "node-a") -> DeviceId:
@@ -114,3 +116,52 @@ def test_tainted_devices_are_those_of_the_slices_that_are_published_now() -> Non
     assert [one.id for one in inventory.tainted()] == [gpu("good")]
     inventory.remove_slice(slice_of(gpus=1).metadata.name)
     assert list(inventory.tainted()) == []
+
+
+def test_a_rule_taints_slices_that_come_after_it_and_those_that_were_there() -> None:
+    inventory = Inventory()
+    inventory.apply_slice(slice_of(gpus=2))
+    inventory.apply_rule(taint_rule(device="gpu-1"))
+    inventory.apply_slice(slice_of(gpus=2, node="node-b"))
+
+    assert [one.id for one in inventory.tainted()] == [gpu("gpu-1"), gpu("gpu-1", "node-b")]
+
+
+def test_what_a_rule_taints_follows_the_rule() -> None:
+    inventory = Inventory()
+    inventory.apply_slice(slice_of(gpus=2))
+    inventory.apply_slice(slice_of(gpus=2, node="node-b"))
+    untouched = inventory.device(gpu("gpu-0", "node-b"))
+
+    inventory.apply_rule(taint_rule(pool="node-a", device="gpu-0"))
+    inventory.apply_rule(taint_rule(pool="node-a", device="gpu-1"))
+    assert [one.id for one in inventory.tainted()] == [gpu("gpu-1")]
+    inventory.remove_rule(taint_rule().metadata.name)
+    assert list(inventory.tainted()) == []
+
+    assert inventory.device(gpu("gpu-0", "node-b")) is untouched
+
+
+def test_a_slice_published_anew_keeps_the_taints_of_rules_and_one_withdrawn_has_none() -> None:
+    inventory = Inventory()
+    inventory.apply_rule(taint_rule(device="gpu-0"))
+    inventory.apply_slice(slice_of([device("gpu-0", taints=[taint("hot")])]))
+    inventory.apply_slice(slice_of([device("gpu-0", taints=[taint("hotter")])]))
+    assert [one.taints for one in inventory.tainted()] == [(taint("hotter"), taint())]
+
+    inventory.remove_slice(slice_of().metadata.name)
+    inventory.apply_rule(taint_rule(device="gpu-0", added=taint("other")))
+    assert list(inventory.slices()) == []
+
+
+@pytest.mark.parametrize("rule", [taint_rule(device="gpu-9"), taint_rule(pool="node-z"), taint_rule(driver="other")])
+def test_a_rule_that_names_nothing_that_is_published_changes_nothing(rule: DeviceTaintRule) -> None:
+    inventory = Inventory()
+    inventory.apply_slice(slice_of(gpus=2))
+    before = inventory.version
+
+    inventory.apply_rule(rule)
+    inventory.remove_rule(rule.metadata.name)
+    inventory.remove_rule("unknown")
+
+    assert inventory.version == before
