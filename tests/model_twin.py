@@ -1,7 +1,7 @@
 """Random operations, played on the model of the API server and on a real one: both must answer alike.
 
 Operations name objects, and say of which version of it they know; each side fills in its own UIDs and versions. What
-is compared is the code, the reason, and what the model keeps of an object; at the end, what watches tell.
+is compared is the code, the reason, what is gone, and what the model keeps of an object; at the end, what watches tell.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ class Outcome(NamedTuple):
     status: int
     reason: str
     object: Json
+    gone: str = ""
+    """The object that there is none of, as the answer names it."""
 
 
 @dataclass(slots=True)
@@ -140,7 +142,7 @@ async def play_on_server(client: ApiClient, side: Side, op: Op) -> Outcome:
             op.method, side.path(op), params=params, body=side.body(op), content_type=op.content_type
         )
     except ApiError as error:
-        return Outcome(error.status, error.reason, None)
+        return Outcome(error.status, error.reason, None, error.about if error.is_gone else "")
     return side.note(op, msgspec.json.decode(answer.body))
 
 
@@ -148,7 +150,7 @@ def play_on_model(store: ModelStore, side: Side, op: Op) -> Outcome:
     answer = serve(store, op.method, side.path(op), dict(op.params), side.body(op), op.content_type, "model")
     body = msgspec.json.decode(answer.body)
     if answer.status >= 300:
-        return Outcome(answer.status, body["reason"], None)
+        return Outcome(answer.status, body["reason"], None, body.get("details", {}).get("name", ""))
     return side.note(op, body)
 
 
