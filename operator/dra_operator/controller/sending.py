@@ -61,7 +61,8 @@ class Sender:
             if isinstance(read, Missing):
                 return read
             if isinstance(read, Done) and isinstance(read.object, ResourceClaim):
-                return read if _says(read.object, action) else Conflict("the write did not take effect")
+                as_written = _says(read.object, action)
+                return Done(read.object, found=True) if as_written else Conflict("the write did not take effect")
         return outcome
 
     async def request(self, action: Action) -> Outcome:

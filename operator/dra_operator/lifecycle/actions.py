@@ -147,6 +147,8 @@ class Done:
     """It is in effect. `object` is what the API server answered with (None: the object is gone)."""
 
     object: Object | None
+    found: bool = False
+    """The answer was lost, and it was found to be in effect: another may have done the same."""
 
 
 @dataclass(frozen=True, slots=True)

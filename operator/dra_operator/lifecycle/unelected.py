@@ -126,11 +126,11 @@ class Unelected:
                     pass
 
     def settle(self, action: Action, outcome: Outcome) -> None:
-        """This is what became of an action."""
+        """This is what became of an action. What was found to be done, another may have done: it gives no right."""
         if self._alone or not isinstance(action, WriteClaimStatus | PublishStatus):
             return
         begun = self._begun.pop(action.uid, {})
-        if not isinstance(outcome, Done):
+        if not isinstance(outcome, Done) or outcome.found:
             return
         for uid, version in begun.items():
             if isinstance(action, WriteClaimStatus):

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from dra_operator.api.core import Pod, PodStatus
-from dra_operator.api.meta import Condition
+from dra_operator.api.meta import Condition, ObjectKey
 from dra_operator.api.names import DEVICES_ALLOCATED, GATE
 from dra_operator.api.resource import DeviceToleration, ResourceClaim
 from dra_operator.controller.answers import REFUSAL_RETRY
@@ -37,7 +37,7 @@ from dra_operator.lifecycle.keys import ClaimRef, PodRef
 from dra_operator.lifecycle.publish import timestamp
 from tests.builders import claim, node, pod, request, template
 from tests.unit.controller.desk import ANSWER_LOST, BROKEN, REQUEST_LOST, Call, Desk, Fate, now, play
-from tests.unit.lifecycle.scene import NOW, PROTECTED, gated, generated, gpus, held, publishes, show
+from tests.unit.lifecycle.scene import NOW, PROTECTED, gated, generated, gpus, held, publishes, says, show
 
 YEAR = 365 * 86400.0
 QUOTA = Refused(403, "exceeded quota: claims")
@@ -319,6 +319,30 @@ def test_while_it_is_not_known_nobody_else_is_given_the_device(fate: Fate) -> No
         assert devices(desk) == ["node-a/gpu-0"]
 
     play(scenario)
+
+
+def test_what_another_operator_wrote_is_not_taken_for_our_own_write_whose_answer_was_lost() -> None:
+    """It has told the pod that the devices are taken back, and is about to do so: we must not say that it has them."""
+
+    async def scenario(desk: Desk) -> None:
+        desk.watch_delay = 30.0
+        key = ObjectKey("default", "mine")
+        desk.create(*gpus(), claim(name="mine", finalizers=PROTECTED), says(gated(claims=["mine"]), "NodeUnsuitable"))
+        free, user = desk.claim("mine"), desk.pod()
+        theirs = desk.store.modify(ResourceClaim, key, lambda one: held(one, by=[user]))
+        assert theirs is not None
+        desk.meets(WriteClaimStatus, ANSWER_LOST)
+        show(desk.view, *gpus(), free, user)
+        desk.engine.mark([PodRef(user.uid)])
+        await desk.until(lambda: bool(desk.calls(ReadClaim)), "what became of it is asked")
+        desk.engine.mark(desk.view.observe_claim(theirs, live=True))
+        desk.store.modify(ResourceClaim, key, lambda one: msgspec.structs.replace(one, status=free.status))
+        await desk.until(lambda: now() > 20.0, "a watch that is late")
+        assert not desk.ungated()
+        await desk.until(desk.ungated, "it is ungated with devices that it has")
+        assert devices(desk) == ["node-a/gpu-0"]
+
+    play(scenario, alone=False)
 
 
 def test_it_is_read_ever_more_slowly_until_it_is_known() -> None:
