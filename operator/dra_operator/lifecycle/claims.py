@@ -32,7 +32,7 @@ class Claims:
     """See the module. The verbs return what has to be looked at again.
 
     `released` is told of a claim whose devices became free, `freed` that what was assumed did; both return who may be
-    served by that.
+    served by that. `parted` is told of who was taken out of a claim's users.
     """
 
     ledger: Ledger
@@ -42,6 +42,7 @@ class Claims:
     now: Callable[[], float]
     released: Callable[[ResourceClaim], set[Ref]]
     freed: Callable[[], set[Ref]]
+    parted: Callable[[Uid], None]
     shown: dict[ObjectKey, ResourceClaim] = field(default_factory=dict)
     """As the mirror shows them."""
     _ahead: dict[ObjectKey, ResourceClaim] = field(default_factory=dict)
@@ -81,6 +82,9 @@ class Claims:
         if known is not None and known.uid != claim.uid:
             dirty |= self.forget(key)
             known = None
+        if known is not None and known.status.reserved_for:
+            for uid in _users(known) - _users(claim):
+                self.parted(uid)
         if live:
             self.unelected.observe(known, claim, ours=self.ledger.is_assumed(claim.uid))
             if known is None:
@@ -213,6 +217,10 @@ class Claims:
             if key is not None:
                 dirty |= self._pods_of(self.shown[key])
         return dirty
+
+
+def _users(claim: ResourceClaim) -> set[Uid]:
+    return {consumer.uid for consumer in claim.status.reserved_for or ()}
 
 
 def _ends(later: ResourceClaim, written: ResourceClaim) -> bool:

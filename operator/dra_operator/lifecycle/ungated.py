@@ -16,7 +16,7 @@ from typing import Final
 from dra_operator.api.names import DEVICES_ALLOCATED
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import RESERVED_FOR_MAX_SIZE
-from dra_operator.lifecycle.actions import DeletePod
+from dra_operator.lifecycle.actions import DeletePod, ReadPod
 from dra_operator.lifecycle.consumers import allocated_sentence, reserve
 from dra_operator.lifecycle.groups import is_reserved, owning_group
 from dra_operator.lifecycle.look import Look
@@ -32,7 +32,7 @@ _UNPLACED: Final = frozenset({Reason.UNSCHEDULABLE_AFTER_PIN, Reason.NOT_MANAGED
 def step_ungated(look: Look) -> Verdict:
     """The next step for a pod without our gate."""
     pod = look.pod
-    if pod.spec.node_name:
+    if pod.spec.node_name and not look.view.is_gone(pod.uid):
         writes = tuple(
             reserve(claim, pod, claim.status.allocation)
             for claim in look.claims
@@ -42,6 +42,8 @@ def step_ungated(look: Look) -> Verdict:
             and claim.metadata.deletion_timestamp is None
             and len(claim.status.reserved_for or ()) < RESERVED_FOR_MAX_SIZE
         )
+        if writes and look.view.horizon.has_parted(pod.uid):
+            return Verdict(actions=(ReadPod(pod.key, pod.uid, look.view.horizon.version),))
         if writes:
             return Verdict(actions=writes)
     told = pod.condition(DEVICES_ALLOCATED)

@@ -96,6 +96,7 @@ class View:
             now=lambda: self.now(),
             released=self._released,
             freed=self.freed,
+            parted=self._parted,
         )
         self.claims = self._claims.shown
         """As the mirror shows them."""
@@ -419,6 +420,11 @@ class View:
         allocation = claim.status.allocation
         results = (allocation.devices.results if allocation is not None else None) or ()
         return self.freed(self.inventory.nodes_seeing({PoolKey(result.driver, result.pool) for result in results}))
+
+    def _parted(self, uid: Uid) -> None:
+        pod = self.pod(uid)
+        if pod is not None and pod.spec.node_name and not pod.done:
+            self.horizon.note_parted(uid)
 
     def _claims_of(self, uid: Uid) -> set[Ref]:
         return {ClaimRef(key) for key in self._references.claims_of(uid)}

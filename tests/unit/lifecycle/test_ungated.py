@@ -11,6 +11,7 @@ from dra_operator.api.resource import RESERVED_FOR_MAX_SIZE, AllocatedDeviceStat
 from dra_operator.lifecycle.actions import (
     DeletePod,
     PublishStatus,
+    ReadPod,
 )
 from dra_operator.lifecycle.policy import Policy, Repack
 from dra_operator.lifecycle.verdict import NOTHING, Verdict
@@ -28,6 +29,7 @@ from tests.unit.lifecycle.scene import (
     generated,
     gpus,
     held,
+    later,
     look,
     owned_by,
     published,
@@ -48,6 +50,35 @@ def test_a_pod_that_is_bound_already_gets_its_claim_reserved() -> None:
     [write] = writes(look(view_of(bound, mine, *gpus()), bound))
     assert write.allocation == mine.status.allocation
     assert users(write) == [bound.uid]
+
+
+def test_a_bound_pod_that_somebody_took_out_of_a_claim_is_read_before_it_is_made_a_user_again() -> None:
+    """kube-controller-manager has seen it end before we have. It and we would go on in turns until we see it, too."""
+    bound, other = pod(claims=["mine"], node_name="node-a"), pod("other", claims=["mine"], node_name="node-a")
+    mine, left = held(claim(name="mine"), by=[bound, other]), later(held(claim(name="mine"), by=[other]), 7)
+    for live in (True, False):
+        view = view_of(bound, other, mine, *gpus())
+        view.observe_claim(left, live=live)
+        assert look(view, bound).actions == (ReadPod(bound.key, bound.uid),)
+        view.note_read(bound.uid, pod("pod", claims=["mine"], node_name="node-a", phase="Succeeded", version=8), 0)
+        assert look(view, bound) == NOTHING
+
+
+def test_one_that_runs_all_the_same_is_made_a_user_again() -> None:
+    bound = pod(claims=["mine"], node_name="node-a")
+    view = view_of(bound, held(claim(name="mine"), by=[bound]), *gpus())
+    show(view, later(held(claim(name="mine")), 7))
+    view.note_read(bound.uid, bound, 0)
+    [write] = writes(look(view, bound))
+    assert users(write) == [bound.uid]
+
+
+def test_one_that_is_gone_is_not() -> None:
+    bound = pod(claims=["mine"], node_name="node-a")
+    view = view_of(bound, held(claim(name="mine"), by=[bound]), *gpus())
+    show(view, later(held(claim(name="mine")), 7))
+    view.note_read(bound.uid, None, 0)
+    assert not writes(look(view, bound))
 
 
 @pytest.mark.parametrize(
