@@ -20,9 +20,11 @@ from dataclasses import replace
 from dra_operator.allocation.nodefit import covers, fits
 from dra_operator.allocation.outcome import Unschedulable
 from dra_operator.allocation.place import Placement
+from dra_operator.api.core import Node
 from dra_operator.api.names import DEVICES_ALLOCATED
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import RESERVED_FOR_MAX_SIZE, ResourceClaim
+from dra_operator.inventory.nodeselector import matches_node_selector
 from dra_operator.lifecycle.actions import PodCondition
 from dra_operator.lifecycle.answer import is_allocated_by_us
 from dra_operator.lifecycle.books import find_overdrawn
@@ -181,14 +183,16 @@ def _let_go(look: Look) -> Verdict:
     if not _confirmed(look, claims):
         return Verdict(requeue_after=look.policy.confirm_timeout)
     nodes = {node for claim in claims if (node := allocated_node(allocation_of(claim))) is not None}
-    if len(nodes) > 1:  # two operators allocated a claim each, for different nodes: no node has all of them
-        return undo(look, [claim for claim in claims if allocated_node(allocation_of(claim)) is not None])
     # Where the allocation means one node, that is it: what we assumed may be of a write that another's came before.
-    node = nodes.pop() if len(nodes) == 1 else view.placed_on(pod.uid)
+    node = min(nodes) if nodes else view.placed_on(pod.uid)
     if node is not None and (misfit := _misfit(look, node)) is not None:
         return wait(look, Reason.NODE_UNSUITABLE, misfit, claims)
+    if nodes and not _reaches(claims, view.nodes[min(nodes)]):  # two operators allocated a claim each
+        tied = [claim for claim in claims if allocation_of(claim).node_selector is not None]
+        return undo(look, tied, "its claims were given devices that no node has all of; trying again")
     if node is not None and (overdrawn := find_overdrawn(view, node, claims)) is not None:
-        return undo(look, [overdrawn])
+        message = f'more is given out than there is of what ResourceClaim "{overdrawn.key}" draws on; trying again'
+        return undo(look, [overdrawn], message)
     if not view.unelected.may_announce(pod, claims):
         return _leave_to_another(look)
     say = condition(pod, Reason.ALLOCATED, allocated_sentence(claims), look.now)
@@ -208,6 +212,12 @@ def _confirmed(look: Look, claims: Iterable[ResourceClaim]) -> bool:
     """Whether the mirror has shown the allocations as we wrote them, and nobody's before."""
     view = look.view
     return all(view.ledger.confirmed(claim.uid) and not view.claim_catching_up(claim.key) for claim in claims)
+
+
+def _reaches(claims: Iterable[ResourceClaim], node: Node) -> bool:
+    """Whether all that the claims have can be had on the node."""
+    selectors = (allocation_of(claim).node_selector for claim in claims)
+    return all(matches_node_selector(selector, node) for selector in selectors if selector is not None)
 
 
 def _misfit(look: Look, node: str) -> str | None:

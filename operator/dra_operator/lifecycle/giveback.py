@@ -49,13 +49,18 @@ def give_back(look: Look, reason: Reason, message: str, claims: Sequence[Resourc
 def give_back_disputed(look: Look, claims: Sequence[ResourceClaim]) -> Verdict | None:
     """Give back what a rival's allocation came before. Always safe while the pod is gated."""
     disputed = [claim for claim in claims if look.view.ledger.rivals(claim.uid)]
-    return undo(look, disputed) if disputed else None
+    if not disputed:
+        return None
+    return undo(
+        look,
+        disputed,
+        f'another claim was given the devices of ResourceClaim "{disputed[0].key}" first; trying again',
+    )
 
 
-def undo(look: Look, disputed: Sequence[ResourceClaim]) -> Verdict:
-    """Give these back, as far as they are this pod's alone."""
+def undo(look: Look, disputed: Sequence[ResourceClaim], message: str) -> Verdict:
+    """Give these back, as far as they are this pod's alone. `message`: why."""
     ours = [claim for claim in disputed if is_only_consumer(claim, look.pod)]
-    message = f'another claim was given the devices of ResourceClaim "{disputed[0].key}" first; trying again'
     if not ours:  # not ours to give back: it stays like this until someone does
         return tell(look, Reason.CONFLICT, message, waits=True, retry_at=look.now + look.policy.conflict_retry)
     if not look.view.unelected.may_take_back(look.pod, ours):

@@ -9,7 +9,7 @@ from dra_operator.api.core import Affinity, PodAffinity
 from dra_operator.api.meta import Object
 from dra_operator.api.names import ALLOCATE_ANNOTATION, DELETE_PROTECTION_FINALIZER
 from dra_operator.api.reasons import Reason
-from dra_operator.api.resource import RESERVED_FOR_MAX_SIZE
+from dra_operator.api.resource import RESERVED_FOR_MAX_SIZE, ResourceClaim
 from dra_operator.lifecycle.actions import (
     PublishStatus,
     SetFinalizers,
@@ -21,11 +21,14 @@ from dra_operator.lifecycle.verdict import NOTHING
 from tests.builders import (
     claim,
     device_class,
+    need,
     node,
     pod,
     request,
     result,
+    selector,
     slice_of,
+    term,
 )
 from tests.unit.lifecycle.scene import (
     ALLOCATED,
@@ -53,6 +56,7 @@ from tests.unit.lifecycle.scene import (
     writes,
 )
 
+APART = "its claims were given devices that no node has all of; trying again"
 HOLD, HANDOVER = Policy(), Policy(on_no_capacity=OnNoCapacity.HANDOVER, handover_after=60.0)
 
 
@@ -340,5 +344,25 @@ def test_a_pod_whose_claims_two_operators_allocated_on_two_nodes_is_not_let_go()
     there = held(claim(name="two", finalizers=PROTECTED), "node-b/gpu-0", by=[user], on="node-b")
     view = view_of(*gpus(node="node-a"), *gpus(node="node-b"), user, here, there)
     verdict = look(view, user)
-    assert verdict.reason is Reason.CONFLICT
+    assert (verdict.reason, verdict.message) == (Reason.CONFLICT, APART)
     assert {action.key for action in verdict.actions if isinstance(action, WriteClaimStatus)} == {here.key, there.key}
+
+
+def in_zone_b(to: ResourceClaim) -> ResourceClaim:
+    """The claim, with its devices to be had in that zone and nowhere else."""
+    assert to.status.allocation is not None
+    allocation = msgspec.structs.replace(to.status.allocation, node_selector=selector(term(need("zone", "In", "b"))))
+    return msgspec.structs.replace(to, status=msgspec.structs.replace(to.status, allocation=allocation))
+
+
+def test_nor_one_of_whose_devices_some_cannot_be_had_on_the_node_of_the_others() -> None:
+    """It would be pinned to that node, and wait there for ever."""
+    user = gated(claims=["one", "two"])
+    here = held(claim(name="one", finalizers=PROTECTED), by=[user])
+    there = in_zone_b(held(claim(name="two", finalizers=PROTECTED), "net/volume-0", by=[user]))
+    reachable = look(view_of(*gpus(), node("node-a", labels={"zone": "b"}), user, here, there), user)
+    assert [type(action) for action in reachable.actions] == [PublishStatus]
+
+    verdict = look(view_of(*gpus(), node("node-a", labels={"zone": "a"}), user, here, there), user)
+    assert (verdict.reason, verdict.message) == (Reason.CONFLICT, APART)
+    assert {action.key for action in writes(verdict)} == {here.key, there.key}
