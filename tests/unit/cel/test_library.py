@@ -29,6 +29,7 @@ from dra_operator.cel import CELRuntimeError
         "'a1b2'.findAll('[0-9]', 1) == ['1'] && 'a1'.find('[0-9]') == '1' && 'abc'.findAll('') == ['', '', '', '']",
         # lists and sets
         "[3, 1, 2].sort() == [1, 2, 3] && [1, 1, 2].distinct() == [1, 2] && [[[1]]].flatten(2) == [1]",
+        "![dyn(2), dyn(1), dyn(semver('1.0.0'))].isSorted()",
         "[].sum() == 0 && [1.5, 2.5].sum() == 4.0 && [2, 3].min() == 2",
         "sets.equivalent([1, 2], [2, 1, 1]) && sets.intersects([1], [1, 2]) && !sets.contains([1], [1, 2])",
         # quantity

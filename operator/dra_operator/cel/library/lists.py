@@ -45,8 +45,11 @@ for _element, _zero in _ZEROS.items():
 
 @LIBRARY.function(*_for_comparable("list<E>.isSorted() -> bool"))
 def is_sorted(items: Sequence[Any]) -> bool:
-    _require_order(items)
-    return all(_order(items[i], items[i + 1]) != 1 for i in range(len(items) - 1))
+    for i, item in enumerate(items):
+        _require_order((item,))
+        if i and _order(items[i - 1], item) == 1:
+            return False  # what comes behind is not looked at, and may have no order
+    return True
 
 
 @LIBRARY.function(*_for_comparable("list<E>.max() -> E"))
