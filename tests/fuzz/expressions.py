@@ -14,7 +14,7 @@ from tests.fuzz.grammar import DOMAIN, SHAPES, TYPES
 Json = Any
 
 _HOLE: Final = re.compile(r"\{\{|\}\}|\{(\w+)(?::(\w+))?\}")
-_MACROS: Final = frozenset(("each", "both", "bind", "bind1"))
+_MACROS: Final = frozenset(("each", "both", "bind", "bind1", "domain"))
 _MISTYPED: Final = 0.04
 
 
@@ -69,11 +69,11 @@ def _fill(dice: Dice, shape: str, depth: int, names: tuple[str, ...]) -> Iterato
         kind, body = hole[1], hole[2]
         if kind is None:
             yield hole[0][0]
-        elif kind in _MACROS:
+        elif kind in _MACROS and body is not None:
             new = tuple(f"{letter}{len(names)}" for letter in ("kv" if kind == "both" else "x"))
             yield ", ".join(new) + ", "
-            if kind == "bind":
-                yield _grow(dice, "any", depth, names)
+            if kind in ("bind", "domain"):
+                yield _grow(dice, "any" if kind == "bind" else kind, depth, names)
                 yield ", "
             yield _grow(dice, body, depth, (*names, *new))
         else:

@@ -1,7 +1,8 @@
 """Shapes of CEL expressions by the type that they give: what `expressions.py` grows selectors from.
 
 `{type}` is a hole for an expression of that type, `{any}` one for any. `{list:bool}` in a macro stands for a list and a
-body of that type in which the elements have a name. What needs no hole is a leaf.
+body of that type in which the elements have a name; `{domain:bool}` for the attributes or capacities of a domain and a
+body in which they have one. What needs no hole is a leaf.
 """
 
 from __future__ import annotations
@@ -38,6 +39,12 @@ SHAPES: Final[dict[str, tuple[str, ...]]] = {
         *("{timestamp} > {timestamp}", "{list}.exists({each:bool})", "{list}.all({each:bool})"),
         *("{list}.exists_one({each:bool})", "{attribute}.exists({each:bool})", "{attribute}.all({each:bool})"),
         *("{map}.all({both:bool})", "{list}.exists({both:bool})", "device.attributes.exists({each:bool})"),
+        *(
+            "{domain}.all({both:bool})",
+            "{domain}.exists({each:bool})",
+            "cel.bind({domain:bool})",
+            "{domain}.all({each:bool})",
+        ),
         *("cel.bind({bind:bool})", "type({any}) == {type}", "format.named({string}).hasValue()", "{any}.bool()"),
         *("bool({string})", "dyn({bool})", "!format.dns1123Label().validate({string}).hasValue()"),
     ),
@@ -160,6 +167,13 @@ SHAPES: Final[dict[str, tuple[str, ...]]] = {
         *("device.attributes", "device.capacity", '{{?"a": {optional}}}', "{list}.transformMap({both:any})"),
         *('device.attributes["zz"]', "{map}.transformMap({both:any})", "{{1: {any}, true: {any}}}"),
     ),
+    "domain": (
+        _OWN,
+        f'device.capacity["{DOMAIN}"]',
+        'device.attributes["zz"]',
+        'device.capacity["zz"]',
+        "device.attributes",
+    ),
     "optional": (
         *(f"{_OWN}.?s", f"{_OWN}[?'nope']", "optional.none()", "optional.of({any})", "optional.ofNonZeroValue({any})"),
         *(
@@ -176,6 +190,7 @@ SHAPES: Final[dict[str, tuple[str, ...]]] = {
         *(f"{_OWN}.s", f"{_OWN}.i", f"{_OWN}.b", f"{_OWN}.v", f"{_OWN}.l", f"{_OWN}.vs", f"{_OWN}.ns", f"{_OWN}.bs"),
         *(f"{_OWN}.nope", 'device.attributes["other.example.com"].x', 'device.attributes["zz"].b', f'{_OWN}["i"]'),
         *(f"{_OWN}.?s.orValue({{any}})", f"{_OWN}.?nope.orValue({{any}})", f"{_OWN}[{{string}}]", f"{_OWN}.l[{{int}}]"),
+        *("{domain}.s", "{domain}.?s.orValue({any})", "{domain}[{string}]", "{domain}.mem"),
         *("{optional}.value()", "dyn({any})", "{map}[{string}]", "null", "{map}.a"),
     ),
 }

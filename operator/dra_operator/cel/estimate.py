@@ -54,7 +54,7 @@ from dra_operator.cel.types import K, Type
 
 @dataclass(frozen=True, slots=True)
 class _Variable:
-    path: Path | None
+    path: Path
     size: Size | None
     entry: Entry | None
 
@@ -73,7 +73,7 @@ class Estimator:
         self._calls = checked.calls
         self._names = checked.names
         self._costs: dict[int, int] = {}
-        self._paths: dict[int, Path | None] = {}
+        self._paths: dict[int, Path] = {}
         self._sizes: dict[int, Size] = {}
         self._entries: dict[int, Entry] = {}
         self._scopes: dict[str, list[_Variable]] = {}
@@ -89,7 +89,7 @@ class Estimator:
             case Ident():
                 name = node.name.removeprefix(".")
                 variable = self._variable(name)
-                self._paths[node.id] = (name,) if variable is None else variable.path
+                self._paths[node.id] = Path(name) if variable is None else variable.path
                 return budget.NAME
             case Select():
                 return self._select(node)
@@ -111,19 +111,19 @@ class Estimator:
     def type_of(self, node: Node) -> Type:
         return self._types[node.id]
 
-    def path(self, node: Node) -> Path | None:
+    def path(self, node: Node) -> Path:
         if isinstance(node, Ident):
             variable = self._variable(node.name)
             if variable is not None:
                 return variable.path
-        return self._paths.get(node.id)
+        return self._paths.get(node.id) or Path()
 
     def size(self, node: Node) -> Size | None:
         """The size of a value, as far as it can be told."""
         known = self._sizes.get(node.id) or _size_of_literal(node)
         if known is not None:
             return known
-        limit = size_below_device(self.path(node))
+        limit = size_below_device(self.path(node).steps)
         if limit is not None:
             self._sizes[node.id] = limit
             return limit
@@ -142,8 +142,7 @@ class Estimator:
         of = self.type_of(node)
         if not of.params:
             return None
-        path = self.path(node)
-        limit = None if path is None else size_below_device((*path, ITEMS))
+        limit = size_below_device((*self.path(node).steps, ITEMS))
         return of.params[0], limit or UNKNOWN
 
     def entry(self, node: Node) -> Entry | None:
@@ -173,14 +172,14 @@ class Estimator:
         cost = self.cost(node.operand)
         if node.test_only:
             return cost
-        self._paths[node.id] = (*(self.path(node.operand) or ()), node.field)
+        self._paths[node.id] = self.path(node.operand).then(node.field)
         has_fields = self.type_of(node.operand).kind in (K.MAP, K.STRUCT, K.PARAMETER)
         return plus(cost, budget.SELECTION) if has_fields else cost
 
     # -- calls
 
     def _call(self, node: Call) -> int:
-        arguments = plus(*(self.cost(arg) for arg in node.args))
+        arguments = plus(*(self._argument(arg) for arg in node.args))
         if node.function == "dyn":
             self._copy(node, node.args[0])
             return plus(1, arguments)
@@ -211,11 +210,16 @@ class Estimator:
         self._set_size(node, result)
         return plus(arguments, worst)
 
+    def _argument(self, node: Node) -> int:
+        cost = self.cost(node)
+        self.size(node)  # now: the next argument's path may be written over this one's
+        return cost
+
     def _indexed(self, node: Call, overload: Overload, result: Size | None) -> Size | None:
         step = {K.LIST: ITEMS, K.MAP: VALUES}.get(overload.args[0].kind)
         if step is None:
             return result
-        self._paths[node.id] = (*(self.path(node.args[0]) or ()), step)
+        self._paths[node.id] = self.path(node.args[0]).then(step)
         entry = self.entry(node.args[0])
         return None if entry is None else entry.value
 
@@ -281,13 +285,18 @@ class Estimator:
 
     def _iteration(self, node: Comprehension) -> dict[str, _Variable]:
         entry = self.entry(node.range)
-        path = self.path(node.range) or ()
+        path = self.path(node.range)
         is_list = self.type_of(node.range).kind is K.LIST if entry is None else entry.is_list
-        key = _Variable((*path, INDICES if is_list else KEYS), None if entry is None else entry.key, None)
-        value = _Variable((*path, ITEMS if is_list else VALUES), None if entry is None else entry.value, None)
-        if node.second_variable is not None:
-            return {node.variable: key, node.second_variable: value}
-        return {node.variable: value if is_list else key}
+        of_key, of_value = (None, None) if entry is None else (entry.key, entry.value)
+        key = _Variable(path.then(INDICES if is_list else KEYS), of_key, None)
+        if node.second_variable is None and not is_list:
+            return {node.variable: key}
+        value = _Variable(path.then(ITEMS if is_list else VALUES), of_value, None)
+        return (
+            {node.variable: value}
+            if node.second_variable is None
+            else {node.variable: key, node.second_variable: value}
+        )
 
 
 def _size_of_literal(node: Node) -> Size | None:

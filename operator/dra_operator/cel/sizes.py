@@ -7,6 +7,7 @@ whose limits are those of resource.k8s.io/v1.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,8 +20,36 @@ _MAX_DOMAIN: Final = 63
 _MAX_NAME: Final = 32
 _MAX_VALUE: Final = 64
 
-Path = tuple[str, ...]
 KEYS, VALUES, INDICES, ITEMS = "@keys", "@values", "@indices", "@items"
+
+
+class Path:
+    """Where a value comes from: a name, then steps.
+
+    Two that go on from the same path may share memory, as slices in Go do that are appended to: the later one then
+    writes its step over the earlier one's. In `d.all(k, v, ...)`, d being the attributes of a domain, the key is thus
+    taken to be as long as a value. That shows in which selectors are too expensive, so it is kept.
+    """
+
+    __slots__ = ("_length", "_memory")
+
+    def __init__(self, *steps: str) -> None:
+        self._memory: list[str] = list(steps)
+        self._length = len(steps)
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        return tuple(self._memory[: self._length])
+
+    def then(self, step: str) -> Path:
+        further = Path()
+        further._length = self._length + 1
+        if self._length < len(self._memory):
+            further._memory = self._memory
+        else:  # full: a copy with twice the room
+            further._memory = [*self._memory, *[""] * max(1, self._length)]
+        further._memory[self._length] = step
+        return further
 
 
 def plus(*amounts: int) -> int:
@@ -99,12 +128,12 @@ DEVICE_LIMITS: Final = Limit(
 )
 
 
-def size_below_device(path: Path | None) -> Size | None:
+def size_below_device(steps: Sequence[str]) -> Size | None:
     """The limit of the API for what a path leads to, if it has one."""
-    if not path or path[0] != "device":
+    if not steps or steps[0] != "device":
         return None
     limit: Limit | None = DEVICE_LIMITS
-    for step in path[1:]:
+    for step in steps[1:]:
         assert limit is not None
         if step in (ITEMS, VALUES):
             limit = limit.value
