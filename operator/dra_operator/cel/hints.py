@@ -42,6 +42,9 @@ _NO_KEY: Final = re.compile(r"no such key: (\w+)")
 _UNDECLARED: Final = re.compile(r"undeclared reference to '(\w+)'")
 _NO_FIELD: Final = re.compile(r"undefined field '(\w+)'")
 _WORDS: Final = {"and": "&&", "or": "||", "not": "!", "AND": "&&", "OR": "||", "NOT": "!"}
+_SHORT_VERSION: Final = re.compile(r"\d+(\.\d+)?")
+_STEM: Final = 3
+"""Characters of a beginning that tells what is meant."""
 _MOST_NAMES: Final = 8
 _WIDTH: Final = 160
 """Of a longer line, what is around the place."""
@@ -211,6 +214,11 @@ class _Search:
                 return self._cure_missing(operand, name)
             case Call(function=function, args=(left, right)) if function in _COMPARISONS:
                 return self._cure_comparison(_COMPARISONS[function], left, right)
+            case Call(function="semver", args=(Literal(value=str() as text), *_)) if _SHORT_VERSION.fullmatch(text):
+                full = ".".join([*text.split("."), "0", "0"][:3])
+                return f'a version has three numbers: `semver("{full}")`'
+            case Call(function="quantity", args=(Literal(value=str() as text),)) if _is_quantity(text[:-1]):
+                return f'`quantity("{text[:-1]}")`? Suffixes are k, M, G, T, or Ki, Mi, Gi, Ti'
             case Call() if not self._is_method(node):
                 return ""
             case Call(function="compareTo" | "isGreaterThan" | "isLessThan", target=Node() as target, args=(other,)):
@@ -239,8 +247,19 @@ class _Search:
             if elsewhere:
                 return f'the device has it in the domain "{elsewhere[0]}", not "{domain}"'
             return f'the device has nothing in the domain "{domain}", only in {_listed(of)}; {guard}'
-        close = get_close_matches(name, container, n=1, cutoff=0.8)
+        if domain is not None and name in self._other_map(path)[domain]:
+            return _cure_map(path, name)
+        close = [
+            *(known for known in container if _begins(known, name)),
+            *get_close_matches(name, container, n=1, cutoff=0.8),
+        ]
         return f"the device has `{close[0]}`, not `{name}`" if close else f"not every device has it; {guard}"
+
+    def _other_map(self, path: str) -> DomainMap:
+        """The capacities where the path asks for an attribute, and the other way round."""
+        if path.startswith("device.capacity"):
+            return self._device.attributes_by_domain
+        return self._device.capacity_by_domain
 
     def _text(self, node: Node) -> str:
         match node:
@@ -276,6 +295,22 @@ class _Search:
         if isinstance(argument, Quantity) and isinstance(value, str):
             return "that attribute is a string on this device: `quantity(….name).compareTo(…)`"
         return f"on this device that is a {_noun(value)} against a {_noun(argument)}"
+
+
+def _cure_map(path: str, name: str) -> str:
+    attributes, capacity = "device.attributes", "device.capacity"
+    if path.startswith(capacity):
+        return f"it is an attribute: `{path.replace(capacity, attributes, 1)}.{name}`"
+    return f"it is a capacity: `{path.replace(attributes, capacity, 1)}.{name}`"
+
+
+def _begins(known: Value, name: str) -> bool:
+    """Whether one name is the other's beginning."""
+    return (
+        isinstance(known, str)
+        and min(len(known), len(name)) >= _STEM
+        and (known.startswith(name) or name.startswith(known))
+    )
 
 
 def _domain(node: Node) -> str | None:

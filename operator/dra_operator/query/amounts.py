@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 
 def duration_of(seconds: float) -> str:
     """3 h, 12 min, 5 d."""
@@ -11,12 +13,16 @@ def duration_of(seconds: float) -> str:
     return f"{int(max(0, seconds))} s"
 
 
-def amount_of(nanos: int) -> str:
-    """A quantity of so many billionths, in the largest binary unit that is exact."""
+_BINARY: Final = (("Ti", 2**40), ("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10))
+_DECIMAL: Final = (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3))
+
+
+def amount_of(nanos: int, like: str = "") -> str:
+    """A quantity of so many billionths, in the largest unit that is exact: a binary one unless `like` has another."""
     whole, rest = divmod(nanos, 10**9)
     if rest:
         return f"{nanos // 10**6}m"
-    for unit, size in (("Ti", 2**40), ("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10)):
+    for unit, size in _DECIMAL if like.endswith(tuple("kMGTPE")) else _BINARY:
         if whole and whole % size == 0:
             return f"{whole // size}{unit}"
     return str(whole)

@@ -24,6 +24,7 @@ from dra_operator.api.resource import ResourceClaim, ResourceClaimStatus, Resour
 from dra_operator.lifecycle.gate import class_names
 from dra_operator.query.documents import InputError
 from dra_operator.query.funnel import AlternativeFunnel, Funnels, NodeLook, look
+from dra_operator.query.misnamed import find_hints
 from dra_operator.query.nearmiss import SECONDS, NearMisses
 from dra_operator.query.objects import Refused
 from dra_operator.query.report import (
@@ -110,7 +111,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     requests: tuple[RequestReport, ...]
     nearest_nodes: tuple[NodeReport, ...]
     hints: tuple[str, ...]
-    """Names that exist and are like one that does not."""
+    """Names that nothing has, and those that exist and are like them."""
     suggestions: tuple[Suggestion, ...]
     unseen: tuple[str, ...]
 
@@ -255,6 +256,8 @@ def explain(
         if funnels is not None:
             requests = tuple(_request(request) for request in funnels.requests)
             nearest = tuple(_nearest(funnels))
+            asked = [one for request in funnels.requests for one in request]
+            hints += find_hints(asked, list(simulation.view.inventory.devices()))
         if standing.reason not in _NOT_OURS:
             suggestions = NearMisses(simulation, pod, standing.reason, found, funnels).find(seconds)
     return Explanation(

@@ -106,8 +106,8 @@ def literals(text: str) -> Iterator[Token]:
 
 
 def with_literal(text: str, token: Token, value: str | int) -> str:
-    """The text with another value in the place of a literal, in the same quotes."""
-    if token.kind is Kind.INT:
+    """The text with another value in the place of a literal; a string in the quotes that the literal has."""
+    if isinstance(value, int):
         spelled = str(value)
     else:
         quote = "'" if token.text.lstrip("rR").startswith("'") else '"'

@@ -24,8 +24,8 @@ from dra_operator.api.resource import DeviceTaint, DeviceToleration, ResourceCla
 from dra_operator.inventory.devices import Device
 from dra_operator.query.amounts import amount_of
 from dra_operator.query.changes import Change, Step, apply
-from dra_operator.query.expressions import says
 from dra_operator.query.funnel import AlternativeFunnel, Funnels, find_holders, look
+from dra_operator.query.misnamed import find_attribute, find_capacities, matching
 from dra_operator.query.nodemiss import NodeMisses
 from dra_operator.query.relax import guards, relaxations
 from dra_operator.query.report import claims_of
@@ -230,6 +230,15 @@ class NearMisses:
         alternative = funnel.alternative
         if not funnel.total.without_capacity:
             return
+        path = (*target.ask(alternative.request, alternative.subrequest), "capacity", "requests")
+        for wrong in find_capacities(funnel, self._devices()):
+            if wrong.like is not None and wrong.like not in alternative.capacity:
+                amounts = {
+                    wrong.like if name == wrong.name else name: one for name, one in alternative.capacity.items()
+                }
+                message = f'if request "{alternative.name}" in {target.label} said "{wrong.like}" for "{wrong.name}"'
+                value = {name: str(amount) for name, amount in amounts.items()}
+                yield f"capacity {alternative.name}", Suggestion(message=message, changes=(target.set(path, value),))
         for name, wanted in alternative.capacity.items():
             left = set()
             for device in self._matching(funnel):
@@ -240,15 +249,15 @@ class NearMisses:
                     if 0 < rest < wanted.scaled_value(-9):
                         left.add(rest)
             for rest in sorted(left, reverse=True)[:3]:
-                amount = amount_of(rest)
-                ask = target.ask(alternative.request, alternative.subrequest)
-                path = (*ask, "capacity", "requests", name)
+                amount = amount_of(rest, like=str(wanted))
+                change = target.set((*path, name), amount)
                 asks = f"asked for {amount} of {name} instead of {wanted}"
                 message = f'if request "{alternative.name}" in {target.label} {asks}'
-                yield f"capacity {alternative.name}", Suggestion(message=message, changes=(target.set(path, amount),))
+                yield f"capacity {alternative.name}", Suggestion(message=message, changes=(change,))
 
     def _constraints(self) -> Iterator[tuple[str, Suggestion]]:
-        """One constraint less."""
+        """Another attribute where no device has that one; one constraint less."""
+        funnels = [one for request in self._funnels.requests for one in request] if self._funnels else []
         for claim in self._claims:
             constraints = claim.spec.devices.constraints or ()
             target = Target(self._pod, claim)
@@ -256,6 +265,11 @@ class NearMisses:
                 rest = to_plain([other for other in constraints if other is not one])
                 name = one.match_attribute or one.distinct_attribute
                 kind = "matchAttribute" if one.match_attribute else "distinctAttribute"
+                wrong = find_attribute(claim, one, funnels, self._devices())
+                if wrong is not None and wrong.like is not None:
+                    change = target.set(("constraints", index, kind), wrong.like)
+                    message = f"if the constraint {kind} of {target.label} said {wrong.like} for {name}"
+                    yield f"constraint {index}", Suggestion(message=message, changes=(change,))
                 message = f"if {target.label} did without its constraint {kind} {name}"
                 yield f"constraint {index}", Suggestion(message=message, changes=(target.set(("constraints",), rest),))
 
@@ -265,7 +279,4 @@ class NearMisses:
         return list(self._view.inventory.devices())
 
     def _matching(self, funnel: AlternativeFunnel) -> Iterator[Device]:
-        expressions = (*funnel.alternative.class_selectors, *funnel.alternative.selectors)
-        for device in self._devices():
-            if all(says(expression, device) for expression in expressions):
-                yield device
+        return matching(funnel, self._devices())

@@ -83,7 +83,7 @@ def _other_values(part: Part, devices: list[Device]) -> Iterator[tuple[str, int]
     values = {value for one in references for device in devices if (value := values_of(one, device)) is not None}
     for token in tokens:
         old: str | int = int(token.text, 0) if token.kind is Kind.INT else unquote_text(token.text)
-        fitting = [value for value in values if isinstance(value, int) == isinstance(old, int) and value != old]
+        fitting = [value for value in values if _may_stand_for(value, old)]
         for value in sorted(fitting, key=lambda one: _distance(old, one))[:_VALUES]:
             text = with_literal(part.text, token, value)
             matching = sum(says(text, device) for device in devices)
@@ -91,15 +91,25 @@ def _other_values(part: Part, devices: list[Device]) -> Iterator[tuple[str, int]
                 yield text, matching
 
 
+def _may_stand_for(new: str | int, old: str | int) -> bool:
+    """Another value of the same type, or the same that is a string here and a number there."""
+    return (isinstance(new, int) == isinstance(old, int)) != (str(new) == str(old))
+
+
 def _distance(old: str | int, new: str | int) -> tuple[int, float, str]:
-    """How far a value is from another: numbers by their ratio, versions by their first part that differs."""
+    """How far a value is from another: numbers and versions by their difference, a text by whether one is in the other.
+
+    Texts of which neither is in the other are told apart by how they begin.
+    """
     a, b = _number(old), _number(new)
     if a is not None and b is not None:
         return 0, abs(a - b), str(new)
     try:
         one, other = Version.parse(str(old)), Version.parse(str(new))
     except VersionError:
-        return 1, float(-_common(str(old), str(new))), str(new)
+        a_text, b_text = str(old).lower(), str(new).lower()
+        inside = a_text in b_text or b_text in a_text
+        return 1 if inside else 2, float(-_common(a_text, b_text)), str(new)
     return 0, abs(_weight(one) - _weight(other)), str(new)
 
 
@@ -119,7 +129,7 @@ def _number(value: str | int) -> float | None:
 def _common(one: str, other: str) -> int:
     """How many characters both begin with."""
     count = 0
-    for a, b in zip(one.lower(), other.lower(), strict=False):
+    for a, b in zip(one, other, strict=False):
         if a != b:
             break
         count += 1

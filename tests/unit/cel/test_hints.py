@@ -58,6 +58,20 @@ def test_the_usual_slips_in_writing_have_a_hint(expression: str, hint: str) -> N
         ),
         ("device.capacity[device.driver].vram.isInteger()", "`device.capacity[device.driver].?vram.orValue(…)`"),
         ('device.attributes["gpu.example.com"].modle == "A100"', "the device has `model`, not `modle`"),
+        ('device.capacity["gpu.example.com"].mem.isInteger()', "the device has `memory`, not `mem`"),
+        (
+            'device.attributes["gpu.example.com"].memory.compareTo(quantity("1Gi")) > 0',
+            'it is a capacity: `device.capacity["gpu.example.com"].memory`',
+        ),
+        (
+            'device.capacity["gpu.example.com"].model.isInteger()',
+            'it is an attribute: `device.attributes["gpu.example.com"].model`',
+        ),
+        ('device.capacity["gpu.example.com"].memory.compareTo(quantity("10GB")) > 0', '`quantity("10G")`?'),
+        (
+            'device.attributes["gpu.example.com"].driverVersion.compareTo(semver("550")) > 0',
+            'a version has three numbers: `semver("550.0.0")`',
+        ),
         (
             'device.attributes["nvidia.com"].model == "A100"',
             'the device has it in the domain "gpu.example.com", not "nvidia.com"',

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -205,6 +207,100 @@ def test_what_would_be_refused_is_not_called_missing(folder: Path) -> None:
     assert answer.code == 2
     assert 'the API server would refuse this: Pod in version "v1"' in answer.err
     assert 'unknown field "spec.resourceClaim"' in answer.err
+
+
+def wishing(**exactly: Any) -> str:
+    """A template `wrong` in which one thing is wrong, and a pod that names it."""
+    constraints = exactly.pop("constraints", [])
+    requests = [{"name": "gpu", "exactly": {"deviceClassName": "gpu", **exactly}}]
+    template = {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "ResourceClaimTemplate",
+        "metadata": {"name": "wrong", "namespace": "team"},
+        "spec": {"spec": {"devices": {"requests": requests, "constraints": constraints}}},
+    }
+    return f"---\n{json.dumps(template)}{POD.format(name='a', template='wrong')}"
+
+
+def selecting(expression: str) -> dict[str, Any]:
+    return {"selectors": [{"cel": {"expression": f"device.attributes['gpu.dra-operator.io'].{expression}"}}]}
+
+
+@pytest.mark.parametrize("name", ["mem", "gpu.dra-operator.io/memory", "Memory"])
+def test_a_capacity_that_no_device_has_is_told_and_the_one_that_is_meant(folder: Path, name: str) -> None:
+    answer = run(folder, "a", "-o", "json", pods=wishing(capacity={"requests": {name: "20Gi"}}))
+    [hint] = answer.json["hints"]
+    assert hint == f'no device that request "gpu" selects has the capacity "{name}"; did you mean "memory"?'
+    [first, *_] = answer.json["suggestions"]
+    assert first["changes"][0]["value"] == {"memory": "20Gi"}
+
+
+def test_a_capacity_that_is_like_none_is_told(folder: Path) -> None:
+    answer = run(folder, "a", "-o", "json", pods=wishing(capacity={"requests": {"bandwidth": "1"}}))
+    assert answer.json["hints"] == ['no device that request "gpu" selects has the capacity "bandwidth"']
+
+
+def test_a_capacity_that_is_too_large_has_the_right_name(folder: Path) -> None:
+    answer = run(folder, "a", "-o", "json", pods=wishing(capacity={"requests": {"memory": "100Gi"}}))
+    assert answer.json["hints"] == []
+
+
+@pytest.mark.parametrize("kind", ["matchAttribute", "distinctAttribute"])
+def test_an_attribute_of_a_constraint_that_no_device_has_is_told_and_the_one_that_is_meant(
+    folder: Path, kind: str
+) -> None:
+    constraints = [{kind: "gpu.dra-operator.io/numanode"}, {"matchAttribute": "gpu.dra-operator.io/productName"}]
+    (folder / "inventory").write_text("nodes: [{name: gpu, profile: l4, gpus: 2}]")
+    answer = run(folder, "a", "-o", "json", pods=wishing(count=2, constraints=constraints))
+    [hint] = answer.json["hints"]
+    assert hint == (
+        f'no device that the claim asks for has the attribute of its constraint {kind} "gpu.dra-operator.io/numanode"; '
+        'did you mean "resource.kubernetes.io/numaNode"?'
+    )
+
+
+def test_another_attribute_for_a_constraint_is_tried(folder: Path) -> None:
+    answer = run(
+        folder, "a", "-o", "json", pods=wishing(count=2, constraints=[{"matchAttribute": "example.com/productname"}])
+    )
+    [first, *_] = answer.json["suggestions"]
+    assert first["changes"][0]["value"] == "gpu.dra-operator.io/productName"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("productName == 'L4'", "productName == 'NVIDIA L4'"),
+        ("productName == 'nvidia l4'", "productName == 'NVIDIA L4'"),
+        ("powerLimitWatts == '72'", "powerLimitWatts == 72"),
+    ],
+)
+def test_the_value_that_is_meant_comes_first(folder: Path, wrong: str, right: str) -> None:
+    nodes = "[{name: gpu, profile: l4, gpus: 1}, {name: big, profile: a100-sxm-80gb, gpus: 8}]"
+    (folder / "inventory").write_text(f"nodes: {nodes}")
+    answer = run(folder, "a", "-o", "json", pods=wishing(**selecting(wrong)))
+    [first, *_] = answer.json["suggestions"]
+    assert first["changes"][0]["value"] == f"device.attributes['gpu.dra-operator.io'].{right}"
+
+
+def test_an_amount_is_suggested_in_the_unit_in_which_it_was_asked_for(folder: Path) -> None:
+    (folder / "inventory").write_text(
+        json.dumps(
+            {
+                "apiVersion": "resource.k8s.io/v1",
+                "kind": "ResourceSlice",
+                "metadata": {"name": "nics"},
+                "spec": {
+                    "driver": "gpu.dra-operator.io",
+                    "nodeName": "n",
+                    "pool": {"name": "n", "generation": 1, "resourceSliceCount": 1},
+                    "devices": [{"name": "nic", "capacity": {"rate": {"value": "2G"}}}],
+                },
+            }
+        )
+    )
+    answer = run(folder, "a", pods=wishing(capacity={"requests": {"rate": "5G"}}))
+    assert "asked for 2G of rate instead of 5G" in answer.out
 
 
 def test_a_kubeconfig_that_points_nowhere_ends_with_code_2(tmp_path: Path) -> None:

@@ -120,7 +120,8 @@ async def admin_grants(facts: Facts) -> Iterable[Finding]:
             findings.append(
                 problem(
                     f"Namespace {name}",
-                    f"it has lost the label {ADMIN_ACCESS_LABEL}, and {len(here)} claims keep their admin access: "
+                    f"it has lost the label {ADMIN_ACCESS_LABEL}, and "
+                    f"{len(here)} claim{'s keep their' if len(here) > 1 else ' keeps its'} admin access: "
                     f"{_names(here)}",
                     why="they look into devices that others may use, and are no longer allowed to",
                     cure="end the pods that use these claims, or label the namespace again",
