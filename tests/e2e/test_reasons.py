@@ -387,3 +387,18 @@ async def test_a_selector_that_the_api_server_refuses_is_refused_by_simulate_wit
 
 def _json(body: Any) -> bytes:
     return json.dumps(body).encode()
+
+
+async def test_who_asks_about_a_pod_hears_nothing_of_what_others_ask_for(here: Stage, cluster: State) -> None:
+    gpus = {"example.com/nobody-has-it": "1"}
+    resources = {"requests": gpus, "limits": gpus}
+    await here.pod("other", resourceClaims=None, containers=[{"name": "main", "image": "none", "resources": resources}])
+    await here.pod(POD, templates=("missing",))
+    await here.waits(POD, "TemplateNotFound")
+
+    live = ("--kubeconfig", cluster.kubeconfig)
+    told = await asyncio.to_thread(call, explain, POD, "-n", here.namespace, *live)
+    simulated = await asyncio.to_thread(call, simulate, "--from-cluster", *live)
+
+    assert "nobody-has-it" in simulated.err
+    assert told.err == ""

@@ -13,6 +13,7 @@ from dra_operator.cli.scenes import load_scene
 from dra_operator.query.documents import InputError
 from dra_operator.query.explain import AlternativeReport, Explanation, find_subject
 from dra_operator.query.explain import explain as explain_pod
+from dra_operator.query.scene import asks_extended
 
 
 @refuses_bad_input
@@ -50,8 +51,9 @@ def explain(
         live=not files and not subject.stands_in,
     )
     if output is Format.TABLE:
-        for text in loaded.scene.notes:
-            note(text)
+        if files or asks_extended(subject.pod):  # a note about other pods of a cluster is none of this one's
+            for text in loaded.scene.notes:
+                note(text)
         note_refused(loaded.scene.refused)
         typer.echo("\n".join(map(printable, _lines(explanation, subject.remark))))
     else:

@@ -152,7 +152,12 @@ def _resolve_named(view: View, pod: Pod, name: str) -> Resolution:
     key = ObjectKey(pod.metadata.namespace, name)
     claim = view.claim(key)
     if claim is None:
-        return Blocked(Reason.CLAIM_NOT_FOUND, f'ResourceClaim "{key}" does not exist; create it')
+        slip = (
+            ", or name the ResourceClaimTemplate that is called so as resourceClaimTemplateName"
+            if key in view.templates
+            else ""
+        )
+        return Blocked(Reason.CLAIM_NOT_FOUND, f'ResourceClaim "{key}" does not exist; create it{slip}')
     owner = claim.metadata.controller
     if owner is not None and owner.kind == "Pod" and owner.uid != pod.uid:
         return Blocked(
@@ -195,9 +200,10 @@ def _resolve_template(view: View, pod: Pod, entry: str, template_name: str) -> R
         return replace(_choose(live, ending, pod, name), unseen=unseen)
     template = view.templates.get(key)
     if template is None:
+        slip = "" if view.claim(key) is None else ", or name the ResourceClaim that is called so as resourceClaimName"
         return Blocked(
             Reason.TEMPLATE_NOT_FOUND,
-            f'ResourceClaimTemplate "{key}" does not exist; create it in the namespace of the pod',
+            f'ResourceClaimTemplate "{key}" does not exist; create it in the namespace of the pod{slip}',
         )
     if asks_admin_access(template.spec.spec) and not grants_admin_access(view.namespaces.get(pod.metadata.namespace)):
         return Blocked(Reason.ADMIN_ACCESS_DENIED, admin_access_denied(f'ResourceClaimTemplate "{key}"', pod))

@@ -282,6 +282,11 @@ class _Builder:
         self._scene.notes.append(text)
 
 
+def asks_extended(pod: Pod) -> bool:
+    """Whether the pod asks for devices as `nvidia.com/gpu: 1` and the like."""
+    return any(map(_is_extended, pod_requests(pod)))
+
+
 def _is_extended(name: str) -> bool:
     """Upstream: `IsExtendedResourceName`."""
     return "/" in name and "kubernetes.io/" not in name and not name.startswith("requests.")

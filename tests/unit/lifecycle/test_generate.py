@@ -250,6 +250,12 @@ def test_a_missing_claim_is_named() -> None:
     assert '"default/mine" does not exist; create it' in message
 
 
+def test_who_names_a_template_as_a_claim_or_a_claim_as_a_template_is_told_the_field() -> None:
+    as_claim, as_template = pod(claims=["template"]), pod(templates=["claim"])
+    assert blocked(view_of(as_claim, template()), as_claim)[1].endswith("as resourceClaimTemplateName")
+    assert blocked(view_of(as_template, claim()), as_template)[1].endswith("as resourceClaimName")
+
+
 def test_a_claim_of_another_pod_may_not_be_named() -> None:
     user, owner = pod(claims=["theirs"]), pod("owner")
     reason, message = blocked(view_of(user, generated(owner, name="theirs")), user)
