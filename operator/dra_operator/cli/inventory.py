@@ -1,7 +1,7 @@
 """`--inventory FILE` and `--add-nodes`: nodes and their slices, as the agents on such nodes would publish them.
 
-A file is either the sandbox's list of node groups (`nodes: [{name, count, profile, gpus, driver, labels}]`), or nodes
-and slices dumped from a cluster.
+A file is either the sandbox's list of node groups (`nodes: [{name, count, profile, gpus, driver, labels}]`), or nodes,
+slices and the rules that taint their devices, dumped from a cluster.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 from dra_operator.agent.slices import split_into_slices
 from dra_operator.api.core import Node
 from dra_operator.api.meta import ObjectMeta
-from dra_operator.api.resource import ResourcePool, ResourceSlice, ResourceSliceSpec
+from dra_operator.api.resource import DeviceTaintRule, ResourcePool, ResourceSlice, ResourceSliceSpec
 from dra_operator.query.documents import InputError, read_documents
-from dra_operator.query.objects import load_objects
+from dra_operator.query.objects import Manifests, load_objects
 from dra_operator.sandbox.inventory import InventoryError, NodeGroup, SimulatedNode, expand, parse_groups
 
 _ADDED = re.compile(r"(?P<profile>[a-z0-9.-]+):(?P<count>[0-9]+)(?:[xX](?P<gpus>[0-9]+))?(?:@(?P<driver>[a-z0-9.-]+))?")
@@ -27,6 +27,7 @@ class Machines:
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.slices: list[ResourceSlice] = []
+        self.taint_rules: list[DeviceTaintRule] = []
 
     def add_file(self, file: Path) -> None:
         """Raises `InputError`."""
@@ -40,6 +41,7 @@ class Machines:
         objects = load_objects(one for one in documents if one not in groups)
         self.nodes += objects.all(Node)
         self.slices += objects.all(ResourceSlice)
+        self.taint_rules += _judged_rules(objects)
         if not documents:
             raise InputError(f'{file}: is empty; an inventory has "nodes:", or ResourceSlices from a cluster')
 
@@ -72,6 +74,20 @@ class Machines:
         labels = {"kubernetes.io/hostname": simulated.name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}
         self.nodes.append(Node(metadata=ObjectMeta(name=simulated.name, labels={**labels, **simulated.labels})))
         self.slices.extend(slices_of(simulated))
+
+
+def _judged_rules(objects: Manifests) -> Iterable[DeviceTaintRule]:
+    """The rules, if the API server would take them: one with a misspelt selector would taint all there is."""
+    for refused in objects.refused:
+        if refused.type is DeviceTaintRule:
+            raise InputError(f"{refused.place}: {refused.message}")
+    for loaded in objects.objects:
+        if isinstance(loaded.object, DeviceTaintRule):
+            from dra_operator.query.verdict import find_verdict  # late: inventories without rules do without
+
+            if (verdict := find_verdict(loaded.plain)) is not None:
+                raise InputError(f"{loaded.place}: {verdict.message}")
+            yield loaded.object
 
 
 def slices_of(node: SimulatedNode) -> Iterable[ResourceSlice]:

@@ -39,7 +39,8 @@ def load_scene(
 
         machines = Machines()
         machines.add_file(Path(inventory))
-        return LoadedScene(build_scene(manifests, nodes=machines.nodes, slices=machines.slices), where)
+        scene = build_scene(manifests, nodes=machines.nodes, slices=machines.slices, taint_rules=machines.taint_rules)
+        return LoadedScene(scene, where)
     if inventory is not None:
         raise InputError("--inventory goes with -f")
     from dra_operator.query.live import load_cluster  # late: files do without a client

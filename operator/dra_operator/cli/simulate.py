@@ -77,7 +77,13 @@ def simulate(
         cluster = load_cluster(kubeconfig, context, None)
         manifests, unseen = cluster.manifests.topped_by(manifests), tuple(cluster.unseen)
     scene = build_scene(
-        manifests, nodes=machines.nodes, slices=machines.slices, what_if=what_if, strict=strict, live=from_cluster
+        manifests,
+        nodes=machines.nodes,
+        slices=machines.slices,
+        taint_rules=machines.taint_rules,
+        what_if=what_if,
+        strict=strict,
+        live=from_cluster,
     )
     scene.simulation.run()
     report = report_on(scene.simulation, scene.refused)

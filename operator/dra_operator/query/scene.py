@@ -25,7 +25,7 @@ from dra_operator.api.meta import Object, ObjectKey, ObjectMeta, Uid
 from dra_operator.api.names import DEVICES_ALLOCATED
 from dra_operator.api.quantity import Quantity
 from dra_operator.api.reasons import Reason
-from dra_operator.api.resource import DeviceClass, DeviceTaint, ResourceClaim, ResourceSlice
+from dra_operator.api.resource import DeviceClass, DeviceTaint, DeviceTaintRule, ResourceClaim, ResourceSlice
 from dra_operator.lifecycle.gate import class_names
 from dra_operator.lifecycle.refusal import Refusal
 from dra_operator.query.documents import InputError
@@ -84,12 +84,15 @@ def build_scene(
     *,
     nodes: Sequence[Node] = (),
     slices: Sequence[ResourceSlice] = (),
+    taint_rules: Sequence[DeviceTaintRule] = (),
     what_if: WhatIf | None = None,
     strict: bool = False,
     live: bool = False,
     now: float | None = None,
 ) -> Scene:
-    """`nodes` and `slices` come from an inventory and add to those of the manifests. Raises `InputError`.
+    """`nodes`, `slices` and `taint_rules` come from an inventory and add to those of the manifests.
+
+    Raises `InputError`.
 
     `live`: the manifests are what a cluster has; a class that is not among them is not there.
     """
@@ -109,7 +112,7 @@ def build_scene(
     )
     builder = _Builder(scene, manifests, strict=strict, assumes_classes=not strict and not live)
     builder.machines([*manifests.all(Node), *nodes], [*manifests.all(ResourceSlice), *slices], what_if or WhatIf())
-    builder.rest()
+    builder.rest(taint_rules)
     builder.pods()
     return scene
 
@@ -156,7 +159,9 @@ class _Builder:
 
     # --- everything but pods -----------------------------------------------------------------------------------------
 
-    def rest(self) -> None:
+    def rest(self, taint_rules: Sequence[DeviceTaintRule]) -> None:
+        for rule in taint_rules:
+            self._create(rule)
         self._namespaces = {one.metadata.name for one in self._manifests.all(Namespace)}
         for loaded in self._manifests.objects:
             object_ = loaded.object

@@ -377,3 +377,33 @@ def test_extended_resources_are_named_as_not_simulated(folder: Path) -> None:
     answer = run(folder, "-o", "json")
     assert 'note: 1 pod asks for the extended resource "nvidia.com/gpu"' in answer.err
     assert "plain" not in [pod["name"] for pod in answer.json["pods"]]
+
+
+RULE = """
+apiVersion: resource.k8s.io/v1beta2
+kind: DeviceTaintRule
+metadata: {name: broken}
+spec:
+  deviceSelector: {driver: gpu.nvidia.com, pool: gpu-1}
+  taint: {key: example.com/broken, effect: NoSchedule}
+"""
+
+
+@pytest.mark.parametrize("file", ["rule.yaml", "inventory"])
+def test_what_a_rule_taints_is_not_given_out(folder: Path, file: str) -> None:
+    """Whether it stands among the manifests or beside the nodes."""
+    before = (folder / file).read_text() + "\n---" if (folder / file).exists() else ""
+    (folder / file).write_text(before + RULE)
+    answer = run(folder, "-o", "json")
+    assert [pod["node"] for pod in answer.json["pods"] if pod["state"] == "Allocated"] == ["gpu-0", "gpu-0"]
+
+
+@pytest.mark.parametrize(("file", "code"), [("rule.yaml", 1), ("inventory", 2)])
+def test_a_rule_that_would_be_refused_is_told_in_the_words_of_the_api_server(
+    folder: Path, file: str, code: int
+) -> None:
+    before = (folder / file).read_text() + "\n---" if (folder / file).exists() else ""
+    (folder / file).write_text(before + RULE.replace("pool:", "pol:"))
+    answer = run(folder)
+    assert answer.code == code
+    assert 'unknown field "spec.deviceSelector.pol"' in answer.err
