@@ -91,6 +91,8 @@ class Funnel:
         return f"too few free devices for {name} ({total.matching} matching: {', '.join(counts)})"
 
 
+_MOST_CONSTRAINTS: Final = 3
+"""Named in a sentence."""
 _HURDLES: Final = {
     Reason.COUNTERS_EXHAUSTED: "without_counters",
     Reason.CAPACITY_EXHAUSTED: "without_capacity",
@@ -223,11 +225,25 @@ class Explanation:
         names = ", ".join(funnel.name for funnel in nearest_ones)
         if not self._together:
             return Reason.NO_MATCHING_DEVICE, f"no node has devices for all of {names}"
-        if any(claim.spec.devices.constraints for claim in self._plan.claims):
-            return Reason.CONSTRAINT_UNSATISFIED, f"no free devices for {names} satisfy the constraints together"
+        if constraints := list(_constraints(self._plan)):
+            shown = ", ".join(constraints[:_MOST_CONSTRAINTS])
+            more = f" and {len(constraints) - _MOST_CONSTRAINTS} more" if len(constraints) > _MOST_CONSTRAINTS else ""
+            return Reason.CONSTRAINT_UNSATISFIED, f"no free devices for {names} satisfy {shown}{more} together"
         if all(funnel.total.free == funnel.total.matching for funnel in nearest_ones):
             return Reason.NO_MATCHING_DEVICE, f"no node has enough devices for all of {names} together"
         return Reason.DEVICES_IN_USE, f"enough free devices for each of {names}, but not for all on one node"
+
+
+def _constraints(plan: Plan) -> Iterator[str]:
+    """What the claims' constraints say, each once."""
+    said = dict.fromkeys(
+        f"matchAttribute {one.match_attribute}"
+        if one.match_attribute is not None
+        else f"distinctAttribute {one.distinct_attribute}"
+        for claim in plan.claims
+        for one in claim.spec.devices.constraints or ()
+    )
+    yield from said
 
 
 def _nearness(funnel: Funnel) -> tuple[bool, bool, int, int, int, int]:

@@ -155,7 +155,7 @@ def test_it_can_be_taken_node_by_node() -> None:
             [slice_of([device("a", attributes={"numa": 0}), device("b", attributes={"numa": 1})])],
             claim(request(count=2), constraints=[match_attribute(NUMA)]),
             Reason.CONSTRAINT_UNSATISFIED,
-            'no free devices for "gpu" satisfy the constraints together',
+            'no free devices for "gpu" satisfy matchAttribute gpu.example.com/numa together',
         ),
         (
             [slice_of(gpus=3), allocated(claim(name="other"), "node-a/gpu-0")],
@@ -281,3 +281,13 @@ def test_nobody_elses_names_are_told() -> None:
 
 def test_a_cluster_without_nodes() -> None:
     assert why(decide(on={})) == (Reason.NODE_UNSUITABLE, "none of 0 nodes fits: the cluster has no nodes")
+
+
+def test_of_many_constraints_the_first_are_named() -> None:
+    constraints = [match_attribute(f"gpu.example.com/{name}") for name in "abcabde"]
+    _, sentence = why(
+        decide(slice_of(gpus=2), on=nodes("node-a"), claims=[claim(request(count=2), constraints=constraints)])
+    )
+
+    names = ", ".join(f"matchAttribute gpu.example.com/{name}" for name in "abc")
+    assert sentence.endswith(f'no free devices for "gpu" satisfy {names} and 2 more together')
