@@ -65,6 +65,7 @@ _LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{OPERATOR_NAMESPACE}/leases/d
     [
         ("GET", "/api/v1/pods", True),
         ("GET", "/apis/resource.k8s.io/v1/resourceslices", True),
+        ("GET", "/apis/resource.k8s.io/v1/devicetaintrules", False),  # served by 1.37 only; the role of before lacks it
         ("GET", _LEASE, True),
         ("PATCH", _LEASE, True),
         ("PATCH", "/api/v1/namespaces/a/pods/p/status", False),
