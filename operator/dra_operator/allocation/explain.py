@@ -82,7 +82,7 @@ class Funnel:
             for count, text in (
                 (total.in_use, "in use"),
                 (total.tainted, "tainted"),
-                (total.without_capacity, "without enough capacity left"),
+                (total.without_capacity, f"without {_amounts(self.alternative)} left"),
                 (total.without_counters, "whose shared counters are used up"),
                 (total.free, "free"),
             )
@@ -91,8 +91,8 @@ class Funnel:
         return f"too few free devices for {name} ({total.matching} matching: {', '.join(counts)})"
 
 
-_MOST_CONSTRAINTS: Final = 3
-"""Named in a sentence."""
+_MOST_NAMED: Final = 3
+"""Constraints or amounts in a sentence."""
 _HURDLES: Final = {
     Reason.COUNTERS_EXHAUSTED: "without_counters",
     Reason.CAPACITY_EXHAUSTED: "without_capacity",
@@ -226,12 +226,22 @@ class Explanation:
         if not self._together:
             return Reason.NO_MATCHING_DEVICE, f"no node has devices for all of {names}"
         if constraints := list(_constraints(self._plan)):
-            shown = ", ".join(constraints[:_MOST_CONSTRAINTS])
-            more = f" and {len(constraints) - _MOST_CONSTRAINTS} more" if len(constraints) > _MOST_CONSTRAINTS else ""
-            return Reason.CONSTRAINT_UNSATISFIED, f"no free devices for {names} satisfy {shown}{more} together"
+            said = f"no free devices for {names} satisfy {_listed(constraints)} together"
+            return Reason.CONSTRAINT_UNSATISFIED, said
         if all(funnel.total.free == funnel.total.matching for funnel in nearest_ones):
             return Reason.NO_MATCHING_DEVICE, f"no node has enough devices for all of {names} together"
         return Reason.DEVICES_IN_USE, f"enough free devices for each of {names}, but not for all on one node"
+
+
+def _amounts(alternative: Alternative) -> str:
+    """The capacity that is asked for: a misspelt name shows where nothing but the sentence is seen."""
+    asked = [f"{amount} of {name}" for name, amount in alternative.amounts]
+    return _listed(asked) if asked else "enough capacity"
+
+
+def _listed(what: list[str]) -> str:
+    more = f" and {len(what) - _MOST_NAMED} more" if len(what) > _MOST_NAMED else ""
+    return ", ".join(what[:_MOST_NAMED]) + more
 
 
 def _constraints(plan: Plan) -> Iterator[str]:

@@ -195,7 +195,7 @@ def test_it_can_be_taken_node_by_node() -> None:
             [slice_of([device(shared=True, capacity={"memory": "1Gi"})])],
             claim(request(capacity={"memory": "2Gi"})),
             Reason.CAPACITY_EXHAUSTED,
-            "1 without enough capacity left",
+            "1 without 2Gi of memory left",
         ),
         (
             [slice_of(gpus=1), allocated(claim(name="other"), "node-a/gpu-0")],
