@@ -171,6 +171,8 @@ def negate(value: Value) -> Value:
         return _signed(-value)
     if type(value) is float:
         return -value
+    if type(value) is Duration:  # not declared, but it has a minus where its type is hidden
+        return _duration(-value.nanoseconds)
     raise no_operator("-_", value)
 
 

@@ -52,7 +52,7 @@ from dra_operator.cel import CELRuntimeError
         "!format.dns1123Label().validate('abc').hasValue() && format.dns1123Label().validate('Abc').hasValue()",
         "!format.named('nope').hasValue() && !format.dns1123LabelPrefix().validate('a-').hasValue()",
         # time
-        "timestamp('2024-02-29T12:34:56Z').getDayOfYear() == 59",
+        "timestamp('2024-02-29T12:34:56Z').getDayOfYear() == 59 && -dyn(duration('1h')) == duration('-1h')",
         "timestamp('2024-02-29T00:00:00Z').getDayOfWeek() == 4",
         "timestamp('2024-02-29T12:34:56Z').getHours('-02:30') == 10 && duration('-1.5h').getMinutes() == -90",
     ],
