@@ -190,6 +190,7 @@ SHAPES: Final[dict[str, tuple[str, ...]]] = {
         *(f"{_OWN}.s", f"{_OWN}.i", f"{_OWN}.b", f"{_OWN}.v", f"{_OWN}.l", f"{_OWN}.vs", f"{_OWN}.ns", f"{_OWN}.bs"),
         *(f"{_OWN}.nope", 'device.attributes["other.example.com"].x', 'device.attributes["zz"].b', f'{_OWN}["i"]'),
         *(f"{_OWN}.?s.orValue({{any}})", f"{_OWN}.?nope.orValue({{any}})", f"{_OWN}[{{string}}]", f"{_OWN}.l[{{int}}]"),
+        *("[{optional}][0].a", '{{"a": {optional}}}.a.b', '{{"a": {optional}}}.a[?{string}]', '{{"a": {map}}}.a.b'),
         *("{domain}.s", "{domain}.?s.orValue({any})", "{domain}[{string}]", "{domain}.mem"),
         *("{optional}.value()", "dyn({any})", "{map}[{string}]", "null", "{map}.a"),
     ),

@@ -162,42 +162,61 @@ class _Evaluation:
             return Failed(error)
 
     def _select(self, node: Select, frame: _Frame | None) -> Value:
-        operand = self._chained(node.operand, frame)
-        optional = isinstance(operand, Optional)
-        if optional:
-            if not operand.present:
-                return False if node.test_only else NONE
-            operand = operand.get()
         if node.test_only:
-            return arithmetic.lookup(operand, node.field).present
-        return self._member_of(operand, node.field, optional=optional)
+            container, _ = self._chained(node.operand, frame)
+            return container is not _UNSET and arithmetic.lookup(container, node.field).present
+        return self._member(node, frame)
 
-    def _chained(self, operand: Node, frame: _Frame | None) -> Value:
+    def _member(self, node: Select | Call, frame: _Frame | None) -> Value:
+        found, optional = self._link(node, frame)
+        if not optional:
+            return found
+        return NONE if found is _UNSET else Optional(found)
+
+    def _link(self, node: Select | Call, frame: _Frame | None) -> tuple[Value, bool]:
+        """A member, and whether it may be missing; `_UNSET` if it is.
+
+        What follows an optional that the chain starts with, or `.?`, may; an optional in a list or map has no members.
+        """
+        container, optional = self._chained(node.operand if isinstance(node, Select) else node.args[0], frame)
+        if container is _UNSET:
+            return _UNSET, True  # and the key is not evaluated
+        if isinstance(node, Select):
+            return self._member_of(container, node.field, optional=optional), optional
+        optional = optional or node.function != op.INDEX
+        key = self.value(node.args[1], frame)
+        check_index(key)
+        return self._member_of(container, key, optional=optional), optional
+
+    def _chained(self, operand: Node, frame: _Frame | None) -> tuple[Value, bool]:
         """What a member is taken of. A chain of members that starts at something else than a name costs one."""
-        value = self.value(operand, frame)
+        found = self._chain(operand, frame)
         if not isinstance(operand, Ident | Select) and not is_member_operator(operand):
             self._budget.spend(budget.NAME)
-        return value
+        return found
+
+    def _chain(self, node: Node, frame: _Frame | None) -> tuple[Value, bool]:
+        if node.id not in self._constants:
+            if is_member_operator(node) or (isinstance(node, Select) and not node.test_only):
+                return self._link(node, frame)
+            if isinstance(node, Call) and node.function == op.CONDITIONAL:
+                return self._chain(self._branch(node, frame), frame)
+        value = self.value(node, frame)
+        if not isinstance(value, Optional):
+            return value, False
+        return value.get() if value.present else _UNSET, True
 
     def _member_of(self, container: Value, key: Value, *, optional: bool) -> Value:
         if not optional:
             self._budget.spend(budget.SELECTION)
+            if isinstance(container, Optional):
+                raise CELEvaluationError(f"no such key: {shown(key)}")
             return arithmetic.index(container, key)
         found = arithmetic.lookup(container, key)
-        if found.present:
-            self._budget.spend(budget.SELECTION)
-        return found
-
-    def _member(self, node: Call, frame: _Frame | None) -> Value:
-        operand = self._chained(node.args[0], frame)
-        optional = node.function != op.INDEX
-        if isinstance(operand, Optional):
-            if not operand.present:
-                return NONE  # and the key is not evaluated
-            operand, optional = operand.get(), True
-        key = self.value(node.args[1], frame)
-        check_index(key)
-        return self._member_of(operand, key, optional=optional)
+        if not found.present:
+            return _UNSET
+        self._budget.spend(budget.SELECTION)
+        return found.get()
 
     # -- operators that do not evaluate all operands, or absorb errors
 
@@ -224,10 +243,13 @@ class _Evaluation:
         return not decisive
 
     def _conditional(self, node: Call, frame: _Frame | None) -> Value:
+        return self.value(self._branch(node, frame), frame)
+
+    def _branch(self, node: Call, frame: _Frame | None) -> Node:
         condition, then, otherwise = node.args
         chosen = self.value(condition, frame)
         if chosen is True or chosen is False:
-            return self.value(then if chosen else otherwise, frame)
+            return then if chosen else otherwise
         raise no_such_overload()
 
     def _not_strictly_false(self, node: Call, frame: _Frame | None) -> bool:
