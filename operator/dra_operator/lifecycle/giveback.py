@@ -21,7 +21,7 @@ from dra_operator.api.names import DEVICES_ALLOCATED
 from dra_operator.api.reasons import Reason
 from dra_operator.api.resource import ResourceClaim
 from dra_operator.lifecycle.actions import DeleteClaim, WriteClaimStatus
-from dra_operator.lifecycle.consumers import is_only_consumer, leave
+from dra_operator.lifecycle.consumers import leave
 from dra_operator.lifecycle.look import Look
 from dra_operator.lifecycle.publish import condition
 from dra_operator.lifecycle.tell import notice, tell
@@ -59,14 +59,19 @@ def give_back_disputed(look: Look, claims: Sequence[ResourceClaim]) -> Verdict |
 
 
 def undo(look: Look, disputed: Sequence[ResourceClaim], message: str) -> Verdict:
-    """Give these back, as far as they are this pod's alone. `message`: why."""
-    ours = [claim for claim in disputed if is_only_consumer(claim, look.pod)]
-    if not ours:  # not ours to give back: it stays like this until someone does
-        return tell(look, Reason.CONFLICT, message, waits=True, retry_at=look.now + look.policy.conflict_retry)
-    if not look.view.unelected.may_take_back(look.pod, ours):
-        return replace(renounce(look, Reason.CONFLICT, message, ours), requeue_after=0.0)
+    """Give these back. Of one that others use, too, the pod leaves its place; the last one takes the devices along.
+
+    `message`: why.
+    """
+    held = [claim for claim in disputed if claim.reserved_for(look.pod.uid)]
+    if not held:  # others have them; it stays like this until they give them back
+        retry_at = look.now + look.policy.conflict_retry
+        undone = give_back(look, Reason.CONFLICT, message, look.claims)
+        return undone or tell(look, Reason.CONFLICT, message, waits=True, retry_at=retry_at)
+    if not look.view.unelected.may_take_back(look.pod, held):
+        return replace(renounce(look, Reason.CONFLICT, message, held), requeue_after=0.0)
     return Verdict(
-        actions=tuple(leave(claim, look.pod) for claim in ours),
+        actions=tuple(leave(claim, look.pod) for claim in held),
         notices=(notice(look, "Warning", Reason.CONFLICT, message),),
         reason=Reason.CONFLICT,
         message=message,

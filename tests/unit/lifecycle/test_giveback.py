@@ -102,13 +102,39 @@ def test_a_disputed_allocation_is_given_back_and_tried_again() -> None:
     assert devices(writes(look(view, user))[0]) == ["node-a/gpu-1"]
 
 
-def test_a_disputed_allocation_that_others_use_too_is_not_taken_from_them() -> None:
-    user = gated(claims=["mine"])
-    view, _ = rivals(user, by=[user, pod("runner", claims=["mine"], node_name="node-a")])
+def test_a_disputed_allocation_that_others_use_too_is_left_to_them() -> None:
+    user, runner = gated(claims=["mine"]), pod("runner", claims=["mine"], node_name="node-a")
+    view, ours = rivals(user, by=[user, runner])
+    [write] = writes(look(view, user))
+    assert write.allocation == ours.status.allocation
+    assert [one.uid for one in write.reserved_for] == [runner.uid]
+    show(view, later(held(ours, by=[runner]), 2))
     verdict = look(view, user)
     assert published(verdict).reason == "Conflict"
-    assert len(verdict.actions) == 1
     assert verdict.requeue_after is not None
+
+
+def test_gated_pods_that_share_a_disputed_allocation_leave_it_one_after_the_other() -> None:
+    """Or each would wait for the others to give it back, for ever."""
+    user, other = gated(claims=["mine"]), gated("other", claims=["mine"])
+    view, ours = rivals(user, by=[user, other])
+    show(view, other)
+    [write] = writes(look(view, user))
+    assert [one.uid for one in write.reserved_for] == [other.uid]
+    show(view, later(held(ours, by=[other]), 2))
+    [write] = writes(look(view, other))
+    assert (write.allocation, write.reserved_for) == (None, ())
+    show(view, later(claim(name="mine", finalizers=PROTECTED), 3))
+    assert devices(writes(look(view, user))[0]) == ["node-a/gpu-1"]
+
+
+def test_a_pod_that_waits_for_others_to_give_back_holds_nothing_else_meanwhile() -> None:
+    user, runner = gated(claims=["mine", "own"]), pod("runner", claims=["mine"], node_name="node-a")
+    view, _ = rivals(user, by=[runner])
+    own = held(claim(name="own", finalizers=PROTECTED), "node-a/gpu-1", by=[user])
+    show(view, own)
+    [write] = writes(look(view, user))
+    assert (write.key, write.allocation) == (own.key, None)
 
 
 @pytest.mark.parametrize("known", ["a rival came first", "the mirror has not confirmed it"])
