@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from dra_operator.controller.tasks import start_task
 from dra_operator.lifecycle.keys import Ref, in_order
 
 TURN_SECONDS: Final = 0.01
@@ -50,10 +51,21 @@ class Lists:
     turn: Callable[[], Awaitable[None]] = _others_turn
     _under_way: int = 0
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
+    _begun: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def take_in(self, pieces: Iterable[Iterable[Ref]], mark: Callable[[Iterable[Ref]], None]) -> None:
         """Drive `pieces` to their end, then `mark` what they return: many of them may return the same pods."""
         self._under_way += 1
+        await self._drive(pieces, mark)
+
+    def begin(self, pieces: Iterable[Iterable[Ref]], mark: Callable[[Iterable[Ref]], None]) -> None:
+        """The same for one event that may change as much as a list does, where there is nobody to wait for it."""
+        self._under_way += 1
+        task = start_task(self._drive(pieces, mark))
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+
+    async def _drive(self, pieces: Iterable[Iterable[Ref]], mark: Callable[[Iterable[Ref]], None]) -> None:
         turn_ends = self.clock() + self.turn_seconds
         dirty: set[Ref] = set()
         for _ in itertools.chain(map(dirty.update, pieces), _marking(dirty, mark)):

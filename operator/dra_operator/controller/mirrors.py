@@ -93,17 +93,17 @@ class TaintRuleMirror:
 
     def _pieces(self, objects: Sequence[DeviceTaintRule]) -> Iterator[set[Ref]]:
         for rule in objects:
-            yield self._view.observe_taint_rule(rule)
+            yield from self._view.observe_taint_rule(rule)
         listed = {rule.metadata.name for rule in objects}
         for name in self._view.inventory.rules():
             if name not in listed:
-                yield self._view.forget_taint_rule(name)
+                yield from self._view.forget_taint_rule(name)
 
     def apply(self, type_: str, object_: DeviceTaintRule) -> None:
         if type_ == "DELETED":
-            self._mark(self._view.forget_taint_rule(object_.metadata.name))
+            self._lists.begin(self._view.forget_taint_rule(object_.metadata.name), self._mark)
         else:
-            self._mark(self._view.observe_taint_rule(object_))
+            self._lists.begin(self._view.observe_taint_rule(object_), self._mark)
 
 
 class _Uids(Mapping[ObjectKey, Uid], Generic[K]):

@@ -68,28 +68,30 @@ class Inventory:
         if self._published.pop(name, None) is not None:
             self._hide(name)
 
-    def apply_rule(self, rule: DeviceTaintRule) -> None:
-        """Devices are tainted by this rule now."""
+    def apply_rule(self, rule: DeviceTaintRule) -> Iterator[None]:
+        """Devices are tainted by this rule now. Driven slice by slice: it may name every device of the cluster."""
         before = self._rules.get(rule.metadata.name)
         if before is None or before.spec != rule.spec:
             self._rules.put(rule)
-            self._taint_anew(before, rule)
+            yield from self._taint_anew(before, rule)
 
-    def remove_rule(self, name: str) -> None:
-        """Devices are tainted by the rule no more."""
+    def remove_rule(self, name: str) -> Iterator[None]:
+        """Devices are tainted by the rule no more. Driven as `apply_rule`."""
         before = self._rules.get(name)
         self._rules.remove(name)
-        self._taint_anew(before)
+        yield from self._taint_anew(before)
 
     def rules(self) -> list[str]:
         """The names of the rules."""
         return self._rules.names()
 
-    def _taint_anew(self, *changed: DeviceTaintRule | None) -> None:
+    def _taint_anew(self, *changed: DeviceTaintRule | None) -> Iterator[None]:
         """What these rules name, or named, has other taints now."""
-        for slice_ in self._published.values():
-            if any(rule is not None and names_pool(rule, slice_) for rule in changed):
+        for name in list(self._published):
+            slice_ = self._published.get(name)  # meanwhile it may be withdrawn
+            if slice_ is not None and any(rule is not None and names_pool(rule, slice_) for rule in changed):
                 self._show(self._rules.taint(slice_))
+            yield
 
     def _show(self, slice_: ResourceSlice) -> None:
         name = slice_.metadata.name

@@ -17,7 +17,7 @@ Upstream: informer caches, kube-scheduler's assume cache, `inFlightAllocations` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from dra_operator.allocation.usage import NodeUsage
 from dra_operator.api.core import Namespace, Node, Pod
@@ -311,15 +311,19 @@ class View:
         self.inventory.remove_slice(name)
         return self._published(before)
 
-    def observe_taint_rule(self, rule: DeviceTaintRule) -> set[Ref]:
-        before = self.inventory.version
-        self.inventory.apply_rule(rule)
-        return self._published(before)
+    def observe_taint_rule(self, rule: DeviceTaintRule) -> Iterator[set[Ref]]:
+        """Taken in as this is driven; it may change every device of the cluster."""
+        return self._taint(self.inventory.apply_rule(rule))
 
-    def forget_taint_rule(self, name: str) -> set[Ref]:
+    def forget_taint_rule(self, name: str) -> Iterator[set[Ref]]:
+        """Driven as `observe_taint_rule`."""
+        return self._taint(self.inventory.remove_rule(name))
+
+    def _taint(self, pieces: Iterable[None]) -> Iterator[set[Ref]]:
         before = self.inventory.version
-        self.inventory.remove_rule(name)
-        return self._published(before)
+        for _ in pieces:
+            yield self._published(before)
+            before = self.inventory.version
 
     def _published(self, before: int) -> set[Ref]:
         """Slices came, changed or went since that version of the inventory, or rules that taint their devices."""

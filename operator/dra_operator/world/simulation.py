@@ -268,7 +268,8 @@ class Simulation:
             case ResourceSlice():
                 return view.forget_slice(key.name) if gone else view.observe_slice(object_)
             case DeviceTaintRule():
-                return view.forget_taint_rule(key.name) if gone else view.observe_taint_rule(object_)
+                pieces = view.forget_taint_rule(key.name) if gone else view.observe_taint_rule(object_)
+                return set[Ref]().union(*pieces)
             case ResourceClaimTemplate():
                 return view.forget_template(key) if gone else view.observe_template(object_)
             case Namespace():

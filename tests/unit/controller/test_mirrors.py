@@ -108,7 +108,8 @@ def test_whoever_has_admin_access_is_told_once_when_the_namespace_grants_it_no_m
 async def test_taint_rules_are_what_was_listed_last_and_what_was_told_since() -> None:
     view = View()
     view.observe_slice(slice_of(gpus=3))
-    mirror = TaintRuleMirror(view, lambda refs: None, Lists())
+    lists = Lists()
+    mirror = TaintRuleMirror(view, lambda refs: None, lists)
 
     def tainted() -> list[str]:
         return [one.id.device for one in view.inventory.tainted()]
@@ -116,8 +117,10 @@ async def test_taint_rules_are_what_was_listed_last_and_what_was_told_since() ->
     await mirror.replace([taint_rule("a", device="gpu-0"), taint_rule("b", device="gpu-1")], "5")
     assert tainted() == ["gpu-0", "gpu-1"]
     mirror.apply("MODIFIED", taint_rule("a", device="gpu-2"))
+    await lists.ended()
     assert tainted() == ["gpu-1", "gpu-2"]
     mirror.apply("DELETED", taint_rule("b"))
+    await lists.ended()
     assert tainted() == ["gpu-2"]
     await mirror.replace([taint_rule("c", device="gpu-0")], "9")
     assert tainted() == ["gpu-0"]

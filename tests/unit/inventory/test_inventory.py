@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 import pytest
 
@@ -118,10 +120,32 @@ def test_tainted_devices_are_those_of_the_slices_that_are_published_now() -> Non
     assert list(inventory.tainted()) == []
 
 
+def wholly(pieces: Iterator[None]) -> None:
+    for _ in pieces:
+        pass
+
+
+def test_a_rule_is_taken_in_slice_by_slice_and_what_changes_meanwhile_is_as_it_is_now() -> None:
+    inventory = Inventory()
+    for name in ("node-a", "node-b", "node-c"):
+        inventory.apply_slice(slice_of(gpus=1, node=name))
+    pieces = inventory.apply_rule(taint_rule())
+    next(pieces)
+    assert [one.id for one in inventory.tainted()] == [gpu("gpu-0", "node-a")]
+    inventory.remove_slice(slice_of(gpus=1, node="node-b").metadata.name)
+    inventory.apply_slice(slice_of(gpus=2, node="node-c"))
+    wholly(pieces)
+    assert [one.id for one in inventory.tainted()] == [
+        gpu("gpu-0", "node-a"),
+        gpu("gpu-0", "node-c"),
+        gpu("gpu-1", "node-c"),
+    ]
+
+
 def test_a_rule_taints_slices_that_come_after_it_and_those_that_were_there() -> None:
     inventory = Inventory()
     inventory.apply_slice(slice_of(gpus=2))
-    inventory.apply_rule(taint_rule(device="gpu-1"))
+    wholly(inventory.apply_rule(taint_rule(device="gpu-1")))
     inventory.apply_slice(slice_of(gpus=2, node="node-b"))
 
     assert [one.id for one in inventory.tainted()] == [gpu("gpu-1"), gpu("gpu-1", "node-b")]
@@ -133,10 +157,10 @@ def test_what_a_rule_taints_follows_the_rule() -> None:
     inventory.apply_slice(slice_of(gpus=2, node="node-b"))
     untouched = inventory.device(gpu("gpu-0", "node-b"))
 
-    inventory.apply_rule(taint_rule(pool="node-a", device="gpu-0"))
-    inventory.apply_rule(taint_rule(pool="node-a", device="gpu-1"))
+    wholly(inventory.apply_rule(taint_rule(pool="node-a", device="gpu-0")))
+    wholly(inventory.apply_rule(taint_rule(pool="node-a", device="gpu-1")))
     assert [one.id for one in inventory.tainted()] == [gpu("gpu-1")]
-    inventory.remove_rule(taint_rule().metadata.name)
+    wholly(inventory.remove_rule(taint_rule().metadata.name))
     assert list(inventory.tainted()) == []
 
     assert inventory.device(gpu("gpu-0", "node-b")) is untouched
@@ -144,13 +168,13 @@ def test_what_a_rule_taints_follows_the_rule() -> None:
 
 def test_a_slice_published_anew_keeps_the_taints_of_rules_and_one_withdrawn_has_none() -> None:
     inventory = Inventory()
-    inventory.apply_rule(taint_rule(device="gpu-0"))
+    wholly(inventory.apply_rule(taint_rule(device="gpu-0")))
     inventory.apply_slice(slice_of([device("gpu-0", taints=[taint("hot")])]))
     inventory.apply_slice(slice_of([device("gpu-0", taints=[taint("hotter")])]))
     assert [one.taints for one in inventory.tainted()] == [(taint("hotter"), taint())]
 
     inventory.remove_slice(slice_of().metadata.name)
-    inventory.apply_rule(taint_rule(device="gpu-0", added=taint("other")))
+    wholly(inventory.apply_rule(taint_rule(device="gpu-0", added=taint("other"))))
     assert list(inventory.slices()) == []
 
 
@@ -160,8 +184,8 @@ def test_a_rule_that_names_nothing_that_is_published_changes_nothing(rule: Devic
     inventory.apply_slice(slice_of(gpus=2))
     before = inventory.version
 
-    inventory.apply_rule(rule)
-    inventory.remove_rule(rule.metadata.name)
-    inventory.remove_rule("unknown")
+    wholly(inventory.apply_rule(rule))
+    wholly(inventory.remove_rule(rule.metadata.name))
+    wholly(inventory.remove_rule("unknown"))
 
     assert inventory.version == before
