@@ -239,7 +239,10 @@ class Cluster:
                 continue
             mine = [claim for claim in claims if generated_for(claim, pod, entry["name"])]
             published = (self.store.get("pods", key_of(pod)) or pod)["status"].get("resourceClaimStatuses") or ()
-            known = next((one["resourceClaimName"] for one in published if one["name"] == entry["name"]), None)
+            stated = next((one for one in published if one["name"] == entry["name"]), None)
+            known = None if stated is None else stated.get("resourceClaimName")
+            if stated is not None and known is None:
+                continue  # it says that no claim is needed
             if known is not None and self.store.get("resourceclaims", (meta["namespace"], known)) is not None:
                 continue  # ours or an imposter, which upstream leaves alone
             if mine:

@@ -13,6 +13,7 @@ from dra_operator.api.core import Pod
 from dra_operator.api.meta import ObjectMeta
 from dra_operator.api.names import DELETE_PROTECTION_FINALIZER, POD_CLAIM_NAME_ANNOTATION
 from dra_operator.api.reasons import Reason
+from dra_operator.lifecycle.actions import PublishStatus
 from dra_operator.lifecycle.generate import (
     Blocked,
     Found,
@@ -26,7 +27,7 @@ from dra_operator.lifecycle.generate import (
 )
 from dra_operator.lifecycle.view import View
 from tests.builders import claim, pod, request, template
-from tests.unit.lifecycle.scene import gated, generated, held, namespace, owned_by, publishes, view_of
+from tests.unit.lifecycle.scene import gated, generated, gpus, held, look, namespace, owned_by, publishes, view_of
 
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 LABEL = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)
@@ -226,6 +227,16 @@ def test_what_a_pod_that_is_not_gated_reserves_is_never_spare() -> None:
 def test_a_status_that_says_that_no_claim_is_needed_is_believed() -> None:
     user = publishes(pod(templates=["template"]), {"template": None})
     assert find(view_of(user, template()), user) == NotNeeded()
+
+
+def test_a_status_without_the_name_of_the_claim_that_there_is_says_nothing() -> None:
+    """What two that publish leave behind: one gave the entry another name, and states it no more."""
+    user = publishes(gated(templates=["template"]), {"template": None})
+    view = view_of(user, template(), *gpus(), held(generated(user), by=[user]))
+    assert find(view, user) == Found(held(generated(user), by=[user]))
+    [action] = look(view, user).actions
+    assert isinstance(action, PublishStatus)
+    assert [status.resource_claim_name for status in action.claim_statuses] == [generated(user).metadata.name]
 
 
 # --- what stands in the way ------------------------------------------------------------------------------------------
