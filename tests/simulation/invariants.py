@@ -247,18 +247,22 @@ class Invariants:
             if meta.get("deletionTimestamp") and not users:
                 raise ViolationError(f"{name} is not deleted in the end")
             uid = meta["uid"]
-            if (
-                uid in self.books.held
-                and (wrong := self.books.find_wrong(uid)) is not None
-                and self._ours_runs(claim, pods)
-            ):
+            if uid in self.books.held and (wrong := self.books.find_wrong(uid)) is not None and self._is_ours(claim):
                 raise ViolationError(wrong)
         for pod in pods.values():
             self._no_spare_claims(pod)
 
-    def _ours_runs(self, claim: Json, pods: dict[str, Json]) -> bool:
-        """Whether it was given by us: what kube-scheduler gives out twice, kubelets refuse."""
-        return self.books.held[claim["metadata"]["uid"]].actor.startswith(OPERATOR)
+    def _is_ours(self, claim: Json) -> bool:
+        """Whether we have to answer for what it was given. What kube-scheduler gives out twice, kubelets refuse.
+
+        Without leader election one may give something to a pod that another has just left to kube-scheduler, without
+        anything; it is never taken back then (docs/decisions/two-operators.md).
+        """
+        if not self.books.held[claim["metadata"]["uid"]].actor.startswith(OPERATOR):
+            return False
+        users = {user["uid"] for user in claim["status"].get("reservedFor") or ()}
+        left = [pod for pod in self.cluster.store.all("pods") if "told NotManaged" in _told(pod)]
+        return self.leader_elect or not any(pod["metadata"]["uid"] in users for pod in left)
 
     def _no_spare_claims(self, pod: Json) -> None:
         for entry in pod["spec"].get("resourceClaims") or ():

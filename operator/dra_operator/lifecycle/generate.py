@@ -71,8 +71,8 @@ class ToCreate:
 class NotNeeded:
     """The pod's status says that this pod claim needs no ResourceClaim, and there is none.
 
-    Where there is one, nobody has said so: kube-controller-manager 1.34 to 1.36 states no entry but that of a claim which
-    it has just made, and of one of the others that it had given another name than ours, ours is what is left: no name.
+    Where there is one, nobody has said so: kube-controller-manager 1.34 to 1.36 states only entries of claims that it
+    has just made. Of another, which it once gave another name than we had, ours is left: the entry, without a name.
     """
 
 
